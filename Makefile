@@ -1,0 +1,35 @@
+# make demo   everything, from generated images to reports/index.html, on a CPU
+# make test   the tests
+# Both make their own environment in .venv first; PYTHON chooses the interpreter, PINS="" takes the newest versions.
+PYTHON ?= python3
+PINS ?= -c constraints.txt
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: demo test lint clean environment
+
+demo: environment
+	dvc repro
+	@echo
+	@echo "The report: $(abspath reports/index.html)"
+
+test: environment
+	pytest
+
+lint: environment
+	ruff check .
+	ruff format --check .
+	mypy
+
+environment: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet $(PINS) -e .[dev]
+	@touch $@
+
+clean:
+	rm -rf data/images data/weights data/manifests data/activations data/usae data/baselines data/codes data/maximised
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,53 @@
+"""The stages of `dvc.yaml`, one module each, all of one shape: params in, one library call, one summary line."""
+
+import functools
+import inspect
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+from usae.errors import UserError
+from usae.params import Params, load_params
+
+log = logging.getLogger("usae")
+
+
+def stage(function: Callable[..., str]) -> Callable[[], None]:
+    """Turn `function(params, *arguments) -> summary` into a command.
+
+    Arguments come from the command line (the matrix stages pass a model's slug). A `UserError` ends the
+    command with its text and status 1; anything else is a bug and keeps its traceback.
+    """
+    name = function.__module__ if function.__module__ != "__main__" else _main_module(function)
+    wanted = list(inspect.signature(function).parameters)[1:]
+
+    @functools.wraps(function)
+    def command() -> None:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        if len(sys.argv) - 1 != len(wanted):
+            sys.exit(f"usage: python -m {name} {' '.join(argument.upper() for argument in wanted)}".rstrip())
+        started = time.monotonic()
+        try:
+            summary = function(load_params(), *sys.argv[1:])
+        except UserError as error:
+            sys.exit(f"\n{error}")
+        log.info("%s: %s (%.1f s)", " ".join([name, *sys.argv[1:]]), summary, time.monotonic() - started)
+
+    return command
+
+
+def checked_model(params: Params, model: str) -> str:
+    """`model` when it is a slug of the zoo.
+
+    Raises:
+        UserError: it is not; the known slugs are named.
+    """
+    if model not in params.zoo:
+        raise UserError(f"'{model}' has no entry under `zoo` in params.yaml; known: {', '.join(params.zoo)}.")
+    return model
+
+
+def _main_module(function: Callable[..., str]) -> str:
+    spec = function.__globals__.get("__spec__")
+    return spec.name if spec is not None else function.__module__

@@ -1,0 +1,34 @@
+"""Stage `encode`: activations of both splits into sparse codes, by the universal and the independent SAEs."""
+
+from pathlib import Path
+
+from pipeline import stage
+from usae.encoding import encode_split
+from usae.manifests import SPLITS, load_manifests
+from usae.params import Params
+from usae.runtime import configure
+from usae.sae import UniversalSAE
+from usae.store import store_root
+
+
+@stage
+def main(params: Params) -> str:
+    """Write `data/codes/SPLIT/MODEL` and `data/codes/SPLIT/independent/MODEL`."""
+    device = configure(params.runtime)
+    manifests = load_manifests(Path("data/manifests"), params.models)
+    saes = {model: UniversalSAE.from_pretrained(Path("data/baselines") / model) for model in params.models}
+    usae = UniversalSAE.from_pretrained("data/usae")
+    limits = {"train": params.encode.train_images, "val": None}
+    root, written = store_root(params.runtime.store), 0
+    for split in SPLITS:
+        folder = Path("data/codes") / split
+        for model, manifest in manifests.items():
+            store = manifest.open(split, root)
+            encode_split(usae, model, store, folder / model, "usae", limits[split], device)
+            independent = folder / "independent" / model
+            written += encode_split(saes[model], model, store, independent, "independent", limits[split], device)
+    return f"{written} images of {len(manifests)} models, {params.k} of {usae.concepts} concepts per token"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Stage `images`: list the images of both splits, check that each can be read, write `data/images/`."""
+
+from pathlib import Path
+
+from pipeline import stage
+from usae.params import Params
+from usae.sources import write_images
+
+
+@stage
+def main(params: Params) -> str:
+    """Write `data/images/{train,val}.parquet`, and for the generated world its truth beside them."""
+    counts = write_images(Path("data/images"), params.images, params.seed, params.runtime.workers)
+    return ", ".join(
+        f"{split} {found.readable} images, {found.skipped} skipped" for split, found in counts.items()
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The authors' own code as the yardstick: 300 steps on real pictures, where the reference arrays are at hand."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from usae.params import TrainParams
+from usae.sae import UniversalSAE
+from usae.training import Engine, Schedule
+
+GOLDEN = os.environ.get("USAE_GOLDEN")
+pytestmark = pytest.mark.skipif(GOLDEN is None, reason="set USAE_GOLDEN to the folder of the reference arrays")
+OFFICIAL = TrainParams(
+    dictionary=1024,
+    epochs=60,
+    batch_images=8,
+    learning_rate=3e-4,
+    final_learning_rate=1e-6,
+    warmup_epochs=1,
+    weight_decay=1e-5,
+    clip_norm=1.0,
+    init="random",
+    update="source",
+    aux="multi_topk",
+    aux_weight=0.1,
+    schedule="per_model",
+    pairs="matched",
+)
+PARAMETERS = {
+    "encoder.final_block.0.weight": "encoder.linear.weight",
+    "encoder.final_block.0.bias": "encoder.linear.bias",
+    "encoder.final_block.1.weight": "encoder.norm.weight",
+    "encoder.final_block.1.bias": "encoder.norm.bias",
+    "dictionary._weights": "dictionary.weight",
+}
+
+
+@pytest.fixture(scope="module")
+def golden():
+    torch.set_num_threads(2)  # as for the reference: other sums flip signs in the L1 gradient
+    folder = Path(GOLDEN or ".")
+    return dict(np.load(folder / "A_inputs.npz")), dict(np.load(folder / "A_outputs.npz"))
+
+
+@pytest.fixture(scope="module")
+def activations(golden):
+    inputs, _ = golden
+    return [torch.from_numpy(inputs[f"act_{m}"]).float() for m in inputs["models"]]
+
+
+def initial(inputs, activations):
+    models = [str(model) for model in inputs["models"]]
+    widths = {model: values.shape[-1] for model, values in zip(models, activations, strict=True)}
+    sae = UniversalSAE(widths, int(inputs["nb_components"]), int(inputs["top_k"]))
+    for model in models:
+        part = sae.part(model)
+        part.mean.fill_(float(inputs[f"mean_{model}"]))
+        part.std.fill_(float(inputs[f"std_{model}"]))
+        state = {ours: torch.from_numpy(inputs[f"init_{model}.{name}"]) for name, ours in PARAMETERS.items()}
+        part.load_state_dict(state, strict=False)
+    return sae
+
+
+def run(golden, activations, steps):
+    inputs, outputs = golden
+    sae = initial(inputs, activations)
+    warmup = int(inputs["batches_per_epoch"])
+    engine = Engine(sae, OFFICIAL, Schedule(3e-4, 1e-6, warmup, 300))
+    losses, rates = [], []
+    for step in range(steps):
+        images = inputs["order"][step]
+        batch = [
+            sae.part(m).standardise(a[images].flatten(0, 1)) for m, a in zip(sae.models, activations, strict=True)
+        ]
+        loss, _, rate = engine.step(sae.models[outputs["train_sel"][step]], batch)
+        losses.append(loss.total.item())
+        rates.append(rate)
+    return sae.eval(), np.array(losses), np.array(rates)
+
+
+@pytest.fixture(scope="module")
+def finished(golden, activations):
+    return run(golden, activations, 300)
+
+
+def test_first_gradients_after_clipping(golden, activations):
+    inputs, outputs = golden
+    sae = initial(inputs, activations)
+    engine = Engine(sae, OFFICIAL, Schedule(3e-4, 1e-6, int(inputs["batches_per_epoch"]), 300))
+    seen = {}
+    source = sae.models[outputs["train_sel"][0]]
+    for name, parameter in sae.part(source).named_parameters():
+        parameter.register_post_accumulate_grad_hook(lambda p, name=name: seen.__setitem__(name, p))
+    engine._update = lambda model: None  # keep the gradients
+    images = inputs["order"][0]
+    batch = [sae.part(m).standardise(a[images].flatten(0, 1)) for m, a in zip(sae.models, activations, strict=True)]
+    engine.step(source, batch)
+    for name, ours in PARAMETERS.items():
+        if name.endswith("0.bias"):
+            continue  # its true gradient is zero: BatchNorm follows
+        expected = outputs[f"grad_s0.{name}"]
+        error = np.linalg.norm(seen[ours].grad.numpy() - expected) / np.linalg.norm(expected)
+        assert error < 1e-5, name
+
+
+def test_losses_follow_the_authors(golden, finished):
+    expected = golden[1]["train_loss"]
+    error = np.abs(finished[1] / expected - 1)
+    assert error[:20].max() < 1e-5
+    assert error.max() < 2e-3
+
+
+def test_learning_rates_are_the_authors(golden, finished):
+    np.testing.assert_allclose(finished[2], golden[1]["train_lr"], rtol=1e-6)
+
+
+def test_final_r2_in_eval_mode(golden, activations, finished):
+    outputs, sae = golden[1], finished[0]
+    found = np.zeros((3, 3))
+    with torch.no_grad():
+        for i, source in enumerate(sae.models):
+            codes = sae.encode(source, activations[i].flatten(0, 1))
+            for j, target in enumerate(sae.models):
+                a = sae.standardise(target, activations[j].flatten(0, 1))
+                error = (a - sae.decode(target, codes)).double().square().mean()
+                found[i, j] = 1 - error / ((a - a.mean()).double().square().mean() + 1e-6)
+    np.testing.assert_allclose(found, outputs["R2_eval_all"], atol=0.003)

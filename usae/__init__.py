@@ -1,0 +1,34 @@
+"""Universal Sparse Autoencoders (arXiv 2502.03714): the concepts that several vision models share.
+
+from usae import UniversalSAE
+usae = UniversalSAE.from_pretrained("data/usae")
+codes = usae.encode("distilled", tokens)  # (images, tokens, width) -> k concepts per token
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from usae.backbones import Backbone as Backbone
+    from usae.errors import UserError as UserError
+    from usae.params import Params as Params
+    from usae.params import load_params as load_params
+    from usae.sae import SparseCodes as SparseCodes
+    from usae.sae import UniversalSAE as UniversalSAE
+
+# Loaded on first use: a stage that needs no torch should not wait for it.
+_HOMES = {
+    "Backbone": "usae.backbones",
+    "Params": "usae.params",
+    "SparseCodes": "usae.sae",
+    "UniversalSAE": "usae.sae",
+    "UserError": "usae.errors",
+    "load_params": "usae.params",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'usae' has no attribute '{name}'; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

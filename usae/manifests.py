@@ -1,0 +1,140 @@
+"""Manifests: the small files that stand for an activation store in DVC.
+
+Stage `extract@m` writes `data/manifests/m.json`: what was extracted (backbone, layer, geometry, images), where
+(store names, which carry a fingerprint of all that), every chunk's CRC32C and the statistics. The stores
+themselves are not DVC outputs, so nothing hashes, copies or re-extracts them.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from usae.errors import UserError
+from usae.store import ActivationStore
+
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class SplitManifest:
+    """One split's store: its folder name below the store root, size, image index and checksums."""
+
+    store: str
+    images: int
+    images_digest: str
+    chunk_images: int
+    crc32c: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `extract` made of one model. mean, std: scalars over tokens and channels of training images."""
+
+    model: str
+    backbone: dict[str, Any]  # usae.backbones.Identity as plain values
+    layer: int
+    norm: bool
+    grid: int
+    fit: str
+    dtype: str
+    width: int
+    mean: float
+    std: float
+    statistics_images: int
+    channel_mean: tuple[float, ...]
+    channel_std: tuple[float, ...]
+    train: SplitManifest
+    val: SplitManifest
+
+    @classmethod
+    def load(cls, path: Path) -> "Manifest":
+        """The manifest at `path`.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not path.is_file():
+            raise UserError(f"There is no manifest at {path}; run `dvc repro extract@{path.stem}`.")
+        raw = json.loads(path.read_text())
+        splits = {
+            split: SplitManifest(**{**raw[split], "crc32c": tuple(raw[split]["crc32c"])}) for split in SPLITS
+        }
+        channels = {key: tuple(raw[key]) for key in ("channel_mean", "channel_std")}
+        return cls(**{**raw, **splits, **channels})
+
+    def save(self, path: Path) -> None:
+        """Write the manifest; the same contents give the same bytes."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    def split(self, name: str) -> SplitManifest:
+        """The `train` or the `val` part."""
+        return {"train": self.train, "val": self.val}[name]
+
+    def open(self, split: str, root: Path) -> ActivationStore:
+        """The store of `split` below `root`, complete and the one this manifest names.
+
+        Raises:
+            UserError: it is gone, incomplete, or holds other chunks; every fault is listed.
+        """
+        wanted = self.split(split)
+        remedy = f"Run `dvc repro -f extract@{self.model}` to extract it again."
+        try:
+            store = ActivationStore.open(root / wanted.store)
+        except UserError as error:
+            raise UserError(f"{error} The manifest of '{self.model}' names it. {remedy}") from error
+        faults = store.faults()
+        if not faults:
+            pairs = zip(wanted.crc32c, map(store.checksum, range(store.chunks)), strict=True)
+            faults = [
+                f"Chunk {j} has checksum {found}, the manifest says {expected}."
+                for j, (expected, found) in enumerate(pairs)
+                if found != expected
+            ]
+        if faults:
+            raise UserError.listing(f"The store {store.path} of '{self.model}' is damaged. {remedy}", faults)
+        return store
+
+
+def load_manifests(folder: Path, models: tuple[str, ...]) -> dict[str, Manifest]:
+    """The manifests of `models`, in order.
+
+    Raises:
+        UserError: one is missing, or they disagree on images, order, geometry or grid (all named).
+    """
+    manifests = {model: Manifest.load(folder / f"{model}.json") for model in models}
+    check_paired(manifests)
+    return manifests
+
+
+def check_paired(manifests: dict[str, Manifest]) -> None:
+    """Rows of different models must be the same image patch.
+
+    Raises:
+        UserError: they are not; every disagreement is named with each model's value.
+    """
+    aspects: dict[str, dict[str, object]] = {
+        "training images": {m: (x.train.images, x.train.images_digest) for m, x in manifests.items()},
+        "held-out images": {m: (x.val.images, x.val.images_digest) for m, x in manifests.items()},
+        "grid": {m: x.grid for m, x in manifests.items()},
+        "fit": {m: x.fit for m, x in manifests.items()},
+    }
+    faults = [
+        f"{aspect}: " + ", ".join(f"{model} {value}" for model, value in values.items())
+        for aspect, values in aspects.items()
+        if len(set(values.values())) > 1
+    ]
+    if faults:
+        raise UserError.listing(
+            "The models' activations do not belong together; run `dvc repro extract` so that all are extracted "
+            "from the same images on the same grid. They disagree on",
+            faults,
+        )
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """12 hex digits that name a configuration, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]

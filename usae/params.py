@@ -1,0 +1,275 @@
+"""`params.yaml` as typed, frozen objects: the one place where a stage reads its settings.
+
+`params.yaml` and the files in `presets/` name every key; the field comments here and there say the same.
+Unknown keys fail with the closest known one, and all faults are reported together.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from usae.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
+RESERVED_SLUGS = ("mean", "usae", "independent")
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ImagesParams(Section):
+    """Which images, and how many of them."""
+
+    source: Literal["shapes", "folder", "parquet"]  # generated world | image folder | Parquet with bytes
+    path: str | None  # folder or Parquet file(s); null for shapes
+    train: Count | None  # most training images, drawn by seed; null = all
+    val: Count | None  # most held-out images, drawn by seed; null = all
+    val_share: Share  # held out by seed where the source has no val split of its own
+
+
+class BackboneParams(Section):
+    """How to build one pretrained network and where its weights come from."""
+
+    timm: str | None = None  # full timm name with its tag
+    factory: str | None = None  # "module:callable" or "file.py:callable" for any torch module
+    kwargs: dict[str, Any] = {}  # arguments of either
+    replace: dict[str, str] = {}  # submodule path -> "module:callable" put in its place after building
+    weights: str  # hub | random | shipped:OBJECTIVE | pretrain:OBJECTIVE | path of a checkpoint
+    size: Count | None = None  # input pixels per side; null = the network's own
+    mean: tuple[float, float, float] | None = None  # normalisation; null = the network's own
+    std: tuple[float, float, float] | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+
+
+class ModelParams(Section):
+    """One entry of the zoo: a backbone and the layer whose activations are read."""
+
+    backbone: BackboneParams
+    layer: int  # index into the network's blocks (or stages), negative from the end
+    norm: bool  # apply the network's final norm to it, where it has one
+
+
+class ExtractParams(Section):
+    """One token grid and one geometry for all models."""
+
+    grid: Count  # tokens per side of the common grid (paper: 14)
+    fit: Literal["squash", "center"]  # whole image squashed to a square (paper) | centre crop
+    dtype: Literal["float16", "float32"]  # of the activation stores
+    chunk_images: Count  # images per chunk file
+    statistics_images: Count | None  # images behind the scalar mean and std (paper: 1000); null = all
+
+
+class TrainParams(Section):
+    """The universal SAE and its recipe; each switch is documented in docs/methods.md."""
+
+    dictionary: Count  # concepts (paper: 6144)
+    epochs: Count
+    batch_images: Count  # images per step, each with all its tokens (official: 32)
+    learning_rate: Positive
+    final_learning_rate: Positive
+    warmup_epochs: NonNegative
+    weight_decay: NonNegative
+    clip_norm: Positive
+    init: Literal["random", "paired"]  # official | every concept starts at one token, the same in all models
+    update: Literal["source", "all"]  # which decoders step: the source's (official) | all
+    aux: Literal["multi_topk", "none"]  # official auxiliary term | none
+    aux_weight: NonNegative
+    schedule: Literal["per_model", "global"]  # a model's own updates drive its rate (official) | the step does
+    pairs: Literal["matched", "shuffled"]  # shuffled re-pairs the images between models: a control
+
+
+class EncodeParams(Section):
+    """What is turned into sparse codes: always all held-out images, and some training images."""
+
+    train_images: Count  # training images encoded beside the held-out ones
+
+
+class MeasureParams(Section):
+    """Thresholds and sizes of the metrics."""
+
+    threshold: NonNegative  # tau: a concept fires where its code exceeds this (official: 0.1)
+    exemplars: Count  # top images kept per concept and ranking
+
+
+class MaximiseParams(Section):
+    """Coordinated activation maximisation (MACO) of chosen concepts."""
+
+    concepts: int = Field(ge=0)  # how many concepts, from the top of the page's ranking
+    steps: Count
+    crops: Count  # random crops per step
+    size: Count  # pixels per side of the optimised image
+    learning_rate: Positive
+    crop_side: tuple[float, float]  # range of a crop's side, as a share of the image
+    noise: NonNegative  # standard deviation of the noise added to crops
+
+
+class ReportParams(Section):
+    """What `reports/index.html` shows."""
+
+    concepts: Count  # concept cards, by universality
+    unique: int = Field(ge=0)  # further cards of concepts that only one model has, per model
+    images: Count  # images per card
+
+
+class RuntimeParams(Section):
+    """Where and how fast; in no stage's `params:`, since none of it changes a result's meaning."""
+
+    device: str  # auto | cpu | cuda | cuda:1
+    threads: Count | None  # CPU threads of torch; null = torch's choice
+    batch_images: Count  # images per forward pass when extracting and encoding
+    workers: Count  # threads that decode images
+    store: str  # root of the activation stores; relative = inside the main checkout; $USAE_STORE overrides
+
+
+class Params(Section):
+    """Everything in `params.yaml`."""
+
+    k: Count  # concepts kept per token (official: 32)
+    seed: int = Field(ge=0)
+    models: tuple[str, ...]  # slugs of the zoo, in order
+    images: ImagesParams
+    extract: ExtractParams
+    train: TrainParams
+    encode: EncodeParams
+    measure: MeasureParams
+    maximise: MaximiseParams
+    report: ReportParams
+    runtime: RuntimeParams
+    zoo: dict[str, ModelParams]
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """The settings in `path`.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or holds faults; all faults are listed.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"The settings file '{path}' does not exist here ({Path.cwd()}). "
+            "Run from the repository's root, or copy one: cp presets/demo.yaml params.yaml"
+        )
+    try:
+        return parse_params(yaml.safe_load(path.read_text()), str(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"'{path}' is not valid YAML: {error}") from error
+
+
+def parse_params(raw: Any, origin: str = "params") -> Params:
+    """Validate a plain mapping (see `load_params`)."""
+    try:
+        params = Params.model_validate(_tuples(raw))
+    except ValidationError as error:
+        raise UserError.listing(f"'{origin}' has faults:", _sentences(error)) from error
+    if faults := list(_cross_faults(params)):
+        raise UserError.listing(f"'{origin}' has faults:", faults)
+    return params
+
+
+def _tuples(value: Any) -> Any:
+    """YAML knows lists only; the frozen sections hold tuples."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """One sentence for each of pydantic's findings."""
+    sentences = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "the file"
+        if fault["type"] == "extra_forbidden":
+            sentences.append(_unknown_key(tuple(str(part) for part in fault["loc"])))
+        elif fault["type"] == "missing":
+            sentences.append(f"`{key}` is missing; presets/ has files with every key.")
+        else:
+            sentences.append(f"`{key}`: {fault['msg'].lower()}, found {fault['input']!r}.")
+    return sentences
+
+
+def _unknown_key(location: tuple[str, ...]) -> str:
+    """'`train.epoch` is not a parameter; did you mean `train.epochs`?' with the known keys."""
+    known = _known_keys(location[:-1])
+    close = difflib.get_close_matches(location[-1], known, n=1)
+    prefix = ".".join(location[:-1])
+    guess = f" Did you mean `{'.'.join(filter(None, [prefix, close[0]]))}`?" if close else ""
+    return f"`{'.'.join(location)}` is not a parameter.{guess} Known here: {', '.join(known)}."
+
+
+def _known_keys(location: tuple[str, ...]) -> list[str]:
+    """The keys allowed at a place in the file."""
+    if location[:1] == ("zoo",):
+        section: type[BaseModel] = BackboneParams if location[-1] == "backbone" else ModelParams
+    else:
+        section = Params
+        for part in location:
+            annotation = section.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                section = annotation
+    return sorted(section.model_fields)
+
+
+def _cross_faults(params: Params) -> list[str]:
+    """Faults between keys."""
+    faults = [_slug_fault(slug) for slug in (*params.models, *params.zoo) if _slug_fault(slug)]
+    faults += [_stranger(slug, params) for slug in params.models if slug not in params.zoo]
+    if not params.models:
+        faults.append("`models` is empty; name at least one slug of `zoo`, for example [vit].")
+    if repeated := sorted({slug for slug in params.models if params.models.count(slug) > 1}):
+        faults.append(f"`models` names {', '.join(repeated)} more than once; name each model once.")
+    if params.k > params.train.dictionary:
+        faults.append(
+            f"`k` is {params.k} but the dictionary has only {params.train.dictionary} concepts; "
+            "lower `k` or raise `train.dictionary`."
+        )
+    if params.images.source != "shapes" and params.images.path is None:
+        faults.append(
+            f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
+            "give the path of the images, or set `images.source: shapes`."
+        )
+    return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
+
+
+def _slug_fault(slug: str) -> str:
+    if slug in RESERVED_SLUGS:
+        return f"The slug '{slug}' is reserved (it names rows in the reports); choose another."
+    if SLUG.fullmatch(slug):
+        return ""
+    return f"The slug '{slug}' should be lower-case letters, digits, '-' and '_' (it names files and stages)."
+
+
+def _stranger(slug: str, params: Params) -> str:
+    close = difflib.get_close_matches(slug, params.zoo, n=1)
+    guess = f" Did you mean '{close[0]}'?" if close else ""
+    return f"`models` names '{slug}', which has no entry under `zoo` (there: {', '.join(params.zoo)}).{guess}"
+
+
+def _backbone_faults(slug: str, model: ModelParams) -> list[str]:
+    backbone = model.backbone
+    where = f"`zoo.{slug}.backbone`"
+    faults = []
+    if (backbone.timm is None) == (backbone.factory is None):
+        faults.append(f"{where} should name exactly one of `timm` and `factory`.")
+    if backbone.factory is not None and backbone.factory.count(":") != 1:
+        faults.append(
+            f"{where}.factory is '{backbone.factory}'; expected 'module:callable' or 'file.py:callable'."
+        )
+    if backbone.weights == "hub" and backbone.timm and "." not in backbone.timm:
+        faults.append(
+            f"{where}.timm is '{backbone.timm}' without its weight tag; which weights it means changes with "
+            "timm's version. Give the full name, for example vit_base_patch16_siglip_224.webli."
+        )
+    return faults
