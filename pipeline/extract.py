@@ -17,7 +17,7 @@ def main(params: Params, model: str) -> str:
     folder = Path("data/weights") / model
     backbone = Backbone.load(folder, layer=entry.layer, norm=entry.norm, grid=params.extract.grid)
     images = load_splits(Path("data/images"), params.images.path)
-    manifest = extract(model, backbone, images, params.extract, params.runtime, device, params.seed)
+    manifest = extract(model, backbone, images, params.extract, params.runtime, device)
     manifest.save(Path("data/manifests") / f"{model}.json")
     return (
         f"{manifest.train.images} + {manifest.val.images} images, {manifest.grid}² tokens, width {manifest.width}"

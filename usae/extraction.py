@@ -32,13 +32,13 @@ class Extraction:
     runtime: RuntimeParams
     device: torch.device
 
-    def run(self, images: dict[str, ImageIndex], seed: int) -> Manifest:
+    def run(self, images: dict[str, ImageIndex]) -> Manifest:
         """Extract every split, and describe the result."""
         stores = {split: self.store(split, index) for split, index in images.items()}
         for split, index in images.items():
             self.fill(stores[split], index, f"{self.model} {split}")
         splits = {split: self._describe(stores[split], index) for split, index in images.items()}
-        mean, std, counted = scalar_statistics(stores["train"], self.params.statistics_images, seed)
+        mean, std, counted = scalar_statistics(stores["train"], self.params.statistics_images)
         channels = merged_moments(stores["train"])
         return Manifest(
             model=self.model,
@@ -137,33 +137,32 @@ def extract(
     params: ExtractParams,
     runtime: RuntimeParams,
     device: torch.device,
-    seed: int,
 ) -> Manifest:
     """Fill the stores of `model` for each split of `images` and return its manifest."""
-    return Extraction(model, backbone.to(device), params, runtime, device).run(images, seed)
+    return Extraction(model, backbone.to(device), params, runtime, device).run(images)
 
 
 def merged_moments(store: ActivationStore) -> Moments:
     """Channel moments over the whole store, from the chunks' own; reads no activation."""
-    total = store.moments(0)
-    for chunk in range(1, store.chunks):
+    total = Moments.none(store.width)
+    for chunk in range(store.chunks):
         total = total.merge(store.moments(chunk))
     return total
 
 
-def scalar_statistics(store: ActivationStore, count: int | None, seed: int) -> tuple[float, float, int]:
-    """The paper's standardisation: one mean, one std over `count` seeded images (None: all), all tokens, channels.
+def scalar_statistics(store: ActivationStore, count: int | None) -> tuple[float, float, int]:
+    """The paper's standardisation: one mean, one std over all tokens and channels of `count` images (None: all).
 
-    Returns (mean, unbiased std, images used).
+    The first images are a fair sample, since the index is in random order. Returns (mean, unbiased std, images).
     """
-    if count is None or count >= store.images:
-        return *merged_moments(store).scalar(), store.images
-    chosen = np.sort(np.random.default_rng([seed, 1000]).permutation(store.images)[:count])
-    per_chunk = np.split(chosen, np.searchsorted(chosen, np.arange(1, store.chunks) * store.chunk_images))
-    total: Moments | None = None
-    for chunk, images in enumerate(per_chunk):
-        if len(images):
-            rows = store.chunk(chunk)[images - chunk * store.chunk_images].reshape(-1, store.width)
-            total = Moments.of(rows) if total is None else total.merge(Moments.of(rows))
-    assert total is not None
-    return *total.scalar(), count
+    wanted = store.images if count is None else min(count, store.images)
+    total = Moments.none(store.width)
+    for chunk in range(-(-wanted // store.chunk_images)):
+        span = store.span(chunk)
+        whole = span.stop <= wanted
+        total = total.merge(store.moments(chunk) if whole else _moments(store.chunk(chunk)[: wanted - span.start]))
+    return *total.scalar(), wanted
+
+
+def _moments(activations: np.ndarray) -> Moments:
+    return Moments.of(activations.reshape(-1, activations.shape[-1]))

@@ -37,6 +37,11 @@ class Moments:
     m2: np.ndarray
 
     @classmethod
+    def none(cls, width: int) -> "Moments":
+        """Moments of no rows: where merging starts."""
+        return cls(0, np.zeros(width), np.zeros(width))
+
+    @classmethod
     def of(cls, rows: np.ndarray) -> "Moments":
         """Moments of rows [n, d], shifted by the first row against cancellation."""
         shift = rows[0].astype(np.float64)
