@@ -1,0 +1,223 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from usae.encoding import encode_split
+from usae.errors import UserError
+from usae.images import Record, write_index
+from usae.manifests import Manifest, SplitManifest
+from usae.metrics.evaluation import evaluate, load_labels
+from usae.params import MeasureParams
+from usae.sae import UniversalSAE
+from usae.store import ActivationStore
+
+MODELS = ("supervised", "language")
+WIDTHS = {"supervised": 6, "language": 9}
+IMAGES = {"val": 10, "train": 14}
+ENCODED = {"val": 10, "train": 5}
+GRID, K, CONCEPTS, CHUNK = 3, 4, 32, 4
+PARAMS = MeasureParams(threshold=0.1, exemplars=5)
+CPU = torch.device("cpu")
+
+
+def store_of(root: Path, model: str, split: str) -> SplitManifest:
+    """Activations of two models that share a hidden cause, so that the SAEs have something in common."""
+    cause = np.random.default_rng([1, IMAGES[split]]).normal(size=(IMAGES[split], GRID**2, 5))
+    mix = np.random.default_rng([2, WIDTHS[model]]).normal(size=(5, WIDTHS[model]))
+    store = ActivationStore.create(
+        root / f"{model}-{split}", (*cause.shape[:2], WIDTHS[model]), CHUNK, "float16", {}
+    )
+    for chunk in range(store.chunks):
+        store.write(chunk, (cause[list(store.span(chunk))] @ mix).astype(np.float16))
+    sums = tuple(store.checksum(chunk) for chunk in range(store.chunks))
+    return SplitManifest(store.path.name, IMAGES[split], "same", CHUNK, sums)
+
+
+def sae_of(models: tuple[str, ...], seed: int) -> UniversalSAE:
+    torch.manual_seed(seed)
+    sae = UniversalSAE({model: WIDTHS[model] for model in models}, CONCEPTS, K).eval()
+    for model in models:
+        part = sae.part(model)
+        part.mean.fill_(0.1)
+        part.std.fill_(2.0)
+    return sae
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A finished run of every stage before `measure`, in a few kilobytes."""
+    data, root = tmp_path / "data", tmp_path / "stores"
+    sae = sae_of(MODELS, 0)
+    sae.save_pretrained(data / "usae")
+    for model in MODELS:
+        splits = {split: store_of(root, model, split) for split in IMAGES}
+        fixed = {"backbone": {}, "layer": -1, "norm": True, "grid": GRID, "fit": "squash", "dtype": "float16"}
+        moments = {"mean": 0.0, "std": 1.0, "statistics_images": 1, "channel_mean": (), "channel_std": ()}
+        manifest = Manifest(model=model, width=WIDTHS[model], **fixed, **moments, **splits)
+        manifest.save(data / "manifests" / f"{model}.json")
+        alone = sae_of((model,), 1)
+        alone.save_pretrained(data / "baselines" / model)
+        for split, images in ENCODED.items():
+            store = manifest.open(split, root)
+            folder = data / "codes" / split
+            encode_split(sae, model, store, folder / model, "usae", images, CPU)
+            encode_split(alone, model, store, folder / "independent" / model, "independent", images, CPU)
+    write_images(data)
+    return data, root
+
+
+def write_images(data: Path, truth_images: int = IMAGES["val"]) -> None:
+    (data / "images").mkdir(exist_ok=True)
+    records = [Record(key=str(image), data=b"", label=image % 2) for image in range(IMAGES["val"])]
+    write_index(records, data / "images" / "val.parquet", None, ("even", "odd"))
+    coverage = np.random.default_rng(0).integers(0, 256, (truth_images, GRID, GRID, 2), dtype=np.uint8)
+    np.savez(
+        data / "images" / "val_truth.npz", names=np.array(["shape: circle", "colour: red"]), coverage=coverage
+    )
+
+
+def test_tables_numbers_and_files_fit_together(world, tmp_path):
+    data, root = world
+    found = evaluate(MODELS, PARAMS, root, CPU, data)
+    found.write(tmp_path / "reports")
+    reports = {file.stem: pd.read_parquet(file) for file in (tmp_path / "reports").glob("*.parquet")}
+    assert set(reports) == {"reconstruction", "concepts", "concept_models", "patterns", "exemplars", "probes"}
+    concepts, per_model = reports["concepts"], reports["concept_models"]
+    assert len(concepts) == CONCEPTS
+    assert len(per_model) == CONCEPTS * 2
+    assert per_model["model"].tolist()[:2] == list(MODELS)
+    fires = per_model.groupby("concept_id")["fires"].sum()
+    assert (fires.to_numpy() == concepts["fires"]).all()
+    assert (concepts["tokens"] == 10 * GRID**2).all()
+    together = reports["patterns"].query("pattern == 3").set_index("concept_id")["fires"]
+    assert together.to_dict() == concepts.query("cofires > 0").set_index("concept_id")["cofires"].to_dict()
+    assert set(reports["patterns"]["models"]) <= {"supervised", "language", "supervised+language"}
+    assert set(concepts["top_label"].dropna()) <= {"shape: circle", "colour: red"}
+    assert concepts["top_label"].isna().equals(~concepts["alive"])
+    np.testing.assert_allclose(per_model["energy"], per_model["mean_code"], rtol=1e-6)
+    numbers = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert numbers["alive"] == int(concepts["alive"].sum())
+    assert numbers["images"] == 10
+    assert numbers["l0/language"] <= K
+    assert numbers["r2/supervised/language"] == pytest.approx(
+        reports["reconstruction"].query("sae == 'usae' and split == 'val'")["r2_scalar"].iloc[1], rel=1e-5
+    )
+    assert all(value is None or np.isfinite(value) for value in numbers.values())
+    assert (tmp_path / "reports" / "README.md").read_text().startswith("# Reports")
+    assert {file.name for file in (tmp_path / "reports" / "plots").iterdir()} == {
+        "r2.csv", "entropy.csv", "cofire.csv", "importance.csv"
+    }  # fmt: skip
+
+
+def test_reconstruction_equals_encoding_and_decoding_at_once(world):
+    data, root = world
+    table = evaluate(MODELS, PARAMS, root, CPU, data).tables["reconstruction"]
+    assert len(table) == 2 * (4 + 2)
+    sae = UniversalSAE.from_pretrained(data / "usae")
+    tokens = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(0)) for m in MODELS}
+    second = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(1))[:1] for m in MODELS}
+    raw = {m: torch.from_numpy(np.concatenate([tokens[m], second[m]])).float() for m in MODELS}  # 5 encoded images
+    with torch.inference_mode():
+        for source in MODELS:
+            for target in MODELS:
+                truth = sae.standardise(target, raw[target]).double()
+                guess = sae.decode(target, sae.encode(source, raw[source])).double()
+                expected = 1 - ((truth - guess) ** 2).mean() / ((truth - truth.mean()) ** 2).mean()
+                row = table.query("sae == 'usae' and split == 'train' and source == @source and target == @target")
+                assert row["r2_scalar"].item() == pytest.approx(float(expected), abs=2e-3)  # codes are float16
+                assert row["tokens"].item() == 5 * GRID**2
+
+
+def test_writing_again_gives_the_same_bytes(world, tmp_path):
+    data, root = world
+
+    def digests():
+        evaluate(MODELS, PARAMS, root, CPU, data).write(tmp_path / "reports")
+        files = sorted(file for file in (tmp_path / "reports").rglob("*") if file.is_file())
+        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+    first = digests()
+    assert len(first) == 12
+    assert digests() == first
+
+
+def test_models_come_from_the_argument_and_in_its_order(world):
+    data, root = world
+    found = evaluate(MODELS[::-1], PARAMS, root, CPU, data)
+    assert found.tables["concept_models"]["model"].tolist()[:2] == ["language", "supervised"]
+    only = evaluate(("language",), PARAMS, root, CPU, data)
+    assert only.numbers["r2_cross_mean"] is None
+    assert set(only.tables["exemplars"]["ranking"]) == {"mean", "language"}
+    assert only.headline.startswith(f"r2_self_mean {only.numbers['r2_self_mean']}, r2_cross_mean None")
+
+
+def test_independent_saes_are_optional(world):
+    data, root = world
+    full = evaluate(MODELS, PARAMS, root, CPU, data).numbers
+    assert "r2_independent/language" in full
+    assert "alignment_tax_mean" in full
+    for split in IMAGES:
+        (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
+    assert "alignment_tax_mean" not in evaluate(MODELS, PARAMS, root, CPU, data).numbers
+
+
+def test_without_truth_the_labels_of_images_are_used(world):
+    data, root = world
+    (data / "images" / "val_truth.npz").unlink()
+    concepts = evaluate(MODELS, PARAMS, root, CPU, data).tables["concepts"]
+    assert set(concepts["top_label"].dropna()) <= {"even", "odd"}
+
+
+def test_without_any_labels_the_columns_are_null(world, tmp_path):
+    data, root = world
+    (data / "images" / "val_truth.npz").unlink()
+    write_index(
+        [Record(key=str(image), data=b"") for image in range(10)], data / "images" / "val.parquet", None, ()
+    )
+    evaluate(MODELS, PARAMS, root, CPU, data).write(tmp_path / "reports")
+    table = pq.read_table(tmp_path / "reports" / "concepts.parquet")
+    assert str(table.schema.field("top_label").type) == "string"
+    assert table["top_label"].null_count == table["top_label_share"].null_count == CONCEPTS
+
+
+def test_probes_are_collected_where_there_are_some(world):
+    data, root = world
+    folder = data / "weights" / "language"
+    folder.mkdir(parents=True)
+    record = {
+        "group": "shape",
+        "attribute": "circle",
+        "auc_trained": 0.9,
+        "auc_untrained": 0.6,
+        "positives": 7,
+        "n": 90,
+    }
+    (folder / "probes.json").write_text(json.dumps([record]))
+    probes = evaluate(MODELS, PARAMS, root, CPU, data).tables["probes"]
+    assert probes.to_dict("records") == [{"model": "language", **record}]
+
+
+def test_truth_of_other_images_is_refused(world):
+    data, _ = world
+    write_images(data, truth_images=9)
+    with pytest.raises(UserError, match="describes 9 images, the index beside it has 10"):
+        load_labels(data / "images", "val", 10)
+    with pytest.raises(UserError, match=r"hold 11 images, the index in .* has 10\."):
+        load_labels(data / "images", "val", 11)
+
+
+def test_codes_of_more_images_than_activations_are_refused(world):
+    data, root = world
+    for model in MODELS:
+        store = ActivationStore.open(root / f"{model}-train")
+        encode_split(sae_of(MODELS, 0), model, store, data / "codes" / "val" / model, "usae", 14, CPU)
+    with pytest.raises(
+        UserError, match="supervised has codes of 14 images x 9 tokens, language has activations of"
+    ):
+        evaluate(MODELS, PARAMS, root, CPU, data)

@@ -1,0 +1,103 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from usae.metrics import curves
+from usae.metrics.labels import absent_labels
+from usae.metrics.summary import (
+    concept_models_frame,
+    concept_numbers,
+    concepts_frame,
+    patterns_frame,
+    reconstruction_numbers,
+    rounded,
+)
+from usae.metrics.universality import FiringCounts
+
+MODELS = ("a", "b", "c")
+
+
+@pytest.fixture
+def firing(chunks):
+    counts = FiringCounts(3, 12, 0.1)
+    for part in chunks(3, images=(30,)):
+        counts.update(part)
+    return counts
+
+
+@pytest.fixture
+def frames(firing):
+    norms = np.ones((3, 12))
+    return concepts_frame(firing, norms, absent_labels(12)), concept_models_frame(firing, norms, MODELS)
+
+
+def test_patterns_add_up_to_the_fires_of_each_model(firing, frames):
+    patterns = patterns_frame(firing, MODELS)
+    wide = frames[1].pivot(index="concept_id", columns="model", values="fires")
+    for bit, model in enumerate(MODELS):
+        with_model = patterns[(patterns["pattern"].to_numpy() >> bit & 1) == 1]
+        assert with_model["models"].str.split("+").map(lambda names, m=model: m in names).all()
+        sums = with_model.groupby("concept_id")["fires"].sum().reindex(wide.index, fill_value=0)
+        assert (sums == wide[model]).all()
+
+
+def test_concept_table_follows_from_the_model_table(frames):
+    concepts, per_model = frames
+    grouped = per_model.groupby("concept_id")
+    np.testing.assert_allclose(concepts["energy"], grouped["energy"].mean(), rtol=1e-12)
+    proportion = grouped["cofire_proportion"].min()
+    np.testing.assert_allclose(concepts["universality"], proportion)
+    assert concepts["models_alive"].tolist() == [3] * 11 + [0]
+    assert concepts["alive"].tolist() == [True] * 11 + [False]
+
+
+def test_numbers_are_means_over_the_concepts_with_most_energy(firing, frames):
+    numbers = concept_numbers(firing, np.ones((3, 12)), MODELS)
+    assert numbers["cofire_proportion_concepts"] == 11
+    per_model = frames[1].query("concept_id < 11").groupby("model")["cofire_proportion"].mean()
+    for model in MODELS:
+        assert numbers[f"cofire_proportion/{model}"] == pytest.approx(per_model[model], rel=1e-5)
+    assert numbers["cofire_proportion_mean"] == pytest.approx(per_model.mean(), rel=1e-5)
+    assert numbers["dead_share/a"] == pytest.approx(1 / 12, rel=1e-5)
+    assert numbers["importance_frequent_r"] is None
+    assert numbers["tokens"] == 270
+
+
+def test_reconstruction_numbers():
+    rows = [
+        ("usae", "a", "a", "val", 0.6), ("usae", "a", "b", "val", 0.2),
+        ("usae", "b", "a", "val", 0.4), ("usae", "b", "b", "val", 0.8),
+        ("independent", "a", "a", "val", 0.7), ("independent", "b", "b", "val", 0.8),
+        ("usae", "a", "a", "train", 0.9),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["sae", "source", "target", "split", "r2_scalar"])
+    numbers = reconstruction_numbers(table.assign(r2_channel=table["r2_scalar"] - 0.1))
+    assert numbers["r2_self_mean"] == 0.7
+    assert numbers["r2_cross_mean"] == 0.3
+    assert numbers["r2_channel_self_mean"] == 0.6
+    assert numbers["r2/a/b"] == 0.2
+    assert numbers["r2_independent/a"] == 0.7
+    assert numbers["alignment_tax_mean"] == 0.05
+    assert numbers["train_r2_self_mean"] == 0.9
+    assert numbers["train_r2_cross_mean"] is None
+
+
+def test_numbers_keep_six_digits_and_nan_becomes_null():
+    assert rounded(0.123456789) == 0.123457
+    assert rounded(float("nan")) is None
+    assert rounded(1234567) == 1234567
+
+
+def test_curves_cover_all_concepts(frames):
+    concepts, per_model = frames
+    entropy = curves.entropy_histogram(concepts)
+    assert len(entropy) == 30
+    assert entropy["concepts"].sum() == 11
+    cofire = curves.cofire_curve(concepts, per_model, MODELS)
+    assert cofire.groupby("model")["rank"].max().tolist() == [11, 11, 11]
+    importance = curves.importance_curve(concepts)
+    assert importance["concepts"].sum() == (concepts["cofires"] > 0).sum()
+
+
+def test_importance_curve_without_any_cofire_is_empty(frames):
+    assert curves.importance_curve(frames[0].assign(cofires=0)).empty

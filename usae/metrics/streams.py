@@ -1,0 +1,114 @@
+"""One pass over the codes of a split, and one over its activations (stage `measure`).
+
+The first feeds every accumulator that needs codes only, the second decodes the codes of each source model with the
+decoder of each target model and compares with the target's activations.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from usae.codes import CodeChunk, CodeStore, aligned_chunks
+from usae.errors import UserError
+from usae.metrics.exemplars import Exemplars
+from usae.metrics.labels import LabelCounts, Labels
+from usae.metrics.reconstruction import Reconstruction
+from usae.metrics.universality import FiringCounts
+from usae.progress import progress
+from usae.sae import SparseCodes, UniversalSAE
+from usae.store import ActivationStore
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class ConceptStatistics:
+    """What one pass over the codes leaves; `labels` is None for data without labels."""
+
+    firing: FiringCounts
+    exemplars: Exemplars
+    labels: LabelCounts | None
+
+
+def concept_statistics(
+    codes: Mapping[str, CodeStore], labels: Labels | None, threshold: float, exemplars: int
+) -> ConceptStatistics:
+    """Firing counts, the top `exemplars` images and label counts of the same images in all models."""
+    first = next(iter(codes.values()))
+    statistics = ConceptStatistics(
+        FiringCounts(len(codes), first.concepts, threshold),
+        Exemplars(tuple(codes), first.concepts, exemplars),
+        None if labels is None else LabelCounts(labels, first.concepts, threshold),
+    )
+    bar = progress(aligned_chunks(codes), total=first.chunks, description="concepts", unit="chunk")
+    for chunks in bar:
+        statistics.firing.update(chunks)
+        statistics.exemplars.update(chunks)
+        if statistics.labels is not None:
+            statistics.labels.update(chunks)
+    return statistics
+
+
+def reconstruction(
+    sae: UniversalSAE,
+    codes: Mapping[str, CodeStore],
+    activations: Mapping[str, ActivationStore],
+    *,
+    name: str,
+    split: str,
+) -> Reconstruction:
+    """Residuals of every target model in `activations` from the codes of every source model in `codes`.
+
+    `name` and `split` are the values of the columns `sae` and `split`. The codes may cover the first images of
+    the activations only. Raises UserError when they are not of the same images or grid.
+    """
+    _refuse_mismatch(codes, activations)
+    table = Reconstruction(name, split)
+    chunks = next(iter(codes.values())).chunks
+    bar = progress(aligned_chunks(codes), total=chunks, description=f"reconstruction {name}", unit="chunk")
+    for parts in bar:
+        sources = dict(zip(codes, parts, strict=True))
+        for target, store in activations.items():
+            truth = _standardised(sae, target, store, parts[0].images)
+            table.update(target, truth, _decoded(sae, target, sources))
+    return table
+
+
+@torch.inference_mode()
+def _standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
+    """(images, tokens, width) activations in the units in which the SAE reconstructs them."""
+    device = next(sae.parameters()).device
+    raw = torch.from_numpy(_rows(store, images)).to(device)  # (images, tokens, width)
+    return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
+
+
+@torch.inference_mode()
+def _decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
+    """Per source model, its codes through the target's decoder, (images, tokens, width)."""
+    device = next(sae.parameters()).device
+    for source, chunk in sources.items():
+        indices = torch.from_numpy(chunk.indices.astype(np.int64)).to(device)  # (images, tokens, k)
+        values = torch.from_numpy(chunk.values).to(device)  # (images, tokens, k)
+        yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
+
+
+def _rows(store: ActivationStore, images: Array) -> Array:
+    """Activations of increasing images, as float32, from however many chunks they lie in."""
+    homes = images // store.chunk_images
+    parts = [store.chunk(int(home))[images[homes == home] % store.chunk_images] for home in np.unique(homes)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, ActivationStore]) -> None:
+    faults = [
+        f"{source} has codes of {store.images} images x {store.tokens} tokens, {target} has activations of"
+        f" {rows.images} x {rows.tokens}."
+        for source, store in codes.items()
+        for target, rows in activations.items()
+        if store.images > rows.images or store.tokens != rows.tokens
+    ]
+    if faults:
+        raise UserError.listing("Codes and activations disagree. Run `dvc repro encode`.", faults)

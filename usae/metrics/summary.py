@@ -1,0 +1,167 @@
+"""From counts to tables and to the flat numbers of `reports/metrics.json` (stage `measure`).
+
+The numbers are those of arXiv 2502.03714 where it has them: R2 over the whole held-out set, entropy, co-firing
+proportion of the 1000 concepts with the most energy, correlation of co-fires and energy.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from usae.metrics import universality as u
+from usae.metrics.importance import log_fit, partial_fit
+
+TOP_CONCEPTS = 1000
+MANY_COFIRES = 1000
+HIGH_ENTROPY = 0.95
+DIGITS = 6
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Numbers = dict[str, float | None]
+
+
+def concepts_frame(firing: u.FiringCounts, norms: Array, labels: pd.DataFrame) -> pd.DataFrame:
+    """Table `concepts`; `norms` (m, c) are the row norms of the dictionaries, `labels` the label columns."""
+    fires, cofires = firing.fires, firing.cofires
+    lifts = u.lift(cofires, fires, firing.tokens)
+    models_alive = (fires > 0).sum(axis=0)
+    columns = {
+        "concept_id": np.arange(firing.concepts),
+        "alive": models_alive > 0,
+        "models_alive": models_alive,
+        "fires": fires.sum(axis=0),
+        "cofires": cofires,
+        "tokens": np.full(firing.concepts, firing.tokens),
+        "firing_entropy": u.firing_entropy(fires),
+        "universality": u.universality(cofires, fires),
+        "lift": lifts,
+        "log10_lift": u.log10_lift(lifts),
+        "energy": u.energy(firing.mean_codes, norms).mean(axis=0),
+    }
+    return pd.concat([pd.DataFrame(columns), labels], axis=1)
+
+
+def concept_models_frame(firing: u.FiringCounts, norms: Array, models: Sequence[str]) -> pd.DataFrame:
+    """Table `concept_models`: concepts in order, and models in order within each."""
+    fires, energies = firing.fires, u.energy(firing.mean_codes, norms)
+    columns = {
+        "concept_id": np.broadcast_to(np.arange(firing.concepts), fires.shape),
+        "model": np.broadcast_to(np.array(models, dtype=object)[:, None], fires.shape),
+        "fires": fires,
+        "firing_rate": fires / max(firing.tokens, 1),
+        "cofires_without": firing.cofires_without,
+        "cofire_proportion": u.cofire_proportion(firing.cofires, fires),
+        "cofire_ceiling": u.cofire_ceiling(fires),
+        "energy": energies,
+        "energy_squared": energies**2,
+        "mean_code": firing.mean_codes,
+        "max_code": firing.maxima,
+    }  # each (models, concepts)
+    return pd.DataFrame({name: values.T.ravel() for name, values in columns.items()})
+
+
+def patterns_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.DataFrame:
+    """Table `patterns`: the sets of models that fire together, for every concept."""
+    names = ["+".join(m for i, m in enumerate(models) if pattern >> i & 1) for pattern in range(2 ** len(models))]
+    concept, pattern = np.nonzero(firing.patterns)
+    return pd.DataFrame(
+        {
+            "concept_id": concept,
+            "pattern": pattern,
+            "models": np.array(names, dtype=object)[pattern],
+            "fires": firing.patterns[concept, pattern],
+        }
+    )
+
+
+def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str]) -> Numbers:
+    """The flat numbers that codes alone give."""
+    fires, cofires = firing.fires, firing.cofires
+    energies = u.energy(firing.mean_codes, norms)  # (models, concepts)
+    entropy = u.firing_entropy(fires)
+    numbers = {
+        "tokens": firing.tokens,
+        "concepts": firing.concepts,
+        "alive": int(fires.any(axis=0).sum()),
+        "alive_in_all_models": int(fires.all(axis=0).sum()),
+        "firing_entropy_median": _median(entropy),
+        "firing_entropy_high_share": float((entropy > HIGH_ENTROPY).sum() / max(fires.any(axis=0).sum(), 1)),
+        "universality_median": _median(u.universality(cofires, fires)),
+        "lift_median": _median(u.lift(cofires, fires, firing.tokens)),
+        **_per_model("dead_share", models, (fires == 0).mean(axis=1)),
+        **_per_model("l0", models, firing.sparsity),
+        **_cofire_numbers(firing, energies, models),
+        **_importance_numbers(firing, energies.mean(axis=0)),
+    }
+    return {name: rounded(value) for name, value in numbers.items()}
+
+
+def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
+    """The flat numbers of table `reconstruction`: the matrix, its means, and the price of sharing concepts."""
+    numbers: dict[str, float] = {}
+    for split, prefix in (("val", ""), ("train", "train_")):
+        usae = table[(table["sae"] == "usae") & (table["split"] == split)]
+        own = usae["source"] == usae["target"]
+        for column, name in (("r2_scalar", "r2"), ("r2_channel", "r2_channel")):
+            if len(usae):
+                numbers[f"{prefix}{name}_self_mean"] = float(usae.loc[own, column].mean())
+                numbers[f"{prefix}{name}_cross_mean"] = float(usae.loc[~own, column].mean())
+    held_out = table[table["split"] == "val"]
+    shared, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in ("usae", "independent"))
+    numbers |= {f"r2/{source}/{target}": value for (source, target), value in shared.items()}
+    numbers |= {f"r2_independent/{model}": value for (model, _), value in alone.items()}
+    if alone:
+        tax = [value - shared.get(pair, np.nan) for pair, value in alone.items()]
+        numbers["alignment_tax_mean"] = float(np.mean(tax))
+    return {name: rounded(value) for name, value in numbers.items()}
+
+
+def rounded(value: float) -> float | None:
+    """Six significant digits, so that the last bits do not make a difference in git; None for NaN."""
+    if isinstance(value, int):
+        return value
+    return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+
+
+def _cofire_numbers(firing: u.FiringCounts, energies: Array, models: Sequence[str]) -> Mapping[str, float]:
+    """Mean co-firing proportion of the concepts with the most energy; where a model is dead it counts as 0."""
+    top = u.top_by_energy(energies, TOP_CONCEPTS)
+    proportions = np.nan_to_num(u.cofire_proportion(firing.cofires, firing.fires)[:, top])  # (models, top)
+    means = proportions.mean(axis=1) if len(top) else np.full(len(models), np.nan)
+    return {
+        "cofire_proportion_mean": float(means.mean()),
+        "cofire_proportion_concepts": len(top),
+        **_per_model("cofire_proportion", models, means),
+    }
+
+
+def _importance_numbers(firing: u.FiringCounts, energies: Array) -> Mapping[str, float]:
+    cofires, fires = firing.cofires, firing.fires
+    every, frequent = log_fit(cofires, energies), log_fit(cofires, energies, MANY_COFIRES)
+    return {
+        "importance_r": every.r,
+        "importance_slope": every.slope,
+        "importance_concepts": every.concepts,
+        "importance_frequent_r": frequent.r,
+        "importance_frequent_slope": frequent.slope,
+        "importance_frequent_concepts": frequent.concepts,
+        "importance_partial_r": partial_fit(cofires, energies, fires).r,
+        "energy_lift_r": log_fit(u.lift(cofires, fires, firing.tokens), energies).r,
+    }
+
+
+def _matrix(table: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """(source, target) -> scalar R2."""
+    columns = (table[name].tolist() for name in ("source", "target", "r2_scalar"))
+    return {(source, target): value for source, target, value in zip(*columns, strict=True)}
+
+
+def _per_model(name: str, models: Sequence[str], values: Array) -> Mapping[str, float]:
+    return {f"{name}/{model}": float(value) for model, value in zip(models, values, strict=True)}
+
+
+def _median(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")

@@ -1,0 +1,307 @@
+"""Every table in `reports/`: its columns, their units, meanings and denominators, declared once.
+
+The declaration validates and types what the stages write and is stored in the Parquet schema (metadata
+`description` and `unit` of each field); stage `measure` also prints it as `reports/README.md`.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from usae.errors import UserError
+
+README_HEAD = """# Reports
+
+Parquet tables: `pandas.read_parquet("reports/concepts.parquet")`. The texts below are also in
+each file's schema. A concept *fires* in a model on a token when its code exceeds `measure.threshold`;
+all models look at the same held-out tokens. An empty value (null, NaN) means that the number is not defined
+there, never 0.
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `dtype` is a pyarrow type name; `unit` is empty for pure numbers and names."""
+
+    name: str
+    dtype: str
+    meaning: str
+    unit: str = ""
+    denominator: str = ""
+
+    @property
+    def field(self) -> pa.Field:
+        """The pyarrow field with its documentation as metadata."""
+        description = f"{self.meaning}; denominator: {self.denominator}" if self.denominator else self.meaning
+        metadata = {"description": description, "unit": self.unit}
+        return pa.field(self.name, pa.type_for_alias(self.dtype), metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `row` says what one row is; `path` is its file where that is not `reports/<name>.parquet`."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+    path: str = ""
+
+    @property
+    def file(self) -> str:
+        """Where the table lies, from the root of the repository."""
+        return self.path or f"reports/{self.name}.parquet"
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The pyarrow schema, documentation included."""
+        return pa.schema([column.field for column in self.columns], metadata={"table": self.name, "row": self.row})
+
+
+CONCEPT = Column("concept_id", "int32", "number of the concept, row of every dictionary")
+MODEL = Column("model", "string", "slug of the model")
+SPLIT = Column("split", "string", "val (held out) or train (the encoded part of the training images)")
+TOKENS = Column("tokens", "int64", "tokens measured", "tokens")
+
+TABLES = {
+    table.name: table
+    for table in (
+        Table(
+            "reconstruction",
+            "one SAE, source model (encoded), target model (reconstructed) and split",
+            (
+                Column("sae", "string", "usae, or independent: an SAE of the one model alone"),
+                Column("source", "string", "slug of the encoded model"),
+                Column("target", "string", "slug of the reconstructed model"),
+                SPLIT,
+                Column(
+                    "r2_scalar",
+                    "float64",
+                    "share of the sum of squares explained, as in arXiv 2502.03714 and the authors' code",
+                    denominator="sum of squares about one mean over all tokens and channels",
+                ),
+                Column(
+                    "r2_channel",
+                    "float64",
+                    "the same, but the mean of a channel counts as known (variance-weighted R2)",
+                    denominator="sum of squares about the mean of each channel",
+                ),
+                Column(
+                    "mse",
+                    "float64",
+                    "mean squared error",
+                    "standardised activation, squared",
+                    "tokens x channels",
+                ),
+                TOKENS,
+            ),
+        ),
+        Table(
+            "concepts",
+            "one concept, on the held-out images",
+            (
+                CONCEPT,
+                Column("alive", "bool", "fires at least once in at least one model"),
+                Column("models_alive", "int8", "number of models in which it fires at least once", "models"),
+                Column("fires", "int64", "fires, summed over models", "tokens"),
+                Column("cofires", "int64", "tokens on which all models fire", "tokens"),
+                TOKENS,
+                Column(
+                    "firing_entropy",
+                    "float64",
+                    "entropy of the models' shares in the fires: 1 = equally often, 0 = one model only;"
+                    " compares rates, blind to whether the models fire on the same tokens",
+                    denominator="log of the number of models",
+                ),
+                Column(
+                    "universality",
+                    "float64",
+                    "smallest co-firing proportion over models: every model agrees at least this often;"
+                    " null when dead in some model",
+                    denominator="fires of the model with the most fires",
+                ),
+                Column(
+                    "lift",
+                    "float64",
+                    "co-fires over what independent models with the same rates would give; 1 = chance",
+                    denominator="product of the models' firing rates x tokens",
+                ),
+                Column("log10_lift", "float64", "decimal logarithm of lift; null without co-fires"),
+                Column(
+                    "energy",
+                    "float64",
+                    "energy (see concept_models), mean over models",
+                    "code",
+                    "tokens x models",
+                ),
+                Column("top_label", "string", "label whose share among the fires exceeds its base rate most"),
+                Column(
+                    "top_label_share",
+                    "float64",
+                    "share of the fires that lie on tokens with the top label",
+                    denominator="fires on labelled tokens, summed over models",
+                ),
+                Column(
+                    "top_label_base",
+                    "float64",
+                    "share of all tokens with the top label",
+                    denominator="labelled tokens",
+                ),
+            ),
+        ),
+        Table(
+            "concept_models",
+            "one concept in one model, on the held-out images",
+            (
+                CONCEPT,
+                MODEL,
+                Column("fires", "int64", "tokens on which the model fires", "tokens"),
+                Column("firing_rate", "float64", "share of tokens on which the model fires", denominator="tokens"),
+                Column("cofires_without", "int64", "tokens on which all other models fire", "tokens"),
+                Column(
+                    "cofire_proportion",
+                    "float64",
+                    "share of the model's fires on which all models fire",
+                    denominator="fires of the model",
+                ),
+                Column(
+                    "cofire_ceiling",
+                    "float64",
+                    "largest co-firing proportion that the models' rates allow",
+                    denominator="fires of the model",
+                ),
+                Column(
+                    "energy",
+                    "float64",
+                    "norm of the mean contribution, || E[code] D_row ||",
+                    "code",
+                    "tokens",
+                ),
+                Column("energy_squared", "float64", "its square, as printed in arXiv 2502.03714", "code, squared"),
+                Column("mean_code", "float64", "mean code, zeros included", "code", "tokens"),
+                Column("max_code", "float32", "largest code", "code"),
+            ),
+        ),
+        Table(
+            "patterns",
+            "one concept and one set of models that fire together on a token while the others do not",
+            (
+                CONCEPT,
+                Column("pattern", "int16", "the set as a bitmask, bit i for model i in the order of `models`"),
+                Column("models", "string", "the same set as slugs, joined by +"),
+                Column("fires", "int64", "tokens on which exactly this set fires; never 0", "tokens"),
+            ),
+        ),
+        Table(
+            "exemplars",
+            "one image among the top images of one concept",
+            (
+                CONCEPT,
+                Column(
+                    "ranking",
+                    "string",
+                    "model slug: by its largest code in the image; mean: by the mean of these",
+                ),
+                Column("rank", "int16", "0 = highest code"),
+                Column("image", "int32", "row among the readable images of data/images/val.parquet"),
+                Column("code", "float32", "the code ranked by", "code"),
+            ),
+        ),
+        Table(
+            "training",
+            "one logged training step",
+            (
+                Column("step", "int64", "number of the step, from 0", "steps"),
+                Column("epoch", "int32", "number of the epoch, from 0", "epochs"),
+                Column("source", "string", "slug of the encoded model"),
+                Column("loss", "float64", "loss, summed over targets, before the update"),
+                Column("reconstruction", "float64", "its reconstruction part"),
+                Column("auxiliary", "float64", "its auxiliary part, weight included"),
+                Column("learning_rate", "float64", "learning rate of the update"),
+                Column("gradient_norm", "float64", "norm of the gradient before clipping"),
+            ),
+        ),
+        Table(
+            "probes",
+            "one attribute that a linear probe reads from one backbone",
+            (
+                MODEL,
+                Column("group", "string", "kind of attribute, such as shape or colour"),
+                Column("attribute", "string", "the attribute"),
+                Column("auc_trained", "float64", "area under the ROC curve, trained backbone; 0.5 = chance"),
+                Column("auc_untrained", "float64", "the same for the backbone before training"),
+                Column("positives", "int64", "tokens or images that carry the attribute"),
+                Column("n", "int64", "tokens or images tested"),
+            ),
+        ),
+        Table(
+            "maximisation",
+            "one concept maximised for one model",
+            (
+                CONCEPT,
+                MODEL,
+                Column("step", "int32", "step of the optimisation, from 0", "steps"),
+                Column("score", "float32", "code before ReLU and TopK, mean over tokens and crops", "code"),
+            ),
+            path="data/maximised/curves.parquet",
+        ),
+    )
+}
+
+
+def write_table(name: str, frame: pd.DataFrame, path: Path) -> None:
+    """Validate `frame` against table `name` and write it as Parquet, in one go and byte-identical on a rerun.
+
+    Columns are put in declared order; NaN becomes null. Raises UserError, listing every fault, when columns
+    are missing or undeclared, or hold values that the declared type cannot.
+    """
+    declared = TABLES[name]
+    table = pa.Table.from_arrays(_arrays(declared, frame), schema=declared.schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table, partial, compression="zstd")
+    os.replace(partial, path)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of `reports/`; UserError when it is absent."""
+    if not path.is_file():
+        raise UserError(f"Expected the table {path}, found none. Run `dvc repro` to write it.")
+    return pd.read_parquet(path)
+
+
+def describe(tables: Sequence[Table] = tuple(TABLES.values())) -> str:
+    """The text of `reports/README.md`: every table and column."""
+    return "\n".join([README_HEAD, *(_section(table) for table in tables)])
+
+
+def _arrays(declared: Table, frame: pd.DataFrame) -> list[pa.Array]:
+    names = [column.name for column in declared.columns]
+    faults = [f"The column `{name}` is missing." for name in names if name not in frame.columns]
+    faults += [f"The column `{name}` is not declared." for name in frame.columns if name not in names]
+    arrays = []
+    for column in declared.columns:
+        if column.name not in frame.columns:
+            continue
+        try:
+            arrays.append(pa.Array.from_pandas(frame[column.name], type=column.field.type, safe=True))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as fault:
+            found = frame[column.name].dtype
+            faults.append(f"The column `{column.name}` should be {column.dtype}, found {found}: {fault}.")
+    if faults:
+        raise UserError.listing(f"The table `{declared.name}` does not match usae/tables.py:", faults)
+    return arrays
+
+
+def _section(table: Table) -> str:
+    head = f"## {table.file}\n\nTable `{table.name}`. One row is {table.row}.\n"
+    lines = ["| column | type | unit | meaning | denominator |", "|---|---|---|---|---|"]
+    for column in table.columns:
+        meaning = column.meaning.replace("|", "\\|")
+        cells = (f"`{column.name}`", column.dtype, column.unit, meaning, column.denominator)
+        lines.append(f"| {' | '.join(cells)} |")
+    return head + "\n" + "\n".join(lines) + "\n"
