@@ -1,4 +1,4 @@
-"""Stage `baselines@MODEL`: an independent SAE of one model, with as many encoder updates as in the universal one."""
+"""Stage `baselines@MODEL`: an independent SAE of one model, updated as often as in the universal one."""
 
 from pathlib import Path
 

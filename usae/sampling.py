@@ -28,7 +28,7 @@ class Batch:
     step: int
     epoch: int
     images: np.ndarray
-    activations: list[Float[Tensor, "n d"]]
+    activations: list[Float[Tensor, "n _"]]
 
 
 class PairedActivations:
@@ -40,9 +40,16 @@ class PairedActivations:
         self._chunks = [[store.chunk(j) for j in range(store.chunks)] for store in stores]
         self._partners = [self._partner(number, pairs, seed) for number in range(len(stores))]
 
-    def rows(self, images: np.ndarray) -> list[Float[Tensor, "n d"]]:
+    def rows(self, images: np.ndarray) -> list[Float[Tensor, "n _"]]:
         """Activations of `images` for every model, all tokens of each image, float32 [images * tokens, d]."""
         return [self._gather(number, self._partners[number][images]) for number in range(len(self.stores))]
+
+    def tokens(self, model: int, images: np.ndarray, positions: np.ndarray) -> Float[Tensor, "n d"]:
+        """One token each: `positions` of `images` for the model of that number, float32."""
+        store, partners = self.stores[model], self._partners[model][images]
+        chunks, offsets = np.divmod(partners, store.chunk_images)
+        picked = [self._chunks[model][c][o, t] for c, o, t in zip(chunks, offsets, positions, strict=True)]
+        return torch.from_numpy(np.stack(picked).astype(np.float32))  # (tokens, width)
 
     def batches(self, order: np.ndarray, batch_images: int, epoch: int, first_step: int) -> Iterator[Batch]:
         """The images of `order` in batches; the next one is read while the caller works on this one."""

@@ -41,7 +41,7 @@ class StepLoss:
 
 
 def reference_step(
-    sae: UniversalSAE, source: str, activations: Sequence[Float[Tensor, "n d"]], recipe: Recipe
+    sae: UniversalSAE, source: str, activations: Sequence[Float[Tensor, "n _"]], recipe: Recipe
 ) -> StepLoss:
     """The authors' step, line by line and dense; the yardstick for `fast_step` in tests.
 
@@ -67,7 +67,7 @@ def reference_step(
 
 
 def fast_step(
-    sae: UniversalSAE, source: str, activations: Sequence[Float[Tensor, "n d"]], recipe: Recipe
+    sae: UniversalSAE, source: str, activations: Sequence[Float[Tensor, "n _"]], recipe: Recipe
 ) -> StepLoss:
     """The same loss and gradients for everything that learns; the other decoders get none.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,11 +21,12 @@ from usae.errors import UserError
 from usae.manifests import Manifest
 from usae.params import TrainParams
 from usae.progress import counter
-from usae.sae import UniversalSAE
+from usae.sae import UniversalSAE, sparse_decode, top_k
 from usae.sampling import PairedActivations, check_batch, order
 from usae.steps import Recipe, StepLoss, fast_step
 
 PAIRED_INIT = 11  # stream of the seed that draws the tokens at which concepts start
+SCALE_IMAGES = 32  # images on which the first codes are scaled
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Engine:
         self.updates = {(model, group): 0 for model in sae.models for group in ("encoder", "dictionary")}
         self.optimisers = {model: self._optimiser(model) for model in sae.models}
 
-    def step(self, source: str, activations: Sequence[Float[Tensor, "n d"]]) -> tuple[StepLoss, float, float]:
+    def step(self, source: str, activations: Sequence[Float[Tensor, "n _"]]) -> tuple[StepLoss, float, float]:
         """One update on standardised rows; returns the loss, the source's gradient norm and its learning rate."""
         loss = fast_step(self.sae, source, activations, self.recipe)
         loss.total.backward()
@@ -165,16 +167,16 @@ def new_sae(
         sae.part(model).mean.fill_(manifest.mean)
         sae.part(model).std.fill_(manifest.std)
     if params.init == "paired":
-        paired_init(sae, data, seed)
+        paired_init(sae, data, manifests, seed)
     return sae
 
 
 @torch.no_grad()
-def paired_init(sae: UniversalSAE, data: PairedActivations, seed: int) -> None:
+def paired_init(sae: UniversalSAE, data: PairedActivations, manifests: dict[str, Manifest], seed: int) -> None:
     """Start concept c of every model at one token (image, position), the same in all of them.
 
-    D_j[c] is that token's direction in model j, standardised and centred by channel; the encoder's row is the
-    same direction. The shared space is aligned before the first step.
+    D_j[c] is that token's direction in model j; the encoder's row is the same direction seen from the mean token.
+    The shared space is aligned before the first step. Codes start at the scale that reconstructs best.
 
     Raises:
         UserError: there are fewer training tokens than concepts.
@@ -185,23 +187,31 @@ def paired_init(sae: UniversalSAE, data: PairedActivations, seed: int) -> None:
             f"`train.init: paired` starts every concept at a token of its own, but {data.images} images with "
             f"{tokens} tokens are fewer than the {sae.concepts} concepts; lower `train.dictionary`."
         )
-    drawn = np.sort(np.random.default_rng([seed, PAIRED_INIT]).permutation(data.images * tokens)[: sae.concepts])
+    drawn = np.random.default_rng([seed, PAIRED_INIT]).choice(data.images * tokens, sae.concepts, replace=False)
     images, positions = np.divmod(drawn, tokens)
-    unique, place = np.unique(images, return_inverse=True)
-    rows = torch.from_numpy(place * tokens + positions)
-    for model, raw in zip(sae.models, data.rows(unique), strict=True):
+    sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
+    for number, model in enumerate(sae.models):
         part = sae.part(model)
-        standardised = part.standardise(raw)  # (tokens of the images, d)
-        directions = standardised[rows] - standardised.mean(0)  # (c, d)
-        unit = directions / directions.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        part.dictionary.weight.copy_(unit)
-        part.encoder.linear.weight.copy_(unit)
-        torch.nn.init.zeros_(part.encoder.linear.bias)
+        starts = part.standardise(data.tokens(number, images, positions))  # (concepts, width)
+        centre = part.standardise(torch.tensor(manifests[model].channel_mean))  # (width,)
+        part.dictionary.weight.copy_(F.normalize(starts))
+        part.encoder.linear.weight.copy_(F.normalize(starts - centre))
+        part.encoder.linear.bias.zero_()
+        part.encoder.norm.weight.fill_(best_scale(sae, model, part.standardise(sample[number])))
+
+
+def best_scale(sae: UniversalSAE, model: str, rows: Float[Tensor, "n d"]) -> float:
+    """The factor on the codes of `model` that brings its reconstruction of standardised `rows` nearest to them."""
+    part = sae.part(model)
+    pre = F.batch_norm(part.encoder.linear(rows), None, None, training=True)  # (n, concepts)
+    reconstruction = sparse_decode(top_k(pre, sae.k), part.dictionary.unit())
+    return (rows * reconstruction).sum().item() / reconstruction.square().sum().item()
 
 
 def independent_steps(params: TrainParams, images: int, models: int) -> int:
-    """Steps of a single-model SAE such that its encoder is updated as often as in the universal SAE."""
-    return max(1, math.ceil(params.epochs * math.ceil(images / params.batch_images) / models))
+    """Steps of a single-model SAE such that its dictionary is updated as often as in the universal SAE."""
+    steps = params.epochs * math.ceil(images / params.batch_images)
+    return steps if params.update == "all" else math.ceil(steps / models)
 
 
 def write_curve(log: pd.DataFrame, path: Path, points: int = 200) -> None:

@@ -1,0 +1,90 @@
+"""Shared fixtures: small real things (networks, images, stores), made afresh in a temporary folder."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from jaxtyping import install_import_hook
+from PIL import Image
+
+# The shapes in signatures are checked while tests run, and only then.
+install_import_hook(["usae.sae", "usae.steps", "usae.sampling", "usae.geometry"], "beartype.beartype")
+
+from usae.manifests import Manifest, SplitManifest  # noqa: E402
+from usae.params import Params, parse_params  # noqa: E402
+from usae.store import ActivationStore  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+os.environ["DVC_NO_ANALYTICS"] = "1"
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture
+def raw_params() -> dict:
+    """params.yaml as plain values, to be changed and parsed."""
+    return yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+@pytest.fixture
+def params(raw_params) -> Params:
+    return parse_params(raw_params)
+
+
+@pytest.fixture
+def make_store(tmp_path):
+    """A finished store with the given activations [image, token, channel]."""
+
+    def make(name: str, activations: np.ndarray, chunk_images: int = 4) -> ActivationStore:
+        dtype = str(activations.dtype)
+        store = ActivationStore.create(tmp_path / name, activations.shape, chunk_images, dtype, {})
+        for chunk in range(store.chunks):
+            span = store.span(chunk)
+            store.write(chunk, activations[span.start : span.stop])
+        return store
+
+    return make
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Twelve small pictures in three class folders, and a text file that claims to be one."""
+    root = tmp_path / "pictures"
+    for number in range(12):
+        folder = root / f"class{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+    (root / "class0" / "broken.jpg").write_text("not a picture")
+    return root
+
+
+@pytest.fixture
+def manifest_of():
+    """The manifest of a store, which serves as both splits."""
+
+    def make(model: str, store: ActivationStore) -> Manifest:
+        rows = np.concatenate([store.chunk(j) for j in range(store.chunks)]).astype(np.float64)
+        crc32c = tuple(store.checksum(chunk) for chunk in range(store.chunks))
+        split = SplitManifest(store.path.name, store.images, "digest", store.chunk_images, crc32c)
+        return Manifest(
+            model=model,
+            backbone={},
+            layer=-1,
+            norm=True,
+            grid=round(store.tokens**0.5),
+            fit="squash",
+            dtype=str(store.dtype),
+            width=store.width,
+            mean=float(rows.mean()),
+            std=float(rows.std(ddof=1)),
+            statistics_images=store.images,
+            channel_mean=tuple(rows.mean((0, 1)).tolist()),
+            channel_std=tuple(rows.std((0, 1)).tolist()),
+            train=split,
+            val=split,
+        )
+
+    return make

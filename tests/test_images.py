@@ -1,0 +1,159 @@
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from usae.errors import UserError
+from usae.images import ImageIndex, Record, decode, load_splits, split_and_limit
+from usae.params import ImagesParams
+from usae.shapes import ATTRIBUTES, scene
+from usae.sources import write_images
+
+
+def settings(source="folder", path=None, train=None, val=None, val_share=0.25):
+    return ImagesParams(source=source, path=None if path is None else str(path), train=train, val=val, val_share=val_share)
+
+
+def png(seed=0, size=(8, 6), mode="RGB"):
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_folder_with_classes_is_split_and_its_faults_are_listed(image_folder, tmp_path):
+    counts = write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=2)
+    assert sum(count.readable for count in counts.values()) == 12
+    assert sum(count.skipped for count in counts.values()) == 1
+    frames = [pq.read_table(tmp_path / "out" / f"{split}.parquet").to_pandas() for split in counts]
+    (fault,) = [f for frame in frames for f in frame["fault"].dropna()]
+    assert "cannot identify image file" in fault
+    assert str(tmp_path) not in fault
+    index = load_splits(tmp_path / "out", str(image_folder))["train"]
+    assert index.label_names == ("class0", "class1", "class2")
+    for i in range(len(index)):
+        assert index.label_names[index.frame["label"][i]] == index.frame["key"][i].split("/")[0]
+        assert index.open(i).size == (30, 20)
+
+
+def test_the_splits_of_the_source_are_kept(image_folder, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    image_folder.rename(root / "train")
+    (root / "validation").mkdir()
+    (root / "validation" / "flat.png").write_bytes(png())
+    write_images(tmp_path / "out", settings(path=root), seed=0, workers=1)
+    splits = load_splits(tmp_path / "out", str(root))
+    assert len(splits["train"]) == 12
+    assert splits["val"].frame["key"].tolist() == ["flat.png"]
+    assert splits["val"].frame["label"].isna().all()
+
+
+def test_limits_take_prefixes_of_one_random_order(image_folder, tmp_path):
+    keys = []
+    for train in (3, 6):
+        write_images(tmp_path / "out", settings(path=image_folder, train=train), seed=5, workers=1)
+        keys.append(load_splits(tmp_path / "out", str(image_folder))["train"].frame["key"].tolist())
+    assert keys[1][: len(keys[0])] == keys[0]
+    assert keys[1] != sorted(keys[1])
+
+
+def test_same_images_same_bytes_other_seed_other_order(image_folder, tmp_path):
+    digests = []
+    for seed in (0, 0, 1):
+        write_images(tmp_path / str(seed), settings(path=image_folder), seed=seed, workers=2)
+        digests.append(load_splits(tmp_path / str(seed), str(image_folder))["train"].digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_changed_picture_changes_the_digest(image_folder, tmp_path):
+    before = {}
+    for change in (False, True):
+        if change:
+            (image_folder / "class0" / "00.png").write_bytes(png(99))
+        write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
+        splits = load_splits(tmp_path / "out", str(image_folder))
+        before[change] = {split: index.digest for split, index in splits.items()}
+    assert before[False] != before[True]
+
+
+def test_parquet_as_hugging_face_writes_it(tmp_path):
+    features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+    images = [{"bytes": png(i), "path": None} for i in range(6)]
+    table = pa.table({"image": images, "label": [0, 1, 0, 1, 0, 1]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in" / "train-00000.parquet")
+    pq.write_table(table.slice(0, 2), tmp_path / "in" / "test.parquet")
+    counts = write_images(tmp_path / "out", settings("parquet", tmp_path / "in"), seed=0, workers=1)
+    assert (counts["train"].readable, counts["val"].readable) == (6, 2)
+    index = load_splits(tmp_path / "out", str(tmp_path / "in"))["train"]
+    assert index.label_names == ("cat", "dog")
+    for i in range(6):
+        row = int(index.frame["key"][i].split("/")[1])
+        assert index.frame["label"][i] == row % 2
+        np.testing.assert_array_equal(index.open(i), Image.open(io.BytesIO(png(row))))
+
+
+def test_generated_world_keeps_captions_and_truth(tmp_path):
+    write_images(tmp_path, settings("shapes", train=5, val=2), seed=3, workers=1)
+    splits = load_splits(tmp_path, None)
+    truth = np.load(tmp_path / "val_truth.npz")
+    assert tuple(truth["names"]) == ATTRIBUTES
+    for i in range(2):
+        expected = scene(3, 5 + i)
+        np.testing.assert_array_equal(splits["val"].open(i), expected.image)
+        np.testing.assert_array_equal(truth["coverage"][i], expected.coverage)
+        assert splits["val"].frame["caption"][i] == expected.caption
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1"])
+def test_every_mode_becomes_rgb(mode):
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(png())).convert(mode).save(buffer, "TIFF")
+    assert decode(buffer.getvalue()).mode == "RGB"
+
+
+def test_missing_root_empty_root_and_empty_split(tmp_path):
+    with pytest.raises(UserError, match=r"which is not a folder here .* .ln -s"):
+        write_images(tmp_path / "o", settings(path=tmp_path / "nowhere"), 0, 1)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="There is no image below"):
+        write_images(tmp_path / "o", settings(path=tmp_path / "empty"), 0, 1)
+    with pytest.raises(UserError, match="The split train would be empty"):
+        split_and_limit({"all": [Record("a")]}, {"train": None, "val": None}, 0.5, 0)
+    with pytest.raises(UserError, match="expected a Parquet file, or a folder with train"):
+        write_images(tmp_path / "o", settings("parquet", tmp_path / "empty"), 0, 1)
+    with pytest.raises(UserError, match=r"set `images.train` and `images.val` to numbers"):
+        write_images(tmp_path / "o", settings("shapes"), 0, 1)
+
+
+def test_a_folder_of_broken_pictures_says_so(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / "in" / split).mkdir(parents=True)
+        (tmp_path / "in" / split / "a.jpg").write_text("no")
+    with pytest.raises(UserError, match="None of the 1 images of this split can be read"):
+        write_images(tmp_path / "out", settings(path=tmp_path / "in"), 0, 1)
+
+
+def test_parquet_without_images(tmp_path):
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="should have a column `image` that is a struct.*found the columns x"):
+        write_images(tmp_path / "o", settings("parquet", tmp_path / "a.parquet"), 0, 1)
+
+
+def test_an_image_that_vanishes_is_named(image_folder, tmp_path):
+    write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
+    index = load_splits(tmp_path / "out", str(image_folder))["train"]
+    (image_folder / index.frame["key"][0]).unlink()
+    with pytest.raises(UserError, match=r"was readable when the index was made and is not now.*dvc repro -f images"):
+        index.open(0)
+
+
+def test_no_index(tmp_path):
+    with pytest.raises(UserError, match="run `dvc repro images`"):
+        ImageIndex.load(tmp_path / "train.parquet")

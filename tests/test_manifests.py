@@ -1,0 +1,65 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from usae.errors import UserError
+from usae.manifests import Manifest, check_paired, fingerprint, load_manifests
+
+
+@pytest.fixture
+def manifest(manifest_of, store):
+    return manifest_of("a", store)
+
+
+@pytest.fixture
+def store(make_store):
+    return make_store("s", np.random.default_rng(0).normal(size=(10, 4, 5)).astype("float16"))
+
+
+def test_saved_and_loaded(tmp_path, manifest):
+    manifest.save(tmp_path / "a.json")
+    assert Manifest.load(tmp_path / "a.json") == manifest
+    assert load_manifests(tmp_path, ("a",)) == {"a": manifest}
+
+
+def test_opens_its_store_and_no_other(tmp_path, manifest, store, make_store):
+    assert manifest.open("train", tmp_path).path == store.path
+    other = make_store("other", np.zeros((10, 4, 5), "float16"))
+    wrong = dataclasses.replace(manifest, train=dataclasses.replace(manifest.train, store=other.path.name))
+    with pytest.raises(UserError, match=r"(?s)damaged. Run `dvc repro -f extract@a`.*Chunk 0 has checksum.*Chunk 2 has"):
+        wrong.open("train", tmp_path)
+
+
+def test_a_lost_store_ends_in_the_command_that_makes_it(tmp_path, manifest):
+    with pytest.raises(UserError, match=r"There is no activation store at .*Run `dvc repro -f extract@a`"):
+        manifest.open("train", tmp_path / "elsewhere")
+
+
+def test_all_damaged_chunks_are_listed(tmp_path, manifest, store):
+    for chunk in (0, 2):
+        store.chunk_path(chunk).unlink()
+    with pytest.raises(UserError, match=r"(?s)- Chunk 0 .*no file.*- Chunk 2 .*no file"):
+        manifest.open("train", tmp_path)
+
+
+def test_models_that_do_not_belong_together_are_named_aspect_by_aspect(manifest):
+    images = dataclasses.replace(manifest.val, images=9)
+    other = dataclasses.replace(manifest, model="b", grid=3, fit="center", val=images)
+    with pytest.raises(UserError) as error:
+        check_paired({"a": manifest, "b": other})
+    text = str(error.value)
+    assert "held-out images: a (10, 'digest'), b (9, 'digest')" in text
+    assert "grid: a 2, b 3" in text
+    assert "fit: a squash, b center" in text
+    assert "training images" not in text
+    assert "dvc repro extract" in text
+
+
+def test_a_missing_manifest(tmp_path):
+    with pytest.raises(UserError, match="run `dvc repro extract@a`"):
+        Manifest.load(tmp_path / "a.json")
+
+
+def test_fingerprints_ignore_the_order_of_keys_only():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 2, "b": 1})
