@@ -12,7 +12,7 @@ from usae.params import BackboneParams
 
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
 TINY = BackboneParams(timm="vit_tiny_patch16_224", kwargs=VIT, weights="random")
-FACTORY = '''
+FACTORY = """
 import torch
 from torch import nn
 
@@ -28,7 +28,7 @@ class Plain(nn.Module):
 
 class Blind(nn.Module):
     pass
-'''
+"""
 
 
 def pinned(tmp_path, params=TINY, seed=0):
@@ -159,14 +159,20 @@ def test_unknown_networks_and_arguments():
 def test_a_factory_file_travels_with_its_weights(tmp_path):
     (tmp_path / "mine.py").write_text(FACTORY)
     params = BackboneParams(
-        factory=f"{tmp_path}/mine.py:Plain", kwargs={"width": 8}, replace={"act": "torch.nn:Identity"}, weights="random", size=16
+        factory=f"{tmp_path}/mine.py:Plain",
+        kwargs={"width": 8},
+        replace={"act": "torch.nn:Identity"},
+        weights="random",
+        size=16,
     )
     network, identity = pinned(tmp_path, params)
     (tmp_path / "mine.py").unlink()
     loaded = Backbone.load(tmp_path / "w", layer=1, grid=2)
     assert isinstance(loaded.network.act, torch.nn.Identity)
     pixels = torch.rand(1, 3, 16, 16)
-    assert torch.equal(loaded.tokens(pixels), Backbone(network, identity, layer=0, norm=False, grid=2).tokens(pixels))
+    assert torch.equal(
+        loaded.tokens(pixels), Backbone(network, identity, layer=0, norm=False, grid=2).tokens(pixels)
+    )
 
 
 def test_a_factory_must_say_its_size_and_give_maps(tmp_path):

@@ -32,6 +32,6 @@ def test_declared_beside_a_torch_without_them():
     if native_operators():
         assert declare_operators() is None
     else:
-        assert "torchvision::nms" in fresh("import usae.compat, torch; print(torch.ops.torchvision.nms.default)").replace(
-            ".", "::", 1
-        )
+        assert "torchvision::nms" in fresh(
+            "import usae.compat, torch; print(torch.ops.torchvision.nms.default)"
+        ).replace(".", "::", 1)

@@ -18,7 +18,9 @@ def test_squash_keeps_the_whole_image_and_center_cuts_it():
 
 def test_an_image_of_the_right_size_is_untouched():
     pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(fit_image(Image.fromarray(pixels), 16, "squash", "bicubic"), pixels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        fit_image(Image.fromarray(pixels), 16, "squash", "bicubic"), pixels.transpose(2, 0, 1)
+    )
 
 
 def test_tokens_are_row_major():

@@ -96,7 +96,9 @@ def test_first_gradients_after_clipping(golden, activations):
         parameter.register_post_accumulate_grad_hook(lambda p, name=name: seen.__setitem__(name, p))
     engine._update = lambda model: None  # keep the gradients
     images = inputs["order"][0]
-    batch = [sae.part(m).standardise(a[images].flatten(0, 1)) for m, a in zip(sae.models, activations, strict=True)]
+    batch = [
+        sae.part(m).standardise(a[images].flatten(0, 1)) for m, a in zip(sae.models, activations, strict=True)
+    ]
     engine.step(source, batch)
     for name, ours in PARAMETERS.items():
         if name.endswith("0.bias"):

@@ -15,7 +15,9 @@ from usae.sources import write_images
 
 
 def settings(source="folder", path=None, train=None, val=None, val_share=0.25):
-    return ImagesParams(source=source, path=None if path is None else str(path), train=train, val=val, val_share=val_share)
+    return ImagesParams(
+        source=source, path=None if path is None else str(path), train=train, val=val, val_share=val_share
+    )
 
 
 def png(seed=0, size=(8, 6), mode="RGB"):
@@ -150,7 +152,9 @@ def test_an_image_that_vanishes_is_named(image_folder, tmp_path):
     write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
     index = load_splits(tmp_path / "out", str(image_folder))["train"]
     (image_folder / index.frame["key"][0]).unlink()
-    with pytest.raises(UserError, match=r"was readable when the index was made and is not now.*dvc repro -f images"):
+    with pytest.raises(
+        UserError, match=r"was readable when the index was made and is not now.*dvc repro -f images"
+    ):
         index.open(0)
 
 

@@ -27,7 +27,9 @@ def test_opens_its_store_and_no_other(tmp_path, manifest, store, make_store):
     assert manifest.open("train", tmp_path).path == store.path
     other = make_store("other", np.zeros((10, 4, 5), "float16"))
     wrong = dataclasses.replace(manifest, train=dataclasses.replace(manifest.train, store=other.path.name))
-    with pytest.raises(UserError, match=r"(?s)damaged. Run `dvc repro -f extract@a`.*Chunk 0 has checksum.*Chunk 2 has"):
+    with pytest.raises(
+        UserError, match=r"(?s)damaged. Run `dvc repro -f extract@a`.*Chunk 0 has checksum.*Chunk 2 has"
+    ):
         wrong.open("train", tmp_path)
 
 

@@ -9,7 +9,9 @@ from usae.sampling import PairedActivations, check_batch, order
 @pytest.fixture
 def stores(make_store):
     rng = np.random.default_rng(0)
-    return [make_store(name, rng.normal(size=(11, 4, width)).astype("float16")) for name, width in (("a", 3), ("b", 5))]
+    return [
+        make_store(name, rng.normal(size=(11, 4, width)).astype("float16")) for name, width in (("a", 3), ("b", 5))
+    ]
 
 
 def test_rows_are_all_tokens_of_the_images_in_order(stores):

@@ -30,7 +30,9 @@ def test_zarr_writes_the_same_file(make_store, tmp_path):
     store = make_store("s", activations, chunk_images=4)
     twin = ActivationStore.create(tmp_path / "twin", activations.shape, 4, "float16", {})
     zarr.open_array(twin.path, mode="r+")[:] = activations
-    assert [twin.chunk_path(j).read_bytes() for j in range(2)] == [store.chunk_path(j).read_bytes() for j in range(2)]
+    assert [twin.chunk_path(j).read_bytes() for j in range(2)] == [
+        store.chunk_path(j).read_bytes() for j in range(2)
+    ]
 
 
 def test_chunks_are_mapped_and_read_only(make_store):
@@ -69,7 +71,9 @@ def test_a_flipped_bit_and_a_short_chunk_are_named(make_store):
     store.chunk_path(2).unlink()
     assert [fault.split(" (")[0] for fault in store.faults()] == ["Chunk 1", "Chunk 2"]
     assert [fault.split(" (")[0] for fault in store.faults(deep=True)] == ["Chunk 0", "Chunk 1", "Chunk 2"]
-    with pytest.raises(UserError, match=r"Chunk 1 .* should have 124 bytes, found 115 bytes. Remove .* extract again"):
+    with pytest.raises(
+        UserError, match=r"Chunk 1 .* should have 124 bytes, found 115 bytes. Remove .* extract again"
+    ):
         store.chunk(1)
 
 

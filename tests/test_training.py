@@ -20,7 +20,9 @@ def world(make_store, manifest_of):
     causes = rng.random((40, 6, 12)) * (rng.random((40, 6, 12)) < 0.15)
     maps = {"a": rng.normal(size=(12, 8)), "b": rng.normal(size=(12, 10))}
     stores = {name: make_store(name, (causes @ m).astype("float16"), 8) for name, m in maps.items()}
-    return {name: manifest_of(name, store) for name, store in stores.items()}, PairedActivations(list(stores.values()))
+    return {name: manifest_of(name, store) for name, store in stores.items()}, PairedActivations(
+        list(stores.values())
+    )
 
 
 @pytest.fixture
@@ -160,7 +162,8 @@ def test_clipping_bounds_the_gradient_of_each_sae(world, recipe):
     engine = Engine(sae, params, Schedule(3e-3, 1e-6, 2, 10))
     seen = {}
     engine._update = lambda model: seen.__setitem__(
-        model, torch.stack([p.grad.norm() for p in sae.part(model).parameters() if p.grad is not None]).norm().item()
+        model,
+        torch.stack([p.grad.norm() for p in sae.part(model).parameters() if p.grad is not None]).norm().item(),
     )
     engine.step("a", [sae.standardise(m, x) for m, x in zip(sae.models, data.rows(np.arange(8)), strict=True)])
     assert set(seen) == {"a", "b"}

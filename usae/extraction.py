@@ -5,8 +5,9 @@ that is changed back finds its old store, since the store's name carries a finge
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,7 +100,7 @@ class Extraction:
         with torch.inference_mode():
             tokens = torch.cat([self.backbone.tokens(b.to(self.device).float() / 255).cpu() for b in batches])
         largest = tokens.abs().max().item()
-        if not largest <= np.finfo(self.params.dtype).max:
+        if not largest <= float(np.finfo(self.params.dtype).max):
             raise UserError(
                 f"'{self.model}' gives activations up to {largest:g} in chunk {chunk}, which {self.params.dtype} "
                 "cannot hold. Choose another `layer`, or set `extract.dtype: float32`."
@@ -113,11 +114,12 @@ class Extraction:
             interpolation = self.backbone.identity.interpolation
             return fit_image(index.open(image), self.backbone.size, self.params.fit, interpolation)
 
-        pending = [pool.submit(load, image) for image in spans[0]] if spans else []
-        for following in [*spans[1:], range(0)]:
-            ahead = [pool.submit(load, image) for image in following]
-            yield np.stack([future.result() for future in pending])  # (b, 3, size, size)
-            pending = ahead
+        ahead: deque[list[Future[np.ndarray]]] = deque()
+        for span in spans:
+            ahead.append([pool.submit(load, image) for image in span])
+            if len(ahead) > 1:
+                yield _stacked(ahead.popleft())
+        yield from map(_stacked, ahead)
 
     def _token_shape(self) -> tuple[int, int]:
         size = self.backbone.size
@@ -162,6 +164,10 @@ def scalar_statistics(store: ActivationStore, count: int | None) -> tuple[float,
         whole = span.stop <= wanted
         total = total.merge(store.moments(chunk) if whole else _moments(store.chunk(chunk)[: wanted - span.start]))
     return *total.scalar(), wanted
+
+
+def _stacked(pixels: list[Future[np.ndarray]]) -> np.ndarray:
+    return np.stack([future.result() for future in pixels])  # (images, 3, size, size)
 
 
 def _moments(activations: np.ndarray) -> Moments:

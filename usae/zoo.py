@@ -74,9 +74,7 @@ def _objective(backbone: BackboneParams) -> ObjectiveName | None:
     return cast(ObjectiveName, name)
 
 
-def _probe(
-    backbone: BackboneParams, network: nn.Module, identity: Identity, seed: int
-) -> list[dict[str, object]]:
+def _probe(backbone: BackboneParams, network: nn.Module, identity: Identity, seed: int) -> list[dict[str, object]]:
     """Held-out probe AUCs of the network's last layer, and of the same network untrained."""
     untrained = trained(backbone.model_copy(update={"weights": "random"}), seed)
     readers = [Backbone(net, identity, layer=-1, norm=True, grid=GRID) for net in (network, untrained)]

@@ -1,0 +1,30 @@
+import numpy as np
+import torch
+
+from usae.codes import CodeStore
+from usae.encoding import encode_split
+from usae.sae import UniversalSAE
+
+
+def test_codes_on_disk_are_the_saes_codes(make_store, tmp_path):
+    activations = np.random.default_rng(0).normal(size=(10, 4, 6)).astype("float16")
+    store = make_store("s", activations, chunk_images=4)
+    torch.manual_seed(0)
+    sae = UniversalSAE({"a": 6}, concepts=20, k=3).eval()
+    assert encode_split(sae, "a", store, tmp_path / "codes", "usae", None, torch.device("cpu")) == 10
+    codes = CodeStore.open(tmp_path / "codes")
+    expected = sae.encode("a", torch.from_numpy(activations.astype(np.float32))).dense(20).detach()
+    assert (codes.model, codes.sae, codes.grid, codes.concepts) == ("a", "usae", 2, 20)
+    for chunk in codes:
+        dense = torch.zeros(len(chunk.images), 4, 20)
+        dense.scatter_(-1, torch.from_numpy(chunk.indices.astype(np.int64)), torch.from_numpy(chunk.values))
+        torch.testing.assert_close(dense, expected[chunk.images], atol=2e-3, rtol=2e-3)
+
+
+def test_a_limit_takes_the_first_images(make_store, tmp_path):
+    activations = np.random.default_rng(0).normal(size=(10, 4, 6)).astype("float16")
+    store = make_store("s", activations, chunk_images=4)
+    sae = UniversalSAE({"a": 6}, concepts=20, k=3).eval()
+    for limit in (6, 2):
+        assert encode_split(sae, "a", store, tmp_path / "codes", "usae", limit, torch.device("cpu")) == limit
+        assert CodeStore.open(tmp_path / "codes").images == limit

@@ -1,0 +1,188 @@
+"""Figures: the claims equal the tables, the bytes repeat, missing data becomes a sentence."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.synthetic_run import CONCEPTS, MODELS, make_run
+from usae.errors import UserError
+from usae.figures import pictures
+from usae.figures.concept_grid import grid_picture, mosaic, overlap_claim
+from usae.figures.curves import loss_picture, probe_picture
+from usae.figures.firing import energy_picture, entropy_picture, rank_picture
+from usae.figures.heat import heat_rgba, overlay
+from usae.figures.matrix import r2_matrix, r2_picture
+from usae.figures.theme import OKABE_ITO, model_colours, percent
+from usae.gallery import Choice, Exhibit, exhibits, shared_concepts, specific_concepts, thumbnails, varied
+from usae.reports import Reports
+from usae.shapes import ATTRIBUTES
+
+NAMES = ["r2_matrix", "firing_entropy", "cofire_by_rank", "cofires_energy", "loss", "probes"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def reports(run):
+    return Reports.load(run.reports)
+
+
+def test_every_figure_is_written_twice_alike(reports, tmp_path):
+    drawn = pictures(reports, MODELS)
+    assert [picture.name for picture in drawn] == NAMES
+    for first, again in zip(drawn, pictures(reports, MODELS), strict=True):
+        for one, two in zip(first.save(tmp_path / "a"), again.save(tmp_path / "b"), strict=True):
+            assert one.read_bytes() == two.read_bytes()
+    svg = (tmp_path / "a/loss.svg").read_text()
+    assert "<svg" in svg
+    assert "<dc:date>" not in svg
+
+
+def test_r2_claim_and_matrix_come_from_the_held_out_rows(reports):
+    train = reports.reconstruction.assign(split="train", r2_scalar=-9.0)
+    both = pd.concat([reports.reconstruction, train])
+    matrix = r2_matrix(both, MODELS, "usae")
+    assert matrix[0, 1] == 0.36
+    assert (
+        r2_picture(both, MODELS).claim == "Codes explain 66 % of their own model's variance and 33 % of another's"
+    )
+
+
+def test_r2_of_one_model_has_no_others(reports):
+    claim = r2_picture(reports.reconstruction, MODELS[:1]).claim
+    assert claim == "The codes explain 61 % of their own model's variance"
+
+
+def test_entropy_claim_counts_alive_concepts_only():
+    concepts = pd.DataFrame({"firing_entropy": [1.0, 0.95, 0.2, 0.9, np.nan]})
+    assert entropy_picture(concepts, MODELS).claim == (
+        "2 of 4 alive concepts (50 %) fire about equally often in all 3 models"
+    )
+
+
+def test_rank_claim_averages_the_top_sixth():
+    rows = [(c, m, 10, 0.8 if c < 2 else 0.1, 12.0 - c) for c in range(12) for m in MODELS]
+    table = pd.DataFrame(rows, columns=["concept_id", "model", "fires", "cofire_proportion", "energy"])
+    claim = rank_picture(table, MODELS).claim
+    assert "80 % of the time; for the others 10 %" in claim
+
+
+def test_energy_claim_is_the_log_log_fit():
+    cofires = np.array([1, 10, 100, 1000, 0])
+    concepts = pd.DataFrame({"cofires": cofires, "energy": cofires**0.25, "firing_entropy": 1.0})
+    assert "r = 1.00, slope 0.25 (log-log)" in energy_picture(concepts).claim
+
+
+def test_loss_and_probe_claims():
+    training = pd.DataFrame({"step": range(100), "source": "supervised", "loss": np.linspace(2, 1, 100)})
+    assert loss_picture(training, MODELS).claim == "The loss fell by 47 %, from 1.95 to 1.05"
+    probes = pd.DataFrame({"model": "language", "auc_trained": [0.9, 0.6], "auc_untrained": [0.5, 0.7]})
+    assert "read 1 of 2 attributes better" in probe_picture(probes, MODELS).claim
+    assert "median AUC 0.75 against 0.60" in probe_picture(probes, MODELS).claim
+
+
+def test_missing_data_is_a_sentence(reports, tmp_path):
+    nothing = {
+        "No reconstruction was measured": r2_picture(reports.reconstruction.iloc[:0], MODELS),
+        "No concept fires": entropy_picture(reports.concepts.iloc[:0], MODELS),
+        "The models do not co-fire": energy_picture(reports.concepts.assign(cofires=0)),
+        "No training was logged": loss_picture(reports.training.iloc[:0], MODELS),
+        "No attribute could be probed": probe_picture(reports.probes.iloc[:0], MODELS),
+        "There is no shared concept to show": grid_picture([], [], []),
+    }
+    for claim, picture in nothing.items():
+        assert picture.claim == claim
+        assert picture.note.endswith(".")
+        assert all(path.stat().st_size > 0 for path in picture.save(tmp_path))
+    assert rank_picture(reports.concept_models.assign(fires=0), MODELS).claim == "No concept fires"
+
+
+def test_missing_tables_are_all_named(run, tmp_path):
+    with pytest.raises(UserError, match=r"run `dvc repro` to write them") as caught:
+        Reports.load(tmp_path)
+    assert str(caught.value).count("  - ") == 5
+    (run.reports / "probes.parquet").rename(run.reports / "kept")
+    assert Reports.load(run.reports).probes.empty
+    (run.reports / "kept").rename(run.reports / "probes.parquet")
+
+
+def test_concepts_are_chosen_by_agreement_then_by_ownership(reports):
+    shared = shared_concepts(reports.concepts, 5)
+    values = reports.concepts.set_index("concept_id")["universality"]
+    chosen = [values[choice.concept] for choice in shared]
+    assert chosen == sorted(chosen, reverse=True)
+    assert all(choice.concept < len(ATTRIBUTES) and choice.ranking == "mean" for choice in shared)
+    own = specific_concepts(reports.concepts, reports.concept_models, MODELS, 2)
+    assert [choice.owner for choice in own] == [model for model in MODELS for _ in range(2)]
+    assert all((choice.concept - len(ATTRIBUTES)) // 3 == MODELS.index(choice.owner) for choice in own)
+    assert own[0].ranking == "supervised"
+
+
+def test_rare_concepts_are_not_shown():
+    concepts = pd.DataFrame(
+        {"concept_id": [0, 1, 2], "cofires": [99, 100, 500], "universality": [1.0, 0.5, np.nan]}
+    )
+    assert shared_concepts(concepts, 3) == [Choice(1)]
+
+
+def test_varied_takes_one_of_each_kind_first():
+    labels = ["shape: star", "shape: ring", "colour: red", None]
+    concepts = pd.DataFrame({"concept_id": range(4), "top_label": labels})
+    choices = [Choice(concept) for concept in range(4)]
+    assert [choice.concept for choice in varied(choices, concepts, 3)] == [0, 2, 3]
+    assert [choice.concept for choice in varied(choices, concepts, 4)] == [0, 2, 3, 1]
+
+
+def test_heatmaps_are_the_codes(run, reports):
+    (exhibit,) = exhibits([Choice(2)], reports.exemplars, run.codes, 5)
+    ranked = reports.exemplars.query("concept_id == 2 and ranking == 'mean'").sort_values("rank")
+    assert exhibit.images == tuple(ranked["image"].head(5))
+    peaks = exhibit.codes.max(axis=(2, 3)).mean(axis=0)
+    np.testing.assert_allclose(peaks, ranked["code"].head(5), rtol=1e-6)
+    chunk = run.codes["distilled"].read([exhibit.images[0]])
+    dense = np.zeros(CONCEPTS)
+    dense[chunk.indices[0, 13]] = chunk.values[0, 13]
+    assert exhibit.codes[1, 0, 1, 5] == dense[2]
+
+
+def test_heat_colours():
+    heat = heat_rgba(np.array([[0.0, 1.0, 2.0]]), top=2.0)
+    assert heat[0, 0, 3] == 0
+    assert 0 < heat[0, 1, 3] < heat[0, 2, 3] == 255
+    assert heat_rgba(np.zeros((2, 2)), top=0.0)[..., 3].max() == 0
+    image = np.full((4, 4, 3), 200, np.uint8)
+    assert overlay(image, np.zeros((2, 2, 4), np.uint8)).max() == 110
+
+
+def test_grid_shows_every_model_on_every_image(run, reports, tmp_path):
+    shown = list(exhibits(shared_concepts(reports.concepts, 3), reports.exemplars, run.codes, 4))
+    photos = [thumbnails(run.index, exhibit.images, 32, "squash") for exhibit in shown]
+    block = mosaic(shown[0], photos[0])
+    assert block.shape == (4 * 36 - 4, 4 * 36 - 4, 3)
+    assert np.array_equal(block[:32, :32], photos[0][0])
+    svg, png = grid_picture(shown, photos, ["one", "two", "three"]).save(tmp_path)
+    assert svg.stat().st_size > 1000
+    assert Image.open(png).width > 600
+
+
+def test_overlap_claim_counts_cells():
+    codes = np.zeros((2, 1, 2, 2), np.float32)
+    codes[0, 0] = [[1, 1], [0, 0]]
+    codes[1, 0] = [[1, 0], [1, 0]]
+    claim = overlap_claim([Exhibit(Choice(0), ("a", "b"), (0,), codes)])
+    assert claim == "All 2 models see these concepts in 33 % of the 3 cells where any of them does"
+
+
+def test_colours_and_numbers():
+    assert list(model_colours(MODELS).values()) == list(OKABE_ITO[:3])
+    assert [percent(value) for value in (0.314, 0.0123, 0.0, 0.998, 1.0)] == [
+        "31 %",
+        "1.2 %",
+        "0 %",
+        "99.8 %",
+        "100 %",
+    ]

@@ -1,0 +1,190 @@
+"""The real thing, small: a git checkout of its own, real `dvc` commands, every stage."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from usae import UniversalSAE
+
+ROOT = Path(__file__).parents[1]
+CODE = ("usae", "pipeline", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
+MODELS = ["one", "two"]
+BACKBONE = {
+    "timm": "vit_tiny_patch16_224",
+    "kwargs": {"img_size": 64, "patch_size": 16, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 0},
+    "weights": "random",
+}
+
+
+def small(params: dict) -> dict:
+    """The demo's settings at the size of a test: two random networks, forty scenes."""
+    params["k"], params["models"] = 3, MODELS
+    params["images"] |= {"train": 40, "val": 24}
+    params["extract"] |= {"grid": 4, "chunk_images": 16}
+    params["train"] |= {"dictionary": 24, "epochs": 2, "batch_images": 8}
+    params["encode"] |= {"train_images": 16}
+    params["maximise"] |= {"concepts": 1, "steps": 2, "crops": 1, "size": 32}
+    params["report"] |= {"concepts": 2, "unique": 1, "images": 3}
+    params["runtime"] |= {"threads": 1}
+    params["zoo"] = {
+        "one": {"backbone": BACKBONE, "layer": -1, "norm": True},
+        "two": {
+            "backbone": BACKBONE | {"kwargs": BACKBONE["kwargs"] | {"embed_dim": 32}},
+            "layer": -1,
+            "norm": True,
+        },
+    }
+    return params
+
+
+class Checkout:
+    """A git repository with DVC in it, and a way to run commands there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        bin_folder = str(Path(sys.executable).parent)
+        self.environment = os.environ | {
+            "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(root.parent / "site"),
+            **{
+                f"GIT_{who}_{what}": "t@example.org"
+                for who in ("AUTHOR", "COMMITTER")
+                for what in ("NAME", "EMAIL")
+            },
+        }
+        for name in ("USAE_STORE", "DVC_ROOT"):
+            self.environment.pop(name, None)
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        result = subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False
+        )
+        text = result.stdout + result.stderr
+        assert (result.returncode != 0) == fails, text
+        return text
+
+    def change(self, change) -> None:
+        path = self.root / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        change(params)
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def stores(self) -> set[str]:
+        return {path.name for path in (self.root / "data" / "activations").iterdir()}
+
+
+def stages(text: str) -> list[str]:
+    """The stages that a `dvc` command ran, in order."""
+    return [line.split("'")[1] for line in text.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pipeline") / "checkout"
+    root.mkdir()
+    for name in CODE:
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, root / name)
+    checkout = Checkout(root)
+    checkout.change(small)
+    checkout.run("git", "init", "-q")
+    checkout.run("dvc", "init", "-q")
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "start")
+    checkout.first = checkout.run("dvc", "repro")
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "ran")
+    return checkout
+
+
+def test_one_command_makes_everything(checkout):
+    ran = stages(checkout.first)
+    assert set(ran) == {
+        "images", "train", "encode", "measure", "maximise", "report",
+        *(f"{stage}@{model}" for stage in ("weights", "extract", "baselines") for model in MODELS),
+    }  # fmt: skip
+    assert "<html" in (checkout.root / "reports" / "index.html").read_text()
+    r2 = pd.read_parquet(checkout.root / "reports" / "reconstruction.parquet")
+    assert set(r2["source"]) == set(r2["target"]) == set(MODELS)
+    metrics = json.loads((checkout.root / "reports" / "metrics.json").read_text())
+    assert metrics["images"] == 24
+
+
+def test_the_second_time_there_is_nothing_to_do(checkout):
+    again = checkout.run("dvc", "repro")
+    assert stages(again) == []
+    assert "up to date" in again
+    assert "up to date" in checkout.run("dvc", "status")
+
+
+def test_git_is_clean_after_a_run(checkout):
+    assert checkout.run("git", "status", "--porcelain") == ""
+
+
+def test_a_queued_variant_extracts_nothing_and_starts_at_train(checkout):
+    stores = checkout.stores()
+    checkout.run("dvc", "exp", "run", "--queue", "-S", "k=4", "-n", "four", "report")
+    text = checkout.run("dvc", "queue", "start", "-j", "1") and checkout.run(
+        "dvc", "queue", "logs", "four", "--follow"
+    )
+    ran = stages(text)
+    assert not [stage for stage in ran if stage.split("@")[0] in ("images", "weights", "extract")]
+    assert {"train", "encode", "measure", "report"} <= set(ran)
+    assert checkout.stores() == stores
+    shown = checkout.run("dvc", "exp", "show", "--csv")
+    assert "four" in shown
+
+
+def test_another_layer_re_extracts_that_model_alone_and_back_again_nothing(checkout):
+    before = checkout.stores()
+    checkout.change(lambda params: params["zoo"]["two"].update(layer=0))
+    assert stages(checkout.run("dvc", "repro", "extract")) == ["extract@two"]
+    added = checkout.stores() - before
+    assert {name.rsplit("-", 1)[0] for name in added} == {"two-train", "two-val"}
+    checkout.change(lambda params: params["zoo"]["two"].update(layer=-1))
+    assert stages(checkout.run("dvc", "repro", "extract")) == []
+
+
+def test_dropping_a_model_retrains_without_it(checkout):
+    checkout.change(lambda params: params.update(models=["two"]))
+    ran = stages(checkout.run("dvc", "repro", "train"))
+    assert ran == ["train"]
+    assert UniversalSAE.from_pretrained(checkout.root / "data" / "usae").models == ("two",)
+    checkout.change(lambda params: params.update(models=MODELS))
+    assert stages(checkout.run("dvc", "repro", "train")) == []
+
+
+def test_a_lost_store_ends_in_the_command_that_brings_it_back(checkout):
+    name = next(name for name in checkout.stores() if name.startswith("one-train"))
+    shutil.rmtree(checkout.root / "data" / "activations" / name)
+    text = checkout.run("dvc", "repro", "-f", "-s", "train", fails=True)
+    assert "There is no activation store at" in text
+    assert "Run `dvc repro -f extract@one` to extract it again." in text
+    assert "Traceback" not in text
+    checkout.run("dvc", "repro", "-f", "-s", "extract@one")
+    checkout.run("dvc", "repro", "-f", "-s", "train")
+
+
+def test_a_misspelt_parameter_stops_before_anything_is_lost(checkout):
+    checkout.change(lambda params: params["measure"].update(treshold=0.2))
+    text = checkout.run("dvc", "repro", fails=True)
+    assert "`measure.treshold` is not a parameter. Did you mean `measure.threshold`?" in text
+    assert "Traceback" not in text
+    checkout.change(lambda params: params["measure"].pop("treshold"))
+    assert stages(checkout.run("dvc", "repro")) == []
+
+
+def test_commands_say_how_they_are_used(checkout):
+    text = checkout.run("python", "-m", "pipeline.extract", fails=True)
+    assert text.strip() == "usage: python -m pipeline.extract MODEL"
+    text = checkout.run("python", "-m", "pipeline.weights", "three", fails=True)
+    assert "'three' has no entry under `zoo` in params.yaml; known: one, two." in text

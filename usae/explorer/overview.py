@@ -1,0 +1,89 @@
+"""The page's first screen: the numbers that matter, what ran, and the reconstruction table (stage `report`)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from usae.figures.matrix import r2_matrix
+from usae.figures.theme import MISSING, percent
+from usae.gallery import SUPPORT
+from usae.params import Params
+from usae.reports import Reports
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the summary, and what it is a share or a mean of."""
+
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """One model as configured."""
+
+    model: str
+    backbone: str
+    weights: str
+    layer: str
+
+
+@dataclass(frozen=True)
+class R2Row:
+    """One source model: R² of every target, and of its own independent SAE; NaN where not measured."""
+
+    model: str
+    values: tuple[float, ...]
+    alone: float
+
+
+def tiles(reports: Reports, images: int, models: Sequence[str]) -> list[Tile]:
+    """Alive and shared concepts, median lift, and the two means of the R² matrix."""
+    concepts = reports.concepts
+    alive, shared = int(concepts["alive"].sum()), int((concepts["cofires"] >= SUPPORT).sum())
+    supported = concepts.loc[concepts["cofires"] >= SUPPORT, "lift"].dropna()
+    matrix = r2_matrix(reports.reconstruction, models, "usae")
+    own, across = _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(models), dtype=bool)])
+    tokens = int(concepts["tokens"].max()) if len(concepts) else 0
+    lift = f"{supported.median():,.1f} \u00d7" if len(supported) else MISSING
+    return [
+        Tile(
+            f"{shared:,}",
+            f"of {alive:,} alive concepts fire in all {len(models)} models at once on {SUPPORT}+ tokens",
+        ),
+        Tile(lift, "as often as chance would have it: the median co-firing of these"),
+        Tile(own, "of a model's held-out variance explained by its own codes (mean R²)"),
+        Tile(across, "explained by the codes of another model (mean R²)"),
+        Tile(f"{alive:,}", f"of {len(concepts):,} concepts fire on {images:,} held-out images, {tokens:,} tokens"),
+    ]
+
+
+def models_table(params: Params) -> list[ZooRow]:
+    """What each slug stands for."""
+    rows = []
+    for model in params.models:
+        entry = params.zoo[model]
+        name = entry.backbone.timm or entry.backbone.factory or MISSING
+        layer = f"{entry.layer}{', after the final norm' if entry.norm else ''}"
+        rows.append(ZooRow(model, name, entry.backbone.weights, layer))
+    return rows
+
+
+def r2_rows(reconstruction: pd.DataFrame, models: Sequence[str]) -> list[R2Row]:
+    """The R² matrix as rows of a table."""
+    matrix = r2_matrix(reconstruction, models, "usae")
+    alone = np.diag(r2_matrix(reconstruction, models, "independent"))
+    return [
+        R2Row(model, tuple(float(value) for value in matrix[place]), float(alone[place]))
+        for place, model in enumerate(models)
+    ]
+
+
+def _mean(values: np.ndarray) -> str:
+    known = values[np.isfinite(values)]
+    mean = float(known.mean()) if known.size else math.nan
+    return percent(mean) if known.size else MISSING

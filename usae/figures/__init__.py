@@ -1,0 +1,24 @@
+"""Figures of the reports: each a sentence computed from the data, and the plot that shows it (stage `report`)."""
+
+from collections.abc import Sequence
+
+from usae.figures.curves import loss_picture, probe_picture
+from usae.figures.firing import energy_picture, entropy_picture, rank_picture
+from usae.figures.matrix import r2_picture
+from usae.figures.theme import Picture
+from usae.reports import Reports
+
+
+def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
+    """Every figure that needs only tables, in the order in which the page shows them."""
+    return [
+        r2_picture(reports.reconstruction, models),
+        entropy_picture(reports.concepts, models),
+        rank_picture(reports.concept_models, models),
+        energy_picture(reports.concepts),
+        loss_picture(reports.training, models),
+        probe_picture(reports.probes, models),
+    ]
+
+
+__all__ = ["Picture", "pictures"]

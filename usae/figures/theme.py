@@ -1,0 +1,107 @@
+"""The look that all figures share, and how they are written (stage `report`).
+
+Colours are Okabe and Ito's, one per model by its place in `models`; continuous quantities use perceptually
+uniform maps. Figures are built without pyplot, so nothing global changes, and the files carry no date: same data,
+same bytes.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
+INK, MUTED, RULE, PAPER = "#1d232b", "#5c6670", "#d5d9de", "#ffffff"
+MAP = "viridis"
+MISSING = "\u2013"  # an en dash, where a number is not defined
+CHARACTERS_PER_INCH = 8.8  # of a bold title of 13 points
+RC: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 12,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 11,
+    "lines.linewidth": 2.0,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "usae",
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+}
+DPI = 150
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with the sentence it proves, and what to know when reading it."""
+
+    name: str
+    claim: str
+    note: str
+    figure: Figure
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Write `folder/<name>.svg` and `.png`; the same figure gives the same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        svg, png = folder / f"{self.name}.svg", folder / f"{self.name}.png"
+        with mpl.rc_context(RC):
+            self.figure.savefig(svg, metadata={"Date": None, "Creator": None})
+            self.figure.savefig(png, dpi=DPI, metadata={"Software": None})
+        return svg, png
+
+
+def model_colours(models: Sequence[str]) -> dict[str, str]:
+    """One colour per model by slug order, repeating after eight."""
+    return {model: OKABE_ITO[place % len(OKABE_ITO)] for place, model in enumerate(models)}
+
+
+def canvas(claim: str, width: float = 7.0, height: float = 4.4) -> tuple[Figure, Axes]:
+    """A figure with one set of axes under its claim."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    headline(figure, claim)
+    return figure, figure.add_subplot()
+
+
+def headline(figure: Figure, claim: str) -> None:
+    """The claim above everything, left-aligned, as wide as the figure."""
+    text = wrapped(claim, float(figure.get_figwidth()))
+    figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=13)
+
+
+@mpl.rc_context(RC)
+def sentence(name: str, claim: str, text: str) -> Picture:
+    """In place of a figure without data: what is missing and which command brings it."""
+    figure, axes = canvas(claim, height=2.2)
+    axes.set_axis_off()
+    axes.text(0.01, 0.5, wrapped(text, 7.0), transform=axes.transAxes, va="center", color=MUTED, fontsize=12)
+    return Picture(name, claim, text, figure)
+
+
+def wrapped(text: str, width: float) -> str:
+    """Break a title where the figure, `width` inches wide, ends."""
+    return textwrap.fill(text, int(width * CHARACTERS_PER_INCH))
+
+
+def percent(share: float) -> str:
+    """0.314 -> '31 %'; one decimal where whole percents would say too little (0.998 is not '100 %')."""
+    value = 100 * share
+    return f"{value:.1f} %" if 0 < abs(value) < 9.95 or 99 < value < 100 else f"{value:.0f} %"

@@ -1,0 +1,42 @@
+"""The tables of one run, read together: what the figures and the page are made of (stage `report`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from usae.errors import UserError
+from usae.tables import TABLES, read_table
+
+REQUIRED = ("reconstruction", "concepts", "concept_models", "exemplars", "training")
+
+
+@dataclass(frozen=True)
+class Reports:
+    """One frame per table of `reports/` (columns: usae/tables.py); `probes` has no rows where none were made."""
+
+    reconstruction: pd.DataFrame
+    concepts: pd.DataFrame
+    concept_models: pd.DataFrame
+    exemplars: pd.DataFrame
+    training: pd.DataFrame
+    probes: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read `folder`; UserError, naming all of them, when tables are missing."""
+        if missing := [name for name in REQUIRED if not (folder / f"{name}.parquet").is_file()]:
+            raise UserError.listing(
+                f"The report needs tables that are not in {folder}; run `dvc repro` to write them:",
+                [f"{name}.parquet" for name in missing],
+            )
+        frames = {name: read_table(folder / f"{name}.parquet") for name in REQUIRED}
+        return cls(**frames, probes=_optional("probes", folder))
+
+
+def _optional(name: str, folder: Path) -> pd.DataFrame:
+    path = folder / f"{name}.parquet"
+    if path.is_file():
+        return read_table(path)
+    return pd.DataFrame({column.name: pd.Series(dtype=object) for column in TABLES[name].columns})

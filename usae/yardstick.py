@@ -1,0 +1,51 @@
+"""What maximised pictures are held against: spectrum and scores of the run's own images (stage `maximise`)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from usae.geometry import Fit, fit_image
+from usae.images import ImageIndex
+from usae.maco import magnitude_spectrum
+from usae.sae import UniversalSAE
+from usae.store import ActivationStore
+
+SPECTRUM_IMAGES = 256
+REAL_IMAGES = 1000
+
+
+def run_spectrum(index: ImageIndex, size: int, fit: Fit) -> Tensor:
+    """Magnitude spectrum of evenly spaced images of the run: [3, size, size//2 + 1]."""
+    images = (fit_image(index.open(image), size, fit, "bicubic") for image in spaced(len(index), SPECTRUM_IMAGES))
+    return magnitude_spectrum(torch.from_numpy(pixels.copy()) / 255 for pixels in images)
+
+
+def real_scores(
+    usae: UniversalSAE, model: str, store: ActivationStore, concepts: Sequence[int], count: int = REAL_IMAGES
+) -> np.ndarray:
+    """The score of `count` evenly spaced real images, the yardstick of the pictures.
+
+    Shapes: -> [count, concepts], float32.
+    """
+    device = usae.dictionary(model).device
+    scores = []
+    with torch.inference_mode():
+        for tokens in _spaced_tokens(store, count):
+            codes = usae.pre_codes(model, torch.from_numpy(tokens).to(device))  # (images, tokens, dictionary)
+            scores.append(codes[..., list(concepts)].mean(dim=1).cpu().numpy())  # (images, concepts)
+    return np.concatenate(scores)
+
+
+def spaced(total: int, count: int) -> np.ndarray:
+    """At most `count` evenly spaced positions of `total`, the same on every call."""
+    return np.unique(np.linspace(0, max(total - 1, 0), min(count, total)).round().astype(np.int64))
+
+
+def _spaced_tokens(store: ActivationStore, count: int) -> Iterator[np.ndarray]:
+    """Evenly spaced images, chunk by chunk: arrays [images, tokens, width], float32."""
+    wanted = spaced(store.images, count)
+    for chunk in np.unique(wanted // store.chunk_images):
+        rows = wanted[wanted // store.chunk_images == chunk] - chunk * store.chunk_images
+        yield store.chunk(int(chunk))[rows].astype(np.float32)
