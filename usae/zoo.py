@@ -4,6 +4,7 @@ Used by stage `weights`. Networks of the generated world are also probed: do the
 textures and backgrounds better than the same network before training?
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import cast
@@ -14,12 +15,11 @@ from torch import nn
 from usae.backbones import Backbone, Identity, build, load_checkpoint, load_state, pin
 from usae.errors import UserError
 from usae.params import BackboneParams
-from usae.pretraining import ARCHITECTURES, ObjectiveName, pretrain, shipped
+from usae.pretraining import ARCHITECTURES, RECIPES, ObjectiveName, pretrain, shipped
 from usae.probes import probe_report, probe_scenes
 from usae.shapes import GRID
 
 PROBES = "probes.json"
-SCENES, EPOCHS = 12_000, 10  # the budget of `pretrain:`
 
 
 def obtain(backbone: BackboneParams, folder: Path, seed: int) -> Identity:
@@ -54,7 +54,7 @@ def trained(backbone: BackboneParams, seed: int) -> nn.Module:
     elif kind == "shipped":
         load_state(network, shipped(objective), f"shipped with this package for '{objective}'")
     else:
-        network = pretrain(objective, network, seed=seed, scenes=SCENES, epochs=EPOCHS)
+        network = pretrain(objective, network, seed=seed, **dataclasses.asdict(RECIPES[objective]))
     return network
 
 
