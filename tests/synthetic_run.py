@@ -142,8 +142,9 @@ def _reconstruction() -> pd.DataFrame:
     values = np.array([[0.61, 0.36, 0.25], [0.31, 0.77, 0.31], [0.30, 0.45, 0.59]])
     rows = [("usae", s, t, values[i, j]) for i, s in enumerate(MODELS) for j, t in enumerate(MODELS)]
     rows += [("independent", model, model, values[i, i] + 0.06) for i, model in enumerate(MODELS)]
-    frame = pd.DataFrame(rows, columns=["sae", "source", "target", "r2_scalar"])
-    return frame.assign(split="val", r2_channel=frame["r2_scalar"] - 0.1, mse=1 - frame["r2_scalar"], tokens=3072)
+    frame = pd.DataFrame(rows, columns=["sae", "source", "target", "r2_channel"])
+    r2_scalar = frame["r2_channel"] + 0.1
+    return frame.assign(split="val", r2_scalar=r2_scalar, mse=1 - r2_scalar, tokens=3072)
 
 
 def _training() -> pd.DataFrame:

@@ -43,7 +43,7 @@ def test_every_figure_is_written_twice_alike(reports, tmp_path):
 
 
 def test_r2_claim_and_matrix_come_from_the_held_out_rows(reports):
-    train = reports.reconstruction.assign(split="train", r2_scalar=-9.0)
+    train = reports.reconstruction.assign(split="train", r2_channel=-9.0)
     both = pd.concat([reports.reconstruction, train])
     matrix = r2_matrix(both, MODELS, "usae")
     assert matrix[0, 1] == 0.36

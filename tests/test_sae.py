@@ -34,8 +34,8 @@ def test_encode_is_topk_of_relu_of_batchnorm_in_eval_mode(sae):
     x = (tokens - 2.0) / (3.0 + 1e-5)
     pre = F.batch_norm(
         F.linear(x.flatten(0, 1), part.encoder.linear.weight, part.encoder.linear.bias),
-        part.encoder.norm.running_mean, part.encoder.norm.running_var, part.encoder.norm.weight, part.encoder.norm.bias,
-    ).reshape(5, 7, 16)  # fmt: skip
+        *(getattr(part.encoder.norm, name) for name in ("running_mean", "running_var", "weight", "bias")),
+    ).reshape(5, 7, 16)
     torch.testing.assert_close(sae.pre_codes("a", tokens), pre)
     expected = torch.zeros_like(pre).scatter(-1, *reversed(F.relu(pre).topk(3)))
     torch.testing.assert_close(sae.encode("a", tokens).dense(16), expected)

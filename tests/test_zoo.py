@@ -1,5 +1,6 @@
 import json
 
+import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -63,7 +64,7 @@ def test_an_objective_that_there_is_not():
 
 
 def test_the_hub_out_of_reach_says_which_stage_needs_it(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     backbone = BackboneParams(timm="resnet18.a1_in1k", weights="hub")
     with pytest.raises(
         UserError, match=r"'resnet18.a1_in1k' could not be downloaded: .*give a checkpoint file as `weights`"

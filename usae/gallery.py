@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from usae.codes import CodeStore
-from usae.geometry import Fit, fit_image
+from usae.geometry import fit_image
 from usae.images import ImageIndex
+from usae.params import Fit
 
 SUPPORT = 100  # tokens on which a concept has to (co-)fire before it is shown: proportions of fewer are noise
 MEAN_RANKING = "mean"

@@ -4,15 +4,14 @@ Used by stage `extract`. The paper squashes the whole image to a square, so that
 part of the picture in every model whatever its input size; timm's own crops differ between models.
 """
 
-from typing import Literal
-
 import numpy as np
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-Fit = Literal["squash", "center"]
+from usae.params import Fit
+
 CROP_SHARE = 0.875  # side of the centre crop, as a share of the shorter side; the same for every model
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from usae.errors import UserError
+from usae.params import Fit
 from usae.store import ActivationStore
 
 SPLITS = ("train", "val")
@@ -38,7 +39,7 @@ class Manifest:
     layer: int
     norm: bool
     grid: int
-    fit: str
+    fit: Fit
     dtype: str
     width: int
     mean: float

@@ -21,7 +21,9 @@ RESERVED_SLUGS = ("mean", "usae", "independent")
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
 Share = Annotated[float, Field(gt=0, lt=1)]
+ShareOrAll = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -66,7 +68,7 @@ class ExtractParams(Section):
     """One token grid and one geometry for all models."""
 
     grid: Count  # tokens per side of the common grid (paper: 14)
-    fit: Literal["squash", "center"]  # whole image squashed to a square (paper) | centre crop
+    fit: Fit
     dtype: Literal["float16", "float32"]  # of the activation stores
     chunk_images: Count  # images per chunk file
     statistics_images: Count | None  # images behind the scalar mean and std (paper: 1000); null = all
@@ -112,7 +114,7 @@ class MaximiseParams(Section):
     crops: Count  # random crops per step
     size: Count  # pixels per side of the optimised image
     learning_rate: Positive
-    crop_side: tuple[float, float]  # range of a crop's side, as a share of the image
+    crop_side: tuple[ShareOrAll, ShareOrAll]  # range of a crop's side, as a share of the image
     noise: NonNegative  # standard deviation of the noise added to crops
 
 
@@ -239,6 +241,10 @@ def _cross_faults(params: Params) -> list[str]:
         faults.append(
             f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
             "give the path of the images, or set `images.source: shapes`."
+        )
+    if params.maximise.crop_side[0] > params.maximise.crop_side[1]:
+        faults.append(
+            f"`maximise.crop_side` should go from small to large, found {list(params.maximise.crop_side)}."
         )
     return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
 

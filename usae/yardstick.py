@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usae.geometry import Fit, fit_image
+from usae.geometry import fit_image
 from usae.images import ImageIndex
 from usae.maco import magnitude_spectrum
+from usae.params import Fit
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
 

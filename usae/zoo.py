@@ -71,7 +71,7 @@ def _objective(backbone: BackboneParams) -> ObjectiveName | None:
         raise UserError(
             f"`weights` is '{backbone.weights}'; the demo's objectives are {', '.join(ARCHITECTURES)}."
         )
-    return cast(ObjectiveName, name)
+    return name
 
 
 def _probe(backbone: BackboneParams, network: nn.Module, identity: Identity, seed: int) -> list[dict[str, object]]:

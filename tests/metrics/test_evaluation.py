@@ -106,7 +106,7 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     assert numbers["images"] == 10
     assert numbers["l0/language"] <= K
     assert numbers["r2/supervised/language"] == pytest.approx(
-        reports["reconstruction"].query("sae == 'usae' and split == 'val'")["r2_scalar"].iloc[1], rel=1e-5
+        reports["reconstruction"].query("sae == 'usae' and split == 'val'")["r2_channel"].iloc[1], rel=1e-5
     )
     assert all(value is None or np.isfinite(value) for value in numbers.values())
     assert (tmp_path / "reports" / "README.md").read_text().startswith("# Reports")

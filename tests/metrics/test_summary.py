@@ -70,11 +70,11 @@ def test_reconstruction_numbers():
         ("independent", "a", "a", "val", 0.7), ("independent", "b", "b", "val", 0.8),
         ("usae", "a", "a", "train", 0.9),
     ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["sae", "source", "target", "split", "r2_scalar"])
-    numbers = reconstruction_numbers(table.assign(r2_channel=table["r2_scalar"] - 0.1))
+    table = pd.DataFrame(rows, columns=["sae", "source", "target", "split", "r2_channel"])
+    numbers = reconstruction_numbers(table.assign(r2_scalar=table["r2_channel"] + 0.1))
     assert numbers["r2_self_mean"] == 0.7
     assert numbers["r2_cross_mean"] == 0.3
-    assert numbers["r2_channel_self_mean"] == 0.6
+    assert numbers["r2_scalar_self_mean"] == pytest.approx(0.8)
     assert numbers["r2/a/b"] == 0.2
     assert numbers["r2_independent/a"] == 0.7
     assert numbers["alignment_tax_mean"] == 0.05

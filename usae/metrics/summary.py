@@ -104,7 +104,7 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
     for split, prefix in (("val", ""), ("train", "train_")):
         usae = table[(table["sae"] == "usae") & (table["split"] == split)]
         own = usae["source"] == usae["target"]
-        for column, name in (("r2_scalar", "r2"), ("r2_channel", "r2_channel")):
+        for column, name in (("r2_channel", "r2"), ("r2_scalar", "r2_scalar")):
             if len(usae):
                 numbers[f"{prefix}{name}_self_mean"] = float(usae.loc[own, column].mean())
                 numbers[f"{prefix}{name}_cross_mean"] = float(usae.loc[~own, column].mean())
@@ -153,8 +153,8 @@ def _importance_numbers(firing: u.FiringCounts, energies: Array) -> Mapping[str,
 
 
 def _matrix(table: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """(source, target) -> scalar R2."""
-    columns = (table[name].tolist() for name in ("source", "target", "r2_scalar"))
+    """(source, target) -> R2 about the channel means."""
+    columns = (table[name].tolist() for name in ("source", "target", "r2_channel"))
     return {(source, target): value for source, target, value in zip(*columns, strict=True)}
 
 
