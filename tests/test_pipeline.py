@@ -115,8 +115,10 @@ def test_one_command_makes_everything(checkout):
     assert "<html" in (checkout.root / "reports" / "index.html").read_text()
     r2 = pd.read_parquet(checkout.root / "reports" / "reconstruction.parquet")
     assert set(r2["source"]) == set(r2["target"]) == set(MODELS)
+    summary = pd.read_parquet(checkout.root / "reports" / "summary.parquet").set_index("name")["value"]
     metrics = json.loads((checkout.root / "reports" / "metrics.json").read_text())
-    assert metrics["images"] == 24
+    assert summary["images"] == 24
+    assert metrics["r2_self_mean"] == pytest.approx(summary["r2_self_mean"])
 
 
 def test_the_second_time_there_is_nothing_to_do(checkout):

@@ -197,6 +197,14 @@ TABLES = {
             ),
         ),
         Table(
+            "summary",
+            "one number about the whole run; `a/b` reads: number a of model b, r2/i/j: source i, target j",
+            (
+                Column("name", "string", "what it is; means and medians are over alive concepts or over models"),
+                Column("value", "float64", "its value, six significant digits; NaN where it is not defined"),
+            ),
+        ),
+        Table(
             "exemplars",
             "one image among the top images of one concept",
             (

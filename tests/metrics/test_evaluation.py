@@ -87,7 +87,15 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     found = evaluate(MODELS, PARAMS, root, CPU, data)
     found.write(tmp_path / "reports")
     reports = {file.stem: pd.read_parquet(file) for file in (tmp_path / "reports").glob("*.parquet")}
-    assert set(reports) == {"reconstruction", "concepts", "concept_models", "patterns", "exemplars", "probes"}
+    assert set(reports) == {
+        "reconstruction",
+        "concepts",
+        "concept_models",
+        "patterns",
+        "exemplars",
+        "probes",
+        "summary",
+    }
     concepts, per_model = reports["concepts"], reports["concept_models"]
     assert len(concepts) == CONCEPTS
     assert len(per_model) == CONCEPTS * 2
@@ -101,14 +109,17 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     assert set(concepts["top_label"].dropna()) <= {"shape: circle", "colour: red"}
     assert concepts["top_label"].isna().equals(~concepts["alive"])
     np.testing.assert_allclose(per_model["energy"], per_model["mean_code"], rtol=1e-6)
-    numbers = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    headlines = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert len(headlines) == 12
+    assert all(value is None or np.isfinite(value) for value in headlines.values())
+    numbers = reports["summary"].set_index("name")["value"].to_dict()
+    assert headlines["alive"] == numbers["alive"]
     assert numbers["alive"] == int(concepts["alive"].sum())
     assert numbers["images"] == 10
     assert numbers["l0/language"] <= K
     assert numbers["r2/supervised/language"] == pytest.approx(
         reports["reconstruction"].query("sae == 'usae' and split == 'val'")["r2_channel"].iloc[1], rel=1e-5
     )
-    assert all(value is None or np.isfinite(value) for value in numbers.values())
     assert (tmp_path / "reports" / "README.md").read_text().startswith("# Reports")
     assert {file.name for file in (tmp_path / "reports" / "plots").iterdir()} == {
         "r2.csv", "entropy.csv", "cofire.csv", "importance.csv"
@@ -143,7 +154,7 @@ def test_writing_again_gives_the_same_bytes(world, tmp_path):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     first = digests()
-    assert len(first) == 12
+    assert len(first) == 13
     assert digests() == first
 
 

@@ -26,8 +26,10 @@ from usae.metrics.summary import (
     concept_models_frame,
     concept_numbers,
     concepts_frame,
+    headlines,
     patterns_frame,
     reconstruction_numbers,
+    summary_frame,
 )
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE
@@ -55,13 +57,18 @@ class Evaluation:
         return ", ".join(f"{name} {self.numbers.get(name)}" for name in names)
 
     def write(self, reports: Path) -> None:
-        """Write `*.parquet`, `metrics.json`, `plots/*.csv` and `README.md`; same numbers, same bytes."""
+        """Write `*.parquet`, `metrics.json`, `plots/*.csv` and `README.md`; same numbers, same bytes.
+
+        Table `summary` holds every number, `metrics.json` those that `dvc metrics` and `dvc exp show` should list.
+        """
         (reports / "plots").mkdir(parents=True, exist_ok=True)
         for name, frame in self.tables.items():
             write_table(name, frame, reports / f"{name}.parquet")
         for stem, frame in self.plots.items():
             frame.to_csv(reports / "plots" / f"{stem}.csv", index=False, float_format="%.6g", lineterminator="\n")
-        (reports / "metrics.json").write_text(json.dumps(self.numbers, indent=2, allow_nan=False) + "\n")
+        (reports / "metrics.json").write_text(
+            json.dumps(headlines(self.numbers), indent=2, allow_nan=False) + "\n"
+        )
         (reports / "README.md").write_text(describe())
 
 
@@ -81,7 +88,8 @@ def evaluate(
     tables, numbers = _concepts(models, params, sae, data)
     tables |= {"reconstruction": table, "probes": load_probes(data / "weights", models)}
     plots = curves(table, tables["concepts"], tables["concept_models"], models)
-    return Evaluation(tables, {**reconstruction_numbers(table), **numbers}, plots)
+    numbers = {**reconstruction_numbers(table), **numbers}
+    return Evaluation({**tables, "summary": summary_frame(numbers)}, numbers, plots)
 
 
 def load_labels(folder: Path, split: str, images: int) -> Labels | None:

@@ -21,6 +21,21 @@ DIGITS = 6
 Array = np.ndarray[Any, np.dtype[Any]]
 Numbers = dict[str, float | None]
 
+HEADLINES = (
+    "r2_self_mean",
+    "r2_cross_mean",
+    "r2_scalar_self_mean",
+    "r2_scalar_cross_mean",
+    "alignment_tax_mean",
+    "alive",
+    "cofire_proportion_mean",
+    "lift_median",
+    "firing_entropy_median",
+    "universality_median",
+    "importance_r",
+    "importance_partial_r",
+)
+
 
 def concepts_frame(firing: u.FiringCounts, norms: Array, labels: pd.DataFrame) -> pd.DataFrame:
     """Table `concepts`; `norms` (m, c) are the row norms of the dictionaries, `labels` the label columns."""
@@ -116,6 +131,17 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
         tax = [value - shared.get(pair, np.nan) for pair, value in alone.items()]
         numbers["alignment_tax_mean"] = float(np.mean(tax))
     return {name: rounded(value) for name, value in numbers.items()}
+
+
+def headlines(numbers: Numbers) -> Numbers:
+    """The dozen numbers to compare runs by."""
+    return {name: numbers.get(name) for name in HEADLINES}
+
+
+def summary_frame(numbers: Numbers) -> pd.DataFrame:
+    """Table `summary`: every number by name."""
+    values = [np.nan if value is None else float(value) for value in numbers.values()]
+    return pd.DataFrame({"name": list(numbers), "value": values})
 
 
 def rounded(value: float) -> float | None:
