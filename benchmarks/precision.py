@@ -1,4 +1,4 @@
-"""What storing activations in fewer bits costs: bytes a value, and the share of variance lost.
+"""What storing activations in fewer bits costs: bytes, and the share of variance lost.
 
 python benchmarks/precision.py STORE [STORE ...] [--images 256]
 
@@ -36,20 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measured(rows: np.ndarray) -> dict[str, str]:
-    """For each way to store rows [n, width]: bytes a value, loss over all channels, loss in the worst one."""
+    """For each way to store rows [n, width]: bytes, loss over all channels, loss in the worst one."""
     total = np.square(rows - rows.mean(0, dtype=np.float64)).sum(0, dtype=np.float64)  # (width)
     alive = total > total.max() * 1e-9  # a constant channel has no variance to lose
     found = {}
     for name, (size, store) in ways(rows).items():
         lost = np.square(rows - store(rows).astype(np.float64)).sum(0)  # (width)
-        found[f"{name}, {size:.3g} B"] = (
-            f"{lost.sum() / total.sum():.1e} ({(lost[alive] / total[alive]).max():.1e})"
-        )
+        found[f"{name}, {size}"] = f"{lost.sum() / total.sum():.1e} ({(lost[alive] / total[alive]).max():.1e})"
     return found
 
 
-def ways(rows: np.ndarray) -> dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]]:
-    """Name -> bytes a value, and the round trip through the stored form."""
+def ways(rows: np.ndarray) -> dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]:
+    """Name -> bytes, and the round trip through the stored form."""
     mean, std = rows.mean(0), rows.std(0) + 1e-12  # (width)
     largest = np.abs(rows).max(0) + 1e-12  # (width)
     clipped = 6 * std
@@ -62,16 +60,16 @@ def ways(rows: np.ndarray) -> dict[str, tuple[float, Callable[[np.ndarray], np.n
         return np.clip(np.rint(values / scale * LEVELS), -LEVELS, LEVELS) * (scale / LEVELS)
 
     return {
-        "float16": (2, lambda values: values.astype(np.float16).astype(np.float32)),
-        "bfloat16 as uint16": (2, lambda values: torch.from_numpy(values).bfloat16().float().numpy()),
-        "int8 per channel, largest": (1, lambda values: per_channel(values, largest)),
+        "float16": ("2 B", lambda values: values.astype(np.float16).astype(np.float32)),
+        "bfloat16 as uint16": ("2 B", lambda values: torch.from_numpy(values).bfloat16().float().numpy()),
+        "int8 per channel, largest": ("1 B", lambda values: per_channel(values, largest)),
         "int8 per channel, 6 std about the mean": (
-            1,
+            "1 B",
             lambda values: per_channel(values - mean, clipped) + mean,
         ),
-        "int8 per token": (1 + 2 / rows.shape[1], per_token),
+        "int8 per token": ("1 B and 2 a token", per_token),
         "int8 per token of standardised channels": (
-            1 + 2 / rows.shape[1],
+            "1 B and 2 a token",
             lambda values: per_token((values - mean) / std) * std + mean,
         ),
     }

@@ -202,7 +202,8 @@ def test_the_sae_is_json_and_little_endian_floats(run):
     assert shapes["parts.m.mean"] == shapes["parts.m.std"] == ()
     start, stop = header["parts.m.dictionary.weight"]["data_offsets"]
     rows = np.frombuffer(whole[8 + length :][start:stop], "<f4").reshape(CONCEPTS, WIDTH)
-    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    expected = UniversalSAE.from_pretrained(run / "usae").dictionary("m").detach().numpy()
+    np.testing.assert_allclose(rows / np.linalg.norm(rows, axis=1, keepdims=True), expected, atol=1e-6)
     config = json.loads((run / "usae" / "config.json").read_text())
     assert (config["format"], config["k"], config["concepts"], config["widths"]) == (1, K, CONCEPTS, {"m": WIDTH})
 

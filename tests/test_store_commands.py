@@ -43,11 +43,12 @@ def workspace(tmp_path, monkeypatch, make_store, manifest_of):
     for seed, name in enumerate(NAMES):
         activations = np.random.default_rng(seed).normal(size=(10, 4, 5)).astype("float16")
         stores[name] = make_store(f"data/activations/{name}", activations)
-        age(stores[name].path)
     for model in ("a", "b"):
         manifest = manifest_of(model, stores[f"{model}-train-0123456789ab"])
         val = manifest_of(model, stores[f"{model}-val-0123456789ab"]).val
         dataclasses.replace(manifest, val=val).save(tmp_path / "data" / "manifests" / f"{model}.json")
+    for store in stores.values():
+        age(store.path)
     return stores
 
 

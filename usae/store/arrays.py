@@ -152,8 +152,8 @@ class ActivationStore:
         padded = np.full((self.chunk_images, self.tokens, self.width), np.nan, self.dtype)
         padded[: len(activations)] = activations
         moments = Moments.of(padded[: len(activations)].reshape(-1, self.width))
-        write_sealed(self.moments_path(chunk), np.stack([moments.mean, moments.m2]).astype("<f8").tobytes())
-        write_sealed(self.chunk_path(chunk), padded.tobytes())
+        write_sealed(self.moments_path(chunk), np.stack([moments.mean, moments.m2]).astype("<f8"))
+        write_sealed(self.chunk_path(chunk), padded)
 
     def chunk(self, chunk: int) -> np.ndarray:
         """The activations of a chunk [images, token, channel], mapped read-only (never copied).

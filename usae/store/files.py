@@ -23,7 +23,7 @@ ATTEMPTS = 5  # at one file; another process that starts on the same store sweep
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def write_whole(path: Path, *parts: bytes) -> None:
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     """Write `parts` so that `path` is there whole or not at all, also after a power cut.
 
     Raises:
@@ -39,9 +39,11 @@ def write_whole(path: Path, *parts: bytes) -> None:
     raise UserError(f"{path} could not be written: its partial file disappeared {ATTEMPTS} times in a row.")
 
 
-def write_sealed(path: Path, raw: bytes) -> None:
-    """Write `raw` and its checksum (see `write_whole`)."""
-    write_whole(path, raw, struct.pack("<I", google_crc32c.value(raw)))
+def write_sealed(path: Path, values: np.ndarray) -> None:
+    """Write the buffer of `values`, in C order, and its checksum (see `write_whole`)."""
+    raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    raw.flags.writeable = False  # google_crc32c takes nothing else
+    write_whole(path, raw.data, struct.pack("<I", google_crc32c.value(raw)))
 
 
 def read_sealed(path: Path) -> bytes | None:
@@ -83,7 +85,7 @@ def size_text(size: int) -> str:
     return tqdm.format_sizeof(size, "B")
 
 
-def _partial(path: Path, parts: tuple[bytes, ...]) -> Path:
+def _partial(path: Path, parts: tuple[bytes | memoryview, ...]) -> Path:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

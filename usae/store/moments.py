@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BLOCK = 512  # rows that are turned into float64 at once: they stay in the cache
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -23,11 +25,14 @@ class Moments:
 
     @classmethod
     def of(cls, rows: np.ndarray) -> "Moments":
-        """Moments of rows [n, d], shifted by the first row against cancellation."""
-        shift = rows[0].astype(np.float64)
-        centred = rows.astype(np.float64) - shift  # (n, d)
-        mean = centred.mean(0)
-        return cls(len(rows), shift + mean, np.square(centred - mean).sum(0))
+        """Moments of rows [n, d]: block by block about the block's own mean, so that nothing cancels."""
+        total = cls.none(rows.shape[1])
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK].astype(np.float64)  # (rows, d)
+            mean = block.mean(0)
+            block -= mean
+            total = total.merge(cls(len(block), mean, np.einsum("nd,nd->d", block, block)))
+        return total
 
     def merge(self, other: "Moments") -> "Moments":
         """Moments of both sets of rows together."""
