@@ -94,8 +94,8 @@ class Manifest:
             store = ActivationStore.open(path)
         except UserError as error:
             raise UserError(
-                f"{error} The manifest of '{self.model}' names it. Run `{remedy(self.model)}` to extract it again, "
-                "or point `runtime.store` or $USAE_STORE at where it lies."
+                f"{error} The manifest of '{self.model}' names it. Run `{remedy(self.model)}` to extract it "
+                "again, or point `runtime.store` or $USAE_STORE at where it lies."
             ) from error
         if faults := [str(fault) for fault in store.faults()]:
             raise UserError.listing(
