@@ -22,11 +22,12 @@ def main(params: Params) -> str:
     root, written = store_root(params.runtime.store), 0
     for split in SPLITS:
         folder = Path("data/codes") / split
-        for model, manifest in manifests.items():
-            store = manifest.open(split, root)
-            encode_split(usae, model, store, folder / model, "usae", limits[split], device)
-            independent = folder / "independent" / model
-            written += encode_split(saes[model], model, store, independent, "independent", limits[split], device)
+        stores = {model: manifest.open(split, root) for model, manifest in manifests.items()}
+        size = min(store.chunk_images for store in stores.values())
+        for model, store in stores.items():
+            for sae, name, home in ((usae, "usae", folder), (saes[model], "independent", folder / "independent")):
+                images = encode_split(sae, model, store, home / model, name, limits[split], device, size)
+            written += images
     return f"{written} images of {len(manifests)} models, {params.k} of {usae.concepts} concepts per token"
 
 

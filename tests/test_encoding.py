@@ -28,3 +28,15 @@ def test_a_limit_takes_the_first_images(make_store, tmp_path):
     for limit in (6, 2):
         assert encode_split(sae, "a", store, tmp_path / "codes", "usae", limit, torch.device("cpu")) == limit
         assert CodeStore.open(tmp_path / "codes").images == limit
+
+
+def test_models_chunked_differently_have_codes_chunked_alike(make_store, tmp_path):
+    activations = np.random.default_rng(0).normal(size=(10, 4, 6)).astype("float16")
+    sae = UniversalSAE({"a": 6}, concepts=20, k=3).eval()
+    for size in (4, 8, 10):
+        store = make_store(f"s{size}", activations, chunk_images=size)
+        encode_split(sae, "a", store, tmp_path / f"codes{size}", "usae", 9, torch.device("cpu"), 4)
+    first, *others = (CodeStore.open(tmp_path / f"codes{size}") for size in (4, 8, 10))
+    for other in others:
+        assert (other.images, other.chunk_images) == (9, 4)
+        np.testing.assert_array_equal(other.read(range(9)).indices, first.read(range(9)).indices)

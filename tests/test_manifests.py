@@ -27,21 +27,31 @@ def test_opens_its_store_and_no_other(tmp_path, manifest, store, make_store):
     assert manifest.open("train", tmp_path).path == store.path
     other = make_store("other", np.zeros((10, 4, 5), "float16"))
     wrong = dataclasses.replace(manifest, train=dataclasses.replace(manifest.train, store=other.path.name))
-    with pytest.raises(
-        UserError, match=r"(?s)damaged. Run `dvc repro -f extract@a`.*Chunk 0 has checksum.*Chunk 2 has"
-    ):
+    with pytest.raises(UserError, match=r"(?s)verify --repair .*Chunk 0 has checksum.*Chunk 2 has") as error:
+        wrong.open("train", tmp_path)
+    assert "is not what the manifest of 'a' describes" in str(error.value)
+    assert "then run `dvc repro -f -s extract@a`, which extracts those again" in str(error.value)
+
+
+def test_a_store_of_another_shape_is_refused(tmp_path, manifest, make_store):
+    other = make_store("other", np.zeros((9, 4, 5), "float16"), chunk_images=3)
+    wrong = dataclasses.replace(manifest, train=dataclasses.replace(manifest.train, store=other.path.name))
+    with pytest.raises(UserError, match=r"images per chunk should be \(10, 5, 4\), found \(9, 5, 3\)"):
         wrong.open("train", tmp_path)
 
 
 def test_a_lost_store_ends_in_the_command_that_makes_it(tmp_path, manifest):
-    with pytest.raises(UserError, match=r"There is no activation store at .*Run `dvc repro -f extract@a`"):
+    with pytest.raises(UserError, match=r"There is no activation store at .*Run `dvc repro -f -s extract@a`"):
         manifest.open("train", tmp_path / "elsewhere")
 
 
 def test_all_damaged_chunks_are_listed(tmp_path, manifest, store):
     for chunk in (0, 2):
         store.chunk_path(chunk).unlink()
-    with pytest.raises(UserError, match=r"(?s)- Chunk 0 .*no file.*- Chunk 2 .*no file"):
+    sentences = (
+        r"(?s)damaged. Run `dvc repro -f -s extract@a`: only these .*- Chunk 0 .*no file.*- Chunk 2 .*no file"
+    )
+    with pytest.raises(UserError, match=sentences):
         manifest.open("train", tmp_path)
 
 
@@ -61,6 +71,17 @@ def test_models_that_do_not_belong_together_are_named_aspect_by_aspect(manifest)
 def test_a_missing_manifest(tmp_path):
     with pytest.raises(UserError, match="run `dvc repro extract@a`"):
         Manifest.load(tmp_path / "a.json")
+
+
+def test_a_torn_manifest(tmp_path, manifest):
+    manifest.save(tmp_path / "a.json")
+    text = (tmp_path / "a.json").read_text()
+    for torn in (text[:100], "{}", text.replace('"grid"', '"grit"')):
+        (tmp_path / "a.json").write_text(torn)
+        with pytest.raises(
+            UserError, match="is not a whole manifest of this version .* `dvc repro -f -s extract@a`"
+        ):
+            Manifest.load(tmp_path / "a.json")
 
 
 def test_fingerprints_ignore_the_order_of_keys_only():

@@ -170,7 +170,7 @@ def test_a_lost_store_ends_in_the_command_that_brings_it_back(checkout):
     shutil.rmtree(checkout.root / "data" / "activations" / name)
     text = checkout.run("dvc", "repro", "-f", "-s", "train", fails=True)
     assert "There is no activation store at" in text
-    assert "Run `dvc repro -f extract@one` to extract it again." in text
+    assert "Run `dvc repro -f -s extract@one` to extract it again, or point" in text
     assert "Traceback" not in text
     checkout.run("dvc", "repro", "-f", "-s", "extract@one")
     checkout.run("dvc", "repro", "-f", "-s", "train")

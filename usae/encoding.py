@@ -23,10 +23,12 @@ def encode_split(
     name: str,
     limit: int | None,
     device: torch.device,
+    chunk_images: int | None = None,
 ) -> int:
     """Write the codes of the first `limit` images (None: all) to `folder`; returns how many.
 
-    name: which SAE this is, `usae` or `independent`. Chunks are the activation store's.
+    name: which SAE this is, `usae` or `independent`. chunk_images: images per chunk of the codes, which all models
+    must share, whereas their activations may be chunked by width; None: the store's.
     """
     images = store.images if limit is None else min(limit, store.images)
     codes = CodeStore.create(
@@ -37,12 +39,13 @@ def encode_split(
         grid=round(store.tokens**0.5),
         k=sae.k,
         concepts=sae.concepts,
-        chunk_images=min(store.chunk_images, images),
+        chunk_images=min(chunk_images or store.chunk_images, images),
     )
     sae = sae.to(device)
     with counter(images, description=os.path.join(*folder.parts[-2:]), unit="image") as bar:
         for chunk in range(codes.chunks):
-            activations = store.chunk(chunk)[: images - chunk * store.chunk_images]  # (b, t, d)
+            start = chunk * codes.chunk_images
+            activations = store.rows(range(start, min(start + codes.chunk_images, images)))  # (b, t, d)
             codes.write(chunk, *encoded(sae, model, np.asarray(activations), device))
             bar.update(len(activations))
     return images

@@ -55,11 +55,19 @@ class Manifest:
         """The manifest at `path`.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it is not whole.
         """
         if not path.is_file():
             raise UserError(f"There is no manifest at {path}; run `dvc repro extract@{path.stem}`.")
-        raw = json.loads(path.read_text())
+        try:
+            return cls._parsed(json.loads(path.read_text()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is not a whole manifest of this version ({error}); run `{remedy(path.stem)}`."
+            ) from error
+
+    @classmethod
+    def _parsed(cls, raw: dict[str, Any]) -> "Manifest":
         splits = {
             split: SplitManifest(**{**raw[split], "crc32c": tuple(raw[split]["crc32c"])}) for split in SPLITS
         }
@@ -76,28 +84,52 @@ class Manifest:
         return {"train": self.train, "val": self.val}[name]
 
     def open(self, split: str, root: Path) -> ActivationStore:
-        """The store of `split` below `root`, complete and the one this manifest names.
+        """The store of `split` below `root`, complete and the one this manifest names; reads no activation.
 
         Raises:
             UserError: it is gone, incomplete, or holds other chunks; every fault is listed.
         """
-        wanted = self.split(split)
-        remedy = f"Run `dvc repro -f extract@{self.model}` to extract it again."
+        path = root / self.split(split).store
         try:
-            store = ActivationStore.open(root / wanted.store)
+            store = ActivationStore.open(path)
         except UserError as error:
-            raise UserError(f"{error} The manifest of '{self.model}' names it. {remedy}") from error
-        faults = store.faults()
-        if not faults:
-            pairs = zip(wanted.crc32c, map(store.checksum, range(store.chunks)), strict=True)
-            faults = [
-                f"Chunk {j} has checksum {found}, the manifest says {expected}."
-                for j, (expected, found) in enumerate(pairs)
-                if found != expected
-            ]
-        if faults:
-            raise UserError.listing(f"The store {store.path} of '{self.model}' is damaged. {remedy}", faults)
+            raise UserError(
+                f"{error} The manifest of '{self.model}' names it. Run `{remedy(self.model)}` to extract it "
+                "again, or point `runtime.store` or $USAE_STORE at where it lies."
+            ) from error
+        if faults := [str(fault) for fault in store.faults()]:
+            raise UserError.listing(
+                f"The store {path} of '{self.model}' is damaged. Run `{remedy(self.model)}`: "
+                "only these chunks are extracted again.",
+                faults,
+            )
+        if faults := self.disagreements(split, store):
+            raise UserError.listing(
+                f"The store {path} is not what the manifest of '{self.model}' describes. "
+                f"`python -m usae.store verify --repair {path}` removes damaged chunks; then run "
+                f"`{remedy(self.model)}`, which extracts those again and describes the store as it is.",
+                faults,
+            )
         return store
+
+    def disagreements(self, split: str, store: ActivationStore) -> list[str]:
+        """Where a store without faults differs from this manifest: in shape, or in its trailers' checksums."""
+        wanted = self.split(split)
+        expected = (wanted.images, self.width, wanted.chunk_images)
+        found = (store.images, store.width, store.chunk_images)
+        if found != expected:
+            return [f"Images, width and images per chunk should be {expected}, found {found}."]
+        checksums = enumerate(zip(wanted.crc32c, map(store.checksum, range(store.chunks)), strict=True))
+        return [
+            f"Chunk {j} has checksum {found}, the manifest says {expected}."
+            for j, (expected, found) in checksums
+            if found != expected
+        ]
+
+
+def remedy(model: str) -> str:
+    """The command that extracts what is missing of a model's stores, and nothing that precedes it."""
+    return f"dvc repro -f -s extract@{model}"
 
 
 def load_manifests(folder: Path, models: tuple[str, ...]) -> dict[str, Manifest]:

@@ -1,0 +1,267 @@
+"""`python -m usae.store`: what it says, what it removes, and that the commands it prints do mend."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.test_pipeline import CODE, Checkout, small, stages
+from usae.store.__main__ import main
+from usae.store.files import read_sealed
+
+ROOT = Path(__file__).parents[1]
+NAMES = [f"{model}-{split}-0123456789ab" for model in ("a", "b") for split in ("train", "val")]
+OLD = time.time() - 7 * 86400
+
+
+def flip(path: Path, place: int = 3) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+
+
+def age(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        os.utime(path, (OLD, OLD))
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch, make_store, manifest_of):
+    """A checkout with two models' stores, all named by manifests, none of them fresh."""
+    for name in ("USAE_STORE", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "data" / "activations").mkdir(parents=True)
+    stores = {}
+    for seed, name in enumerate(NAMES):
+        activations = np.random.default_rng(seed).normal(size=(10, 4, 5)).astype("float16")
+        stores[name] = make_store(f"data/activations/{name}", activations)
+    for model in ("a", "b"):
+        manifest = manifest_of(model, stores[f"{model}-train-0123456789ab"])
+        val = manifest_of(model, stores[f"{model}-val-0123456789ab"]).val
+        dataclasses.replace(manifest, val=val).save(tmp_path / "data" / "manifests" / f"{model}.json")
+    for store in stores.values():
+        age(store.path)
+    return stores
+
+
+def say(capsys, *arguments: str) -> tuple[int, str]:
+    status = main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def test_list_says_everything_about_each_store(workspace, capsys):
+    workspace[NAMES[0]].chunk_path(1).unlink()
+    (workspace[NAMES[2]].path / "zarr.json").write_text("{")
+    Path("data/manifests/b.json").unlink()
+    status, text = say(capsys, "list")
+    day = time.strftime("%Y-%m-%d", time.localtime(OLD))
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert status == 0
+    assert rows[0] == "store model split images size state manifest last used"
+    assert rows[1].startswith(f"{NAMES[0]} a train 10")
+    assert rows[1].endswith(f"2/3 chunks a {day}")
+    assert rows[2].startswith(f"{NAMES[1]} a val 10")
+    assert rows[2].endswith(f"complete a {day}")
+    assert rows[3].startswith(f"{NAMES[2]} b train ?")
+    assert rows[3].endswith(f"unreadable none {day}")
+    assert rows[5].startswith("4 stores, ")
+    assert rows[5].endswith(" below data/activations")
+
+
+def test_list_of_nothing(workspace, capsys, monkeypatch):
+    monkeypatch.setenv("USAE_STORE", "elsewhere")
+    assert say(capsys, "list") == (0, "There are no activation stores below elsewhere.\n")
+
+
+def test_sound_stores_pass(workspace, capsys):
+    status, text = say(capsys, "verify")
+    assert status == 0
+    assert text.splitlines() == [f"{Path('data/activations') / name}: sound" for name in NAMES]
+    assert say(capsys, "verify", "--quick")[1].count(": whole") == 4
+
+
+def test_verify_lists_all_faults_each_with_its_command(workspace, capsys):
+    first, second = workspace[NAMES[0]], workspace[NAMES[3]]
+    flip(first.chunk_path(0))
+    first.chunk_path(1).write_bytes(first.chunk_path(1).read_bytes()[:-1])
+    flip(first.moments_path(2))
+    second.chunk_path(2).unlink()
+    shutil.rmtree(workspace[NAMES[1]].path)
+    status, text = say(capsys, "verify")
+    root = Path("data/activations")
+    paths = [root / first.chunk_path(0).relative_to(Path.cwd() / root), root / NAMES[0] / "c" / "1" / "0" / "0"]
+    assert status == 1
+    assert text.splitlines() == [
+        f"{root / NAMES[0]}: 3 faults",
+        f"  - Chunk 0 ({paths[0]}) does not match its checksum.",
+        f"    rm {paths[0]} && dvc repro -f -s extract@a",
+        f"  - Chunk 1 ({paths[1]}) should have 164 bytes, found 163 bytes.",
+        f"    rm {paths[1]} && dvc repro -f -s extract@a",
+        f"  - The moments of chunk 2 ({root / NAMES[0] / 'moments' / '2.f64'}) do not match their checksum.",
+        f"    rm {root / NAMES[0] / 'moments' / '2.f64'} && dvc repro -f -s extract@a",
+        f"{root / NAMES[1]}: 1 fault",
+        f"  - There is no activation store at {root / NAMES[1]}.",
+        "    dvc repro -f -s extract@a",
+        f"{root / NAMES[2]}: sound",
+        f"{root / NAMES[3]}: 1 fault",
+        f"  - Chunk 2 ({root / NAMES[3] / 'c' / '2' / '0' / '0'}) should have 164 bytes, found no file.",
+        "    dvc repro -f -s extract@b",
+    ]
+    assert say(capsys, "verify", "--quick", str(root / NAMES[0]))[1].count("  - ") == 1
+
+
+def test_repair_removes_what_is_damaged_and_nothing_else(workspace, capsys):
+    store = workspace[NAMES[0]]
+    flip(store.chunk_path(0))
+    flip(store.chunk_path(2), -1)
+    status, text = say(capsys, "verify", "--repair")
+    assert status == 1
+    assert text.endswith("Removed 2 damaged files.\nNow run:\n  dvc repro -f -s extract@a\n")
+    assert [store.done(j) for j in range(3)] == [False, True, False]
+    assert say(capsys, "verify", NAMES[0])[0] == 1
+
+
+def test_broken_metadata_is_a_fault_like_others(workspace, capsys):
+    file = Path("data/activations") / NAMES[0] / "zarr.json"
+    file.write_bytes(file.read_bytes()[:40])
+    status, text = say(capsys, "verify", "--repair")
+    assert status == 1
+    assert f"rm {file} && dvc repro -f -s extract@a" in text
+    assert not file.exists()
+
+
+def test_a_whole_store_that_the_manifest_does_not_describe(workspace, capsys):
+    store = workspace[NAMES[0]]
+    store.write(1, np.zeros((4, 4, 5), "float16"))
+    status, text = say(capsys, "verify", str(Path("data/activations") / NAMES[0]))
+    assert status == 1
+    assert "Chunk 1 has checksum" in text
+    assert "    dvc repro -f -s extract@a\n" in text
+    assert "rm " not in text
+
+
+def test_a_store_that_no_manifest_names_is_verified_by_itself(workspace, capsys):
+    Path("data/manifests/a.json").unlink()
+    path = str(Path("data/activations") / NAMES[0])
+    assert say(capsys, "verify", path) == (0, f"{path}: sound\n")
+    flip(workspace[NAMES[0]].chunk_path(0))
+    status, text = say(capsys, "verify", path)
+    assert status == 1
+    assert "(No manifest names this store. The command extracts what params.yaml says now for 'a'" in text
+
+
+def test_verify_without_manifests_or_paths(workspace, capsys):
+    shutil.rmtree("data/manifests")
+    status, text = say(capsys, "verify")
+    assert status == 1
+    assert "There is no manifest in data/manifests. Run `dvc repro extract`" in text
+
+
+def test_gc_shows_first_and_removes_on_request_only_what_nobody_names(workspace, capsys):
+    Path("data/manifests/b.json").unlink()
+    other = Path("data/activations/notes")
+    other.mkdir()
+    status, text = say(capsys, "gc")
+    assert status == 0
+    assert text.startswith("Only the manifests now in data/manifests count. Those of other commits")
+    assert NAMES[2] in text
+    assert NAMES[3] in text
+    assert NAMES[0] not in text
+    assert "Nothing was removed; do it with: python -m usae.store gc --remove" in text
+    assert workspace[NAMES[2]].path.is_dir()
+    status, text = say(capsys, "gc", "--remove")
+    assert status == 0
+    assert "Removed 2 stores, " in text
+    assert sorted(path.name for path in Path("data/activations").iterdir()) == [*NAMES[:2], "notes"]
+    assert "Nothing to remove below data/activations." in say(capsys, "gc", "--remove")[1]
+
+
+def test_gc_keeps_both_halves_of_a_running_extraction(workspace, capsys):
+    Path("data/manifests/b.json").unlink()
+    os.utime(workspace[NAMES[3]].chunk_path(0))
+    status, text = say(capsys, "gc", "--remove")
+    assert status == 0
+    assert f"kept {NAMES[2]}: 'b' was written to within the hour: extraction may be running" in text
+    assert f"kept {NAMES[3]}" in text
+    assert workspace[NAMES[2]].path.is_dir()
+
+
+def test_gc_does_not_follow_links(workspace, capsys):
+    Path("data/manifests/b.json").unlink()
+    path = workspace[NAMES[2]].path
+    path.rename("far")
+    path.symlink_to(Path("far").absolute())
+    assert f"kept {NAMES[2]}: it is a link" in say(capsys, "gc", "--remove")[1]
+    assert (Path("far") / "zarr.json").is_file()
+
+
+def test_gc_without_any_manifest_removes_nothing(workspace, capsys):
+    shutil.rmtree("data/manifests")
+    status, text = say(capsys, "gc", "--remove")
+    assert status == 1
+    assert "Nothing was removed: there is no manifest in data/manifests" in text
+    assert all(store.path.is_dir() for store in workspace.values())
+
+
+def test_outside_a_checkout(tmp_path, monkeypatch):
+    result = subprocess.run(
+        [sys.executable, "-m", "usae.store", "list"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "The settings file 'params.yaml' does not exist here" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_under_real_dvc(tmp_path):
+    """The printed command mends one chunk and runs nothing else; DVC reads no store; the root may move."""
+    checkout = Checkout(tmp_path / "checkout")
+    checkout.root.mkdir()
+    for name in CODE:
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, checkout.root / name)
+    checkout.change(lambda params: small(params).update(models=["one"]))
+    checkout.run("git", "init", "-q")
+    checkout.run("dvc", "init", "-q")
+    checkout.run("dvc", "repro", "extract")
+    manifest = (checkout.root / "data" / "manifests" / "one.json").read_bytes()
+    root = checkout.root / "data" / "activations"
+    store = next(root.glob("one-train-*"))
+    files = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+    chunk = store / "c" / "1" / "0" / "0"
+    before = chunk.read_bytes()
+    flip(chunk)
+
+    text = checkout.run("python", "-m", "usae.store", "verify", fails=True)
+    command = next(line.strip() for line in text.splitlines() if "dvc repro" in line)
+    assert command == f"rm {chunk.relative_to(checkout.root)} && dvc repro -f -s extract@one"
+    assert stages(checkout.run("bash", "-c", command)) == ["extract@one"]
+    assert chunk.read_bytes() == before
+    assert read_sealed(chunk) is not None
+    assert (checkout.root / "data" / "manifests" / "one.json").read_bytes() == manifest
+    now = {path for path, stamp in files.items() if path.stat().st_mtime_ns != stamp}
+    assert now == {chunk, store / "moments" / "1.f64"}
+
+    root.rename(tmp_path / "moved")
+    assert "up to date" in checkout.run("dvc", "status", "extract")
+    assert stages(checkout.run("dvc", "repro", "extract")) == []
+    checkout.run("python", "-m", "usae.store", "verify", fails=True)
+    checkout.environment["USAE_STORE"] = str(tmp_path / "moved")
+    checkout.run("python", "-m", "usae.store", "verify")
+    del checkout.environment["USAE_STORE"]
+    checkout.change(lambda params: params["runtime"].update(store=str(tmp_path / "moved")))
+    checkout.run("python", "-m", "usae.store", "verify")
+    assert "up to date" in checkout.run("dvc", "status", "extract")
