@@ -70,7 +70,7 @@ class ExtractParams(Section):
     grid: Count  # tokens per side of the common grid (paper: 14)
     fit: Fit
     dtype: Literal["float16", "float32"]  # of the activation stores
-    chunk_images: Count  # images per chunk file
+    chunk_images: Count | None  # images per chunk file; null = 16 to 64 MB a file
     statistics_images: Count | None  # images behind the scalar mean and std (paper: 1000); null = all
 
 
