@@ -148,3 +148,12 @@ def test_the_networks_own_words_when_the_size_is_wrong():
     network = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1)
     with pytest.raises(UserError, match=r"gives no feature map for an image of 40 pixels.*It says: .*40"):
         check_layer(network, -1, 40, "vit")
+
+
+def test_a_network_that_offers_no_norm():
+    network = timm.create_model("hiera_tiny_224", embed_dim=16, num_heads=1, stages=(1, 1, 1, 1))
+    check_layer(network, -1, 224, "hiera")
+    with pytest.raises(
+        UserError, match=r"'hiera' cannot send its layers through a norm .*set `norm: false` for it"
+    ):
+        check_layer(network, -1, 224, "hiera", norm=True)

@@ -5,12 +5,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
+from usae.backbones import Backbone, build, pin
 from usae.errors import UserError
+from usae.extraction import extract
 from usae.images import ImageIndex, Record, checked, load_splits
 from usae.listing import folder_records, split_and_limit
-from usae.params import ImagesParams
+from usae.params import BackboneParams, ImagesParams
 from usae.shapes import ATTRIBUTES, scene
 from usae.sources import write_images
 
@@ -202,6 +205,36 @@ def test_a_folder_that_vanishes_after_the_index_was_made_is_named(image_folder, 
         index.open(0)
     (tmp_path / "elsewhere").rename(image_folder)
     assert index.open(0).size == (30, 20)
+
+
+def test_a_folder_that_vanishes_during_extraction_costs_nothing_that_is_finished(tmp_path, params):
+    for number in range(12):  # each in a folder of its own
+        folder = tmp_path / "pictures" / f"{number:02d}"
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(png(number))
+    splits = index_of(tmp_path, tmp_path / "pictures")
+    backbone = BackboneParams(timm="test_resnet", weights="random", size=32)
+    pin(backbone, tmp_path / "w", build(backbone))
+    settings = params.extract.model_copy(update={"grid": 4, "chunk_images": 3})
+    runtime = params.runtime.model_copy(update={"store": str(tmp_path / "activations"), "workers": 1})
+
+    def run():
+        network = Backbone.load(tmp_path / "w", grid=4)
+        return extract("m", network, splits, settings, runtime, torch.device("cpu"))
+
+    store = run().open("train", tmp_path / "activations")
+    chunks = [store.chunk_path(chunk) for chunk in range(store.chunks)]
+    whole = [path.read_bytes() for path in chunks]
+    for path in chunks:
+        path.unlink()
+    last = (tmp_path / "pictures" / splits["train"].frame["key"].iloc[-1]).parent
+    last.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="has gone or is empty"):
+        run()
+    assert [path.is_file() for path in chunks] == [True, True, False]
+    (tmp_path / "elsewhere").rename(last)
+    run()
+    assert [path.read_bytes() for path in chunks] == whole
 
 
 def test_an_image_that_has_changed_is_not_taken_for_the_indexed_one(image_folder, tmp_path):

@@ -79,7 +79,7 @@ class Backbone(nn.Module):
         identity = read_identity(folder)
         network = _construct(identity.timm, identity.factory, identity.kwargs, identity.replace, folder)
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-        check_layer(network, layer, identity.size, identity.timm or str(identity.factory))
+        check_layer(network, layer, identity.size, identity.timm or str(identity.factory), norm)
         return cls(network, identity, layer=layer, norm=norm, grid=grid)
 
     def tokens(self, pixels: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b tokens d"]:

@@ -39,7 +39,7 @@ def feature_map(network: nn.Module, pixels: Tensor, layer: int, norm: bool) -> T
     return _hooked(network, pixels, info[layer])
 
 
-def check_layer(network: nn.Module, layer: int, size: int, name: str) -> None:
+def check_layer(network: nn.Module, layer: int, size: int, name: str, norm: bool = False) -> None:
     """Run one blank image of `size` pixels through `network` to see that it has `layer`; puts it in eval mode.
 
     Raises:
@@ -54,7 +54,7 @@ def check_layer(network: nn.Module, layer: int, size: int, name: str) -> None:
     network.eval()  # or batch norms would take the blank image into their statistics
     found = _attempt(network, size, layer)
     if isinstance(found, Tensor):
-        return _check_shape(found, name, layer)
+        return _check_map(found, name, layer, _attempt(network, size, layer, norm))
     count = 0
     while isinstance(_attempt(network, size, count), Tensor):
         count += 1
@@ -79,16 +79,18 @@ def _readable(network: nn.Module) -> bool:
     )
 
 
-def _attempt(network: nn.Module, size: int, layer: int) -> Tensor | str:
+def _attempt(network: nn.Module, size: int, layer: int, norm: bool = False) -> Tensor | str:
     """The layer's map of a blank image, or what the network says against it."""
     try:
         with torch.no_grad():
-            return feature_map(network, torch.zeros(1, 3, size, size), layer, norm=False)
+            return feature_map(network, torch.zeros(1, 3, size, size), layer, norm)
     except (AssertionError, IndexError, RuntimeError, ValueError) as error:
         return f"{error}"
 
 
-def _check_shape(maps: Tensor, name: str, layer: int) -> None:
+def _check_map(maps: Tensor, name: str, layer: int, normed: Tensor | str) -> None:
+    if isinstance(normed, str):
+        raise UserError(f"'{name}' cannot send its layers through a norm ({normed}); set `norm: false` for it.")
     if maps.ndim != 4:
         raise UserError(
             f"Layer {layer} of '{name}' should give maps [images, width, rows, columns]; "
