@@ -88,3 +88,12 @@ def manifest_of():
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For many small networks: further threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

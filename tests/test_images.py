@@ -5,11 +5,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
+from usae.backbones import Backbone, build, pin
 from usae.errors import UserError
-from usae.images import ImageIndex, Record, decode, load_splits, split_and_limit
-from usae.params import ImagesParams
+from usae.extraction import extract
+from usae.images import ImageIndex, Record, checked, load_splits
+from usae.listing import folder_records, split_and_limit
+from usae.params import BackboneParams, ImagesParams
 from usae.shapes import ATTRIBUTES, scene
 from usae.sources import write_images
 
@@ -33,7 +37,7 @@ def test_folder_with_classes_is_split_and_its_faults_are_listed(image_folder, tm
     assert sum(count.skipped for count in counts.values()) == 1
     frames = [pq.read_table(tmp_path / "out" / f"{split}.parquet").to_pandas() for split in counts]
     (fault,) = [f for frame in frames for f in frame["fault"].dropna()]
-    assert "cannot identify image file" in fault
+    assert fault == "no known image format; the file begins with 6e 6f 74 20 61 20 70 69"
     assert str(tmp_path) not in fault
     index = load_splits(tmp_path / "out", str(image_folder))["train"]
     assert index.label_names == ("class0", "class1", "class2")
@@ -113,13 +117,6 @@ def test_generated_world_keeps_captions_and_truth(tmp_path):
         assert splits["val"].frame["caption"][i] == expected.caption
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1"])
-def test_every_mode_becomes_rgb(mode):
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(png())).convert(mode).save(buffer, "TIFF")
-    assert decode(buffer.getvalue()).mode == "RGB"
-
-
 def test_missing_root_empty_root_and_empty_split(tmp_path):
     with pytest.raises(UserError, match=r"which is not a folder here .* .ln -s"):
         write_images(tmp_path / "o", settings(path=tmp_path / "nowhere"), 0, 1)
@@ -161,3 +158,104 @@ def test_an_image_that_vanishes_is_named(image_folder, tmp_path):
 def test_no_index(tmp_path):
     with pytest.raises(UserError, match="run `dvc repro images`"):
         ImageIndex.load(tmp_path / "train.parquet")
+
+
+def index_of(tmp_path, root):
+    write_images(tmp_path / "out", settings(path=root), seed=0, workers=2)
+    return load_splits(tmp_path / "out", str(root))
+
+
+def test_bad_files_are_listed_with_a_reason_and_the_good_ones_stay(image_folder, tmp_path):
+    whole = png(50)
+    (image_folder / "class0" / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (image_folder / "class1" / "empty.jpg").write_bytes(b"")
+    (image_folder / "class1" / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (image_folder / "class2" / "folder.jpg").mkdir()
+    (image_folder / "class2" / "notes.txt").write_text("not listed: its name claims nothing")
+    files = []
+    for _ in range(2):
+        splits = index_of(tmp_path, image_folder)
+        files.append([(tmp_path / "out" / f"{split}.parquet").read_bytes() for split in splits])
+    assert files[0] == files[1]  # reasons carry no address, time or path of this machine
+    frames = [pq.read_table(tmp_path / "out" / f"{split}.parquet").to_pandas() for split in splits]
+    faults = {key: fault for frame in frames for key, fault in frame.set_index("key")["fault"].dropna().items()}
+    assert faults == {
+        "class0/broken.jpg": "no known image format; the file begins with 6e 6f 74 20 61 20 70 69",
+        "class0/truncated.png": "OSError: image file is truncated",
+        "class1/empty.jpg": "the file is empty",
+        "class1/link.jpg": "FileNotFoundError: No such file or directory",
+    }
+    assert sum(len(index) for index in splits.values()) == 12
+
+
+def test_a_folder_that_vanishes_while_the_index_is_made_is_no_fault_of_its_images(image_folder, tmp_path):
+    records = folder_records(image_folder)["all"]
+    image_folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"The folder '.*class0' has gone or is empty.*run the same command again"):
+        list(checked(records, 1, "images"))
+    image_folder.mkdir()  # an empty mount point
+    with pytest.raises(UserError, match="has gone or is empty"):
+        list(checked(records, 1, "images"))
+
+
+def test_a_folder_that_vanishes_after_the_index_was_made_is_named(image_folder, tmp_path):
+    index = index_of(tmp_path, image_folder)["train"]
+    image_folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="has gone or is empty, though '.*png' was listed in it.*Bring it back"):
+        index.open(0)
+    (tmp_path / "elsewhere").rename(image_folder)
+    assert index.open(0).size == (30, 20)
+
+
+def test_a_folder_that_vanishes_during_extraction_costs_nothing_that_is_finished(tmp_path, params):
+    for number in range(12):  # each in a folder of its own
+        folder = tmp_path / "pictures" / f"{number:02d}"
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(png(number))
+    splits = index_of(tmp_path, tmp_path / "pictures")
+    backbone = BackboneParams(timm="test_resnet", weights="random", size=32)
+    pin(backbone, tmp_path / "w", build(backbone))
+    settings = params.extract.model_copy(update={"grid": 4, "chunk_images": 3})
+    runtime = params.runtime.model_copy(update={"store": str(tmp_path / "activations"), "workers": 1})
+
+    def run():
+        network = Backbone.load(tmp_path / "w", grid=4)
+        return extract("m", network, splits, settings, runtime, torch.device("cpu"))
+
+    store = run().open("train", tmp_path / "activations")
+    chunks = [store.chunk_path(chunk) for chunk in range(store.chunks)]
+    whole = [path.read_bytes() for path in chunks]
+    for path in chunks:
+        path.unlink()
+    last = (tmp_path / "pictures" / splits["train"].frame["key"].iloc[-1]).parent
+    last.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="has gone or is empty"):
+        run()
+    assert [path.is_file() for path in chunks] == [True, True, False]
+    (tmp_path / "elsewhere").rename(last)
+    run()
+    assert [path.read_bytes() for path in chunks] == whole
+
+
+def test_an_image_that_has_changed_is_not_taken_for_the_indexed_one(image_folder, tmp_path):
+    index = index_of(tmp_path, image_folder)["train"]
+    (image_folder / index.frame["key"][0]).write_bytes(png(99))
+    with pytest.raises(UserError, match="and is not now: the contents of '.*' have changed. Restore it"):
+        index.open(0)
+
+
+def test_parquet_rows_without_an_image_are_faults(tmp_path):
+    rows = [{"bytes": png(i), "path": None} for i in range(4)] + [None, {"bytes": None, "path": "x.jpg"}]
+    pq.write_table(pa.table({"image": rows}), tmp_path / "all.parquet")
+    counts = write_images(tmp_path / "out", settings("parquet", tmp_path / "all.parquet"), seed=0, workers=1)
+    assert sum(count.readable for count in counts.values()) == 4
+    assert sum(count.skipped for count in counts.values()) == 2
+
+
+def test_files_that_are_no_parquet_and_labels_that_are_no_numbers(tmp_path):
+    (tmp_path / "a.parquet").write_text("no")
+    with pytest.raises(UserError, match="should be a Parquet file, and is none or is damaged"):
+        write_images(tmp_path / "o", settings("parquet", tmp_path / "a.parquet"), 0, 1)
+    pq.write_table(pa.table({"image": [{"bytes": png()}], "label": ["cat"]}), tmp_path / "b.parquet")
+    with pytest.raises(UserError, match="`label` of '.*' should hold class numbers, found string"):
+        write_images(tmp_path / "o", settings("parquet", tmp_path / "b.parquet"), 0, 1)

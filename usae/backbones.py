@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from usae.compat import resolve_model_data_config, timm
 from usae.errors import UserError
+from usae.feature_maps import check_layer, feature_map
 from usae.geometry import to_grid
 from usae.params import BackboneParams
 
@@ -32,13 +33,6 @@ IMAGENET: dict[str, Any] = {
     "std": (0.229, 0.224, 0.225),
     "interpolation": "bicubic",
 }
-
-
-class Network(Protocol):
-    """What a backbone must offer: timm's calling convention for feature maps."""
-
-    def forward_intermediates(self, x: Tensor, **options: Any) -> list[Tensor]:
-        """Feature maps [b, d, h, w] of the layers in `indices`."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +79,13 @@ class Backbone(nn.Module):
         identity = read_identity(folder)
         network = _construct(identity.timm, identity.factory, identity.kwargs, identity.replace, folder)
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-        check_layer(network, layer, identity)
+        check_layer(network, layer, identity.size, identity.timm or str(identity.factory), norm)
         return cls(network, identity, layer=layer, norm=norm, grid=grid)
 
     def tokens(self, pixels: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b tokens d"]:
         """Activations of the layer on the common grid, class and register tokens left out."""
         normalised = (pixels - self.mean) / self.std  # (b, 3, size, size)
-        maps = cast(Network, self.network).forward_intermediates(
-            normalised, indices=[self.layer], norm=self.norm, output_fmt="NCHW", intermediates_only=True
-        )
-        return to_grid(maps[0], self.grid)
+        return to_grid(feature_map(self.network, normalised, self.layer, self.norm), self.grid)
 
 
 def identity_of(backbone: BackboneParams, network: nn.Module, sha256: str = "") -> Identity:
@@ -182,46 +173,6 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
     return cast(dict[str, Tensor], loaded)
-
-
-def check_layer(network: nn.Module, layer: int, identity: Identity) -> None:
-    """Run one blank image through `network` to see that it has `layer`.
-
-    Raises:
-        UserError: it has not (the valid ones are named), or it cannot be asked for feature maps.
-    """
-    name = identity.timm or identity.factory
-    if not hasattr(network, "forward_intermediates"):
-        raise UserError(
-            f"'{name}' has no `forward_intermediates`, timm's way to read a layer's feature map; "
-            "give the factory's module that method (x, indices, norm, output_fmt, intermediates_only) -> list."
-        )
-    blank = torch.zeros(1, 3, identity.size, identity.size)
-    if _maps(network, blank, layer) is not None:
-        return
-    count = 0
-    while _maps(network, blank, count) is not None:
-        count += 1
-    if not count:
-        raise UserError(
-            f"'{name}' gives no feature map for an image of {identity.size} pixels; does it take another size? "
-            "Set `size` (and for transformers `kwargs: {img_size: ...}`) in its backbone."
-        )
-    raise UserError(
-        f"'{name}' has no layer {layer}; it has {count} layers, so `layer` should be 0 to {count - 1} "
-        f"or -{count} to -1."
-    )
-
-
-def _maps(network: nn.Module, pixels: Tensor, layer: int) -> list[Tensor] | None:
-    """The layer's maps, or None where the network says that there is no such layer."""
-    try:
-        with torch.no_grad():
-            return cast(Network, network).forward_intermediates(
-                pixels, indices=[layer], norm=False, output_fmt="NCHW", intermediates_only=True
-            )
-    except (AssertionError, IndexError):
-        return None
 
 
 def _construct(

@@ -42,5 +42,6 @@ _DECLARED = declare_operators()  # kept: the schemas vanish with the object
 
 import timm  # noqa: E402 - only now can torchvision, and with it timm, be imported
 from timm.data.config import resolve_model_data_config  # noqa: E402
+from timm.models import FeatureInfo  # noqa: E402
 
-__all__ = ["declare_operators", "native_operators", "resolve_model_data_config", "timm"]
+__all__ = ["FeatureInfo", "declare_operators", "native_operators", "resolve_model_data_config", "timm"]

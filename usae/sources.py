@@ -14,15 +14,8 @@ import numpy as np
 from PIL import Image
 
 from usae.errors import UserError
-from usae.images import (
-    Record,
-    checked,
-    folder_records,
-    label_names_of,
-    parquet_records,
-    split_and_limit,
-    write_index,
-)
+from usae.images import Record, checked, write_index
+from usae.listing import folder_records, label_names_of, parquet_records, split_and_limit
 from usae.params import ImagesParams
 from usae.progress import progress
 from usae.shapes import ATTRIBUTES, Scene, scene
