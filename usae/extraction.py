@@ -125,10 +125,10 @@ def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manife
 def compute_chunk(recipe: Recipe, split: str, store: Path, chunk: int) -> str:
     """One chunk, in a worker process, which loads the backbone once; returns '' or what the user should know."""
     try:
-        with _LOADING:
-            extractor = _loaded(recipe)
-        for _ in extractor.stream(Work(recipe.model, split, ActivationStore.open(store), (chunk,))):
-            pass
+        work = Work(recipe.model, split, ActivationStore.open(store), (chunk,))
+        with _ONE_AT_A_TIME:
+            for _ in _loaded(recipe).stream(work):
+                pass
     except UserError as error:
         return str(error)
     return ""
@@ -147,7 +147,7 @@ def _describe(store: ActivationStore, digest: str) -> SplitManifest:
     return SplitManifest(store.path.name, store.images, digest, store.chunk_images, crc32c)
 
 
-_LOADING = threading.Lock()  # a worker process may have several threads, but one backbone
+_ONE_AT_A_TIME = threading.Lock()  # a worker process may have several threads, but has one backbone
 
 
 @functools.lru_cache(maxsize=1)
