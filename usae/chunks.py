@@ -138,11 +138,20 @@ class Extractor:
         return features.tokens.cpu().numpy(), None if features.own is None else features.own.cpu().numpy()
 
     def _write(self, store: ActivationStore, chunk: int, parts: list[Fetched]) -> None:
-        if not (store.path / "zarr.json").is_file():
+        metadata = store.path / "zarr.json"
+        try:
+            if metadata.is_file():
+                self._save(store, chunk, parts)
+        except FileNotFoundError:
+            if metadata.is_file():
+                raise
+        if not metadata.is_file():
             raise UserError(
                 f"The store {store.path} disappeared while '{self.recipe.model}' was being extracted. Was its "
                 "disk unmounted, or the folder removed? Bring it back, or run the same command to make it anew."
             )
+
+    def _save(self, store: ActivationStore, chunk: int, parts: list[Fetched]) -> None:
         if own := [moments for _, moments in parts if moments is not None]:
             _, rows, columns = self.forward.own_shape
             OwnMoments.of(rows * columns, np.concatenate(own)).save(store, chunk)

@@ -72,19 +72,18 @@ def fill(extractor: Extractor, works: Sequence[Work]) -> None:
         log.info("%s: %s moves %.1e of the variance", recipe.model, recipe.params.precision, moved)
     if where is None or not works:
         for work in works:
-            follow(work, extractor.stream(work), extractor.images[work.split].root)
+            follow(work, extractor.stream(work))
         return
     with cluster.connect(where) as client:
         for work in works:
-            computed = _on_workers(client, recipe.for_workers(), work)
-            follow(work, computed, extractor.images[work.split].root)
+            follow(work, _on_workers(client, recipe.for_workers(), work))
 
 
-def follow(work: Work, computed: Iterator[int], root: Path | None) -> None:
+def follow(work: Work, computed: Iterator[int]) -> None:
     """Drive `computed` (numbers of images) behind a progress bar.
 
     Raises:
-        UserError: as `computed` does, saying also whether the images' folder `root` is gone, and what is kept.
+        UserError: as `computed` does, saying also what is kept.
     """
     name, started = f"{work.model} {work.split}", time.monotonic()
     try:
@@ -92,8 +91,7 @@ def follow(work: Work, computed: Iterator[int], root: Path | None) -> None:
             for images in computed:
                 advance(bar, images, work.image_bytes)
     except UserError as error:
-        gone = f"The images' folder {root} is gone. " if root is not None and not root.exists() else ""
-        raise UserError(f"{gone}{error}\n{work.kept()}") from error
+        raise UserError(f"{error}\n{work.kept()}") from error
     rate = work.images / (time.monotonic() - started)
     log.info("%s: %.1f images/s, %.1f MB/s", name, rate, rate * work.image_bytes / 1e6)
 

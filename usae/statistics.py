@@ -70,7 +70,7 @@ class OwnMoments:
         """Write beside the chunk: whole or not at all, also after a power cut."""
         buffer, path = io.BytesIO(), own_path(store, chunk)
         np.savez(buffer, **vars(self))
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         with partial.open("wb") as file:
             file.write(buffer.getbuffer())
