@@ -1,174 +1,158 @@
-"""Images through a backbone into an activation store, chunk by chunk (stage `extract`).
+"""One model's activations for both splits, in this process or on a cluster, and their manifest (stage `extract`).
 
 A finished chunk is never computed again: an interrupted run goes on where it stopped, and a changed parameter
 that is changed back finds its old store, since the store's name carries a fingerprint of all that matters.
 """
 
 import dataclasses
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+import functools
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
+from distributed import Client
 
-from usae.backbones import Backbone
+from usae import cluster
+from usae.chunks import Extractor, Recipe
 from usae.errors import UserError
-from usae.geometry import fit_image
-from usae.images import ImageIndex
 from usae.manifests import Manifest, SplitManifest, fingerprint
-from usae.params import ExtractParams, RuntimeParams
-from usae.progress import counter
-from usae.store import ActivationStore, Moments, store_root
+from usae.plan import Work, announce
+from usae.progress import advance, counter
+from usae.runtime import configure
+from usae.statistics import channel_moments, scalar_statistics
+from usae.store import ActivationStore, chunk_images_for, store_root
+
+REVISION = 2  # raised when the same settings come to give other activations
+PRECISION_IMAGES = 16  # on which reduced precision is checked before a run
+
+log = logging.getLogger("usae")
 
 
-@dataclass(frozen=True)
-class Extraction:
-    """One model's extraction: what is read, how, and where it goes."""
+def extract(recipe: Recipe) -> Manifest:
+    """Fill the stores of both splits and return the manifest that describes them.
 
-    model: str
-    backbone: Backbone
-    params: ExtractParams
-    runtime: RuntimeParams
-    device: torch.device
-
-    def run(self, images: dict[str, ImageIndex]) -> Manifest:
-        """Extract every split, and describe the result."""
-        stores = {split: self.store(split, index) for split, index in images.items()}
-        for split, index in images.items():
-            self.fill(stores[split], index, f"{self.model} {split}")
-        splits = {split: self._describe(stores[split], index) for split, index in images.items()}
-        mean, std, counted = scalar_statistics(stores["train"], self.params.statistics_images)
-        channels = merged_moments(stores["train"])
-        return Manifest(
-            model=self.model,
-            backbone=dataclasses.asdict(self.backbone.identity),
-            layer=self.backbone.layer,
-            norm=self.backbone.norm,
-            grid=self.params.grid,
-            fit=self.params.fit,
-            dtype=self.params.dtype,
-            width=stores["train"].width,
-            mean=mean,
-            std=std,
-            statistics_images=counted,
-            channel_mean=tuple(channels.mean.tolist()),
-            channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),
-            **splits,
-        )
-
-    def store(self, split: str, index: ImageIndex) -> ActivationStore:
-        """The store for `index`, named by model, split and a fingerprint of everything that counts."""
-        config = {
-            "images": index.digest,
-            "weights": self.backbone.identity.sha256,
-            "pixels": [
-                self.backbone.identity.mean,
-                self.backbone.identity.std,
-                self.backbone.identity.interpolation,
-            ],
-            "size": self.backbone.size,
-            "timm": self.backbone.identity.timm_version,
-            "layer": self.backbone.layer,
-            "norm": self.backbone.norm,
-            **{key: getattr(self.params, key) for key in ("grid", "fit", "dtype", "chunk_images")},
-        }
-        path = store_root(self.runtime.store) / f"{self.model}-{split}-{fingerprint(config)}"
-        tokens, width = self._token_shape()
-        attributes = {"model": self.model, "split": split, "config": config}
-        shape = (len(index), tokens, width)
-        return ActivationStore.create(path, shape, self.params.chunk_images, self.params.dtype, attributes)
-
-    def fill(self, store: ActivationStore, index: ImageIndex, description: str) -> None:
-        """Compute and write every chunk that is not there yet; the next one is decoded meanwhile."""
-        waiting = [chunk for chunk in range(store.chunks) if not store.done(chunk)]
-        spans = [store.span(chunk) for chunk in waiting]
-        bar = counter(sum(map(len, spans)), description=description, unit="image")
-        with ThreadPoolExecutor(self.runtime.workers) as pool, bar:
-            for chunk, pixels in zip(waiting, self._decoded(index, spans, pool), strict=True):
-                store.write(chunk, self.activations(pixels, chunk))
-                bar.update(len(pixels))
-
-    def activations(self, pixels: np.ndarray, chunk: int) -> np.ndarray:
-        """Bytes [b, 3, size, size] -> activations [b, token, channel] in the store's type.
-
-        Raises:
-            UserError: a value is not finite, or too large for the type.
-        """
-        batches = torch.from_numpy(pixels).split(self.runtime.batch_images)
-        with torch.inference_mode():
-            tokens = torch.cat([self.backbone.tokens(b.to(self.device).float() / 255).cpu() for b in batches])
-        largest = tokens.abs().max().item()
-        if not largest <= float(np.finfo(self.params.dtype).max):
-            raise UserError(
-                f"'{self.model}' gives activations up to {largest:g} in chunk {chunk}, which {self.params.dtype} "
-                "cannot hold. Choose another `layer`, or set `extract.dtype: float32`."
-            )
-        return tokens.numpy().astype(self.params.dtype)
-
-    def _decoded(self, index: ImageIndex, spans: list[range], pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
-        """Pixels of each span, one span ahead of the reader."""
-
-        def load(image: int) -> np.ndarray:
-            interpolation = self.backbone.identity.interpolation
-            return fit_image(index.open(image), self.backbone.size, self.params.fit, interpolation)
-
-        ahead: deque[list[Future[np.ndarray]]] = deque()
-        for span in spans:
-            ahead.append([pool.submit(load, image) for image in span])
-            if len(ahead) > 1:
-                yield _stacked(ahead.popleft())
-        yield from map(_stacked, ahead)
-
-    def _token_shape(self) -> tuple[int, int]:
-        size = self.backbone.size
-        with torch.inference_mode():
-            _, tokens, width = self.backbone.tokens(torch.zeros(1, 3, size, size, device=self.device)).shape
-        return tokens, width
-
-    def _describe(self, store: ActivationStore, index: ImageIndex) -> SplitManifest:
-        crc32c = tuple(store.checksum(chunk) for chunk in range(store.chunks))
-        return SplitManifest(store.path.name, len(index), index.digest, store.chunk_images, crc32c)
-
-
-def extract(
-    model: str,
-    backbone: Backbone,
-    images: dict[str, ImageIndex],
-    params: ExtractParams,
-    runtime: RuntimeParams,
-    device: torch.device,
-) -> Manifest:
-    """Fill the stores of `model` for each split of `images` and return its manifest."""
-    return Extraction(model, backbone.to(device), params, runtime, device).run(images)
-
-
-def merged_moments(store: ActivationStore) -> Moments:
-    """Channel moments over the whole store, from the chunks' own; reads no activation."""
-    total = Moments.none(store.width)
-    for chunk in range(store.chunks):
-        total = total.merge(store.moments(chunk))
-    return total
-
-
-def scalar_statistics(store: ActivationStore, count: int | None) -> tuple[float, float, int]:
-    """The paper's standardisation: one mean, one std over all tokens and channels of `count` images (None: all).
-
-    The first images are a fair sample, since the index is in random order. Returns (mean, unbiased std, images).
+    Raises:
+        UserError: images, weights, disk, cluster or activations are not as they should be; what is done is kept.
     """
-    wanted = store.images if count is None else min(count, store.images)
-    total = Moments.none(store.width)
-    for chunk in range(-(-wanted // store.chunk_images)):
-        span = store.span(chunk)
-        whole = span.stop <= wanted
-        total = total.merge(store.moments(chunk) if whole else _moments(store.chunk(chunk)[: wanted - span.start]))
-    return *total.scalar(), wanted
+    extractor = Extractor.load(recipe, configure(recipe.runtime))
+    stores = {split: create_store(extractor, split) for split in extractor.images}
+    works = [extractor.left(split, store) for split, store in stores.items()]
+    announce(works)
+    fill(extractor, [work for work in works if work.chunks])
+    return describe(extractor, stores)
 
 
-def _stacked(pixels: list[Future[np.ndarray]]) -> np.ndarray:
-    return np.stack([future.result() for future in pixels])  # (images, 3, size, size)
+def create_store(extractor: Extractor, split: str) -> ActivationStore:
+    """The store of a split, named by model, split and a fingerprint of everything that counts."""
+    recipe, identity, index = extractor.recipe, extractor.forward.backbone.identity, extractor.images[split]
+    shape = (len(index), recipe.params.grid**2, extractor.forward.own_shape[0])
+    itemsize = np.dtype(recipe.params.dtype).itemsize
+    config: dict[str, Any] = {
+        "images": index.digest,
+        "weights": identity.sha256,
+        "pixels": [identity.mean, identity.std, identity.interpolation],
+        "size": identity.size,
+        "timm": identity.timm_version,
+        "layer": recipe.layer,
+        "norm": recipe.norm,
+        "chunk_images": chunk_images_for(*shape[1:], itemsize, len(index), recipe.params.chunk_images),
+        "revision": REVISION,
+        **recipe.params.model_dump(include={"grid", "fit", "dtype", "precision"}),
+    }
+    path = store_root(recipe.runtime.store).absolute() / f"{recipe.model}-{split}-{fingerprint(config)}"
+    attributes = {"model": recipe.model, "split": split, "config": config}
+    return ActivationStore.create(path, shape, config["chunk_images"], recipe.params.dtype, attributes)
 
 
-def _moments(activations: np.ndarray) -> Moments:
-    return Moments.of(activations.reshape(-1, activations.shape[-1]))
+def fill(extractor: Extractor, works: Sequence[Work]) -> None:
+    """Compute the chunks of all `works`, in this process or on the cluster that `runtime.dask` names."""
+    recipe, where = extractor.recipe, extractor.recipe.runtime.dask
+    if works and recipe.params.precision != "float32":
+        pixels = extractor.pixels("train", min(PRECISION_IMAGES, len(extractor.images["train"])))
+        moved = extractor.forward.check_precision(recipe.model, pixels)
+        log.info("%s: %s moves %.1e of the variance", recipe.model, recipe.params.precision, moved)
+    if where is None or not works:
+        for work in works:
+            follow(work, extractor.stream(work))
+        return
+    with cluster.connect(where) as client:
+        for work in works:
+            follow(work, _on_workers(client, recipe.for_workers(), work))
+
+
+def follow(work: Work, computed: Iterator[int]) -> None:
+    """Drive `computed` (numbers of images) behind a progress bar.
+
+    Raises:
+        UserError: as `computed` does, saying also what is kept.
+    """
+    name, started = f"{work.model} {work.split}", time.monotonic()
+    try:
+        with counter(work.images, description=name, unit="image") as bar:
+            for images in computed:
+                advance(bar, images, work.image_bytes)
+    except UserError as error:
+        raise UserError(f"{error}\n{work.kept()}") from error
+    rate = work.images / (time.monotonic() - started)
+    log.info("%s: %.1f images/s, %.1f MB/s", name, rate, rate * work.image_bytes / 1e6)
+
+
+def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manifest:
+    """The manifest of the finished stores."""
+    recipe, train = extractor.recipe, stores["train"]
+    before = recipe.params.statistics == "before" and extractor.forward.resampled
+    channels = channel_moments(train, before=before)
+    mean, std, counted = scalar_statistics(train, recipe.params.statistics_images, before=before)
+    return Manifest(
+        model=recipe.model,
+        backbone=dataclasses.asdict(extractor.forward.backbone.identity),
+        layer=recipe.layer,
+        norm=recipe.norm,
+        grid=recipe.params.grid,
+        fit=recipe.params.fit,
+        dtype=recipe.params.dtype,
+        width=train.width,
+        mean=mean,
+        std=std,
+        statistics_images=counted,
+        channel_mean=tuple(channels.mean.tolist()),
+        channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),
+        **{split: _describe(store, extractor.images[split].digest) for split, store in stores.items()},
+    )
+
+
+def compute_chunk(recipe: Recipe, split: str, store: Path, chunk: int) -> str:
+    """One chunk, in a worker process, which loads the backbone once; returns '' or what the user should know."""
+    try:
+        work = Work(recipe.model, split, ActivationStore.open(store), (chunk,))
+        with _ONE_AT_A_TIME:
+            for _ in _loaded(recipe).stream(work):
+                pass
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _on_workers(client: Client, recipe: Recipe, work: Work) -> Iterator[int]:
+    task = functools.partial(compute_chunk, recipe, work.split, work.store.path)
+    for chunk, fault in cluster.compute(client, task, work.chunks):
+        if fault:
+            raise UserError(fault)
+        yield len(work.store.span(chunk))
+
+
+def _describe(store: ActivationStore, digest: str) -> SplitManifest:
+    crc32c = tuple(store.checksum(chunk) for chunk in range(store.chunks))
+    return SplitManifest(store.path.name, store.images, digest, store.chunk_images, crc32c)
+
+
+_ONE_AT_A_TIME = threading.Lock()  # a worker process may have several threads, but has one backbone
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(recipe: Recipe) -> Extractor:
+    return Extractor.load(recipe, cluster.worker_device(configure(recipe.runtime)))

@@ -72,6 +72,12 @@ class ExtractParams(Section):
     dtype: Literal["float16", "float32"]  # of the activation stores
     chunk_images: Count | None  # images per chunk file; null = 16 to 64 MB a file
     statistics_images: Count | None  # images behind the scalar mean and std (paper: 1000); null = all
+    statistics: Literal[
+        "after", "before"
+    ]  # of the stored tokens | of the layer's own, not yet resampled (official)
+    precision: Literal[
+        "float32", "bfloat16"
+    ]  # of the forward pass; bfloat16 is refused where it moves activations
 
 
 class TrainParams(Section):
@@ -134,6 +140,7 @@ class RuntimeParams(Section):
     batch_images: Count  # images per forward pass when extracting and encoding
     workers: Count  # threads that decode images
     store: str  # root of the activation stores; relative = inside the main checkout; $USAE_STORE overrides
+    dask: str | None  # null = in this process | local:N worker processes | tcp://HOST:PORT | a scheduler file
 
 
 class Params(Section):

@@ -18,3 +18,11 @@ def progress(
 def counter(total: int, *, description: str = "", unit: str = "it") -> "tqdm[None]":
     """A bar to be moved by hand: `with counter(...) as bar: bar.update(n)`."""
     return progress((), total=total, description=description, unit=unit)
+
+
+def advance(bar: "tqdm[None]", count: int, size: int) -> None:
+    """Move a bar by `count` things of `size` bytes each; MB/s appears beside the rate."""
+    if not bar.disable:
+        seconds = max(bar.format_dict["elapsed"], 1e-3)
+        bar.set_postfix_str(f"{(bar.n + count) * size / seconds / 1e6:.1f} MB/s", refresh=False)
+        bar.update(count)

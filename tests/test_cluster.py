@@ -1,0 +1,180 @@
+"""`runtime.dask`: the same bytes from worker processes as from this one, also when one of them is killed."""
+
+import dataclasses
+import json
+import operator
+import os
+import signal
+import threading
+import time
+
+import dask
+import numpy as np
+import pytest
+import torch
+from distributed import Client, LocalCluster
+from PIL import Image
+
+from usae import cluster
+from usae.backbones import build, pin
+from usae.chunks import Recipe
+from usae.errors import UserError
+from usae.extraction import extract
+from usae.params import BackboneParams, ImagesParams
+from usae.sources import write_images
+
+TINY = BackboneParams(
+    timm="vit_tiny_patch16_224",
+    kwargs={"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 0},
+    weights="random",
+)
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def recipe(params, tmp_path, monkeypatch, one_thread):
+    """A tiny random transformer over sixty pictures, two images a chunk; resampled, so that no file lacks."""
+    monkeypatch.delenv("USAE_STORE", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / "pictures").mkdir()
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{number:02d}.png")
+    images = ImagesParams(source="folder", path=str(tmp_path / "pictures"), train=None, val=None, val_share=0.1)
+    write_images(tmp_path / "images", images, seed=0, workers=1)
+    torch.manual_seed(0)
+    pin(TINY, tmp_path / "w", build(TINY))
+    return Recipe(
+        model="m",
+        weights=tmp_path / "w",
+        layer=-1,
+        norm=True,
+        images=tmp_path / "images",
+        root=images.path,
+        params=params.extract.model_copy(update={"grid": 3, "chunk_images": 2}),
+        runtime=params.runtime.model_copy(update={"threads": 1, "store": str(tmp_path / "here")}),
+    )
+
+
+def elsewhere(recipe, where, store):
+    runtime = recipe.runtime.model_copy(update={"dask": where, "store": str(recipe.images.parent / store)})
+    return dataclasses.replace(recipe, runtime=runtime)
+
+
+def contents(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def kill_midway(folder, pid, wanted, seen):
+    """Kill a process as soon as the first chunk is there; notes how many were."""
+    while not (done := len(list(folder.glob("*/c/*/0/0")))):
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    seen.append(done)
+    assert done < wanted
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """The address of a cluster of two worker processes."""
+    options = {
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "memory_limit": None,
+        "silence_logs": 50,
+    }
+    with LocalCluster(n_workers=2, processes=True, **options) as running:
+        yield running.scheduler_address
+
+
+def test_two_workers_one_of_them_killed_give_the_same_bytes(recipe, workers, tmp_path):
+    here = extract(recipe)
+    with Client(workers) as client:
+        pid = sorted(client.run(os.getpid).values())[0]
+    seen = []
+    killer = threading.Thread(target=kill_midway, args=(tmp_path / "there", pid, 30, seen))
+    killer.start()
+    there = extract(elsewhere(recipe, workers, "there"))
+    killer.join()
+    assert 0 < seen[0] < 27
+    assert there == here
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_faults_of_the_activations_come_from_the_workers_in_the_same_words(recipe, workers, tmp_path):
+    network = build(TINY)
+    torch.nn.init.constant_(network.norm.bias, float("nan"))
+    pin(TINY, tmp_path / "faulty", network)
+    faulty = dataclasses.replace(recipe, weights=tmp_path / "faulty")
+    with pytest.raises(
+        UserError, match=r"'m' gives activations up to nan for train image \d+ .*\n.*written and stay"
+    ):
+        extract(elsewhere(faulty, workers, "faulty-there"))
+
+
+def test_a_scheduler_file_leads_to_the_same_cluster(workers, tmp_path):
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": workers}))
+    with cluster.connect(str(file)) as client:
+        assert client.scheduler.address == workers
+
+
+def test_local_workers_compute_and_stop():
+    with cluster.connect("local:1") as client:
+        assert len(client.scheduler_info()["workers"]) == 1
+        assert sorted(cluster.compute(client, operator.neg, [1, 2, 3])) == [(1, -1), (2, -2), (3, -3)]
+
+
+def test_a_task_that_kills_its_workers_is_reported():
+    fault = "Several workers died one after another on the same task"
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        cluster.connect("local:1") as client,
+        pytest.raises(UserError, match=fault),
+    ):
+        list(cluster.compute(client, os._exit, [1]))
+
+
+def enter(where):
+    with cluster.connect(where):
+        pass
+
+
+@pytest.mark.parametrize("where", ["local:", "local:0", "local:two"])
+def test_local_wants_a_number(where):
+    with pytest.raises(UserError, match="expected local:N with at least one worker"):
+        enter(where)
+
+
+def test_an_unknown_place_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(UserError, match="which is no file here .* Expected null .*, local:N") as error:
+        enter(str(tmp_path / "none.json"))
+    assert "tcp://HOST:PORT" in str(error.value)
+
+
+def test_nobody_at_the_address_is_named(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    with pytest.raises(UserError, match="No dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        enter("tcp://127.0.0.1:9")
+
+
+def test_a_cluster_without_workers_is_named(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as empty,
+        pytest.raises(UserError, match="has no worker. Start some"),
+    ):
+        enter(empty.scheduler_address)
+
+
+def test_local_workers_share_the_cores(params):
+    local = params.runtime.model_copy(update={"dask": "local:1000"})
+    assert cluster.worker_runtime(local).threads == 1
+    assert cluster.worker_runtime(local.model_copy(update={"threads": 3})).threads == 3
+    assert cluster.worker_runtime(local.model_copy(update={"dask": "tcp://host:1"})).threads is None
