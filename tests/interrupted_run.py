@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from usae.backbones import Backbone
+from usae.chunks import Recipe
 from usae.extraction import extract
-from usae.images import load_splits
 from usae.params import load_params
 
 
@@ -30,9 +29,8 @@ def extraction(folder: Path) -> None:
     params = load_params()
     settings = params.extract.model_copy(update={"grid": 4, "chunk_images": 4, "statistics_images": 10})
     runtime = params.runtime.model_copy(update={"store": str(folder / "activations"), "workers": 2})
-    images = load_splits(folder / "images", str(folder / "pictures"))
-    backbone = Backbone.load(folder / "weights", layer=-1, grid=4)
-    manifest = extract("m", backbone, images, settings, runtime, torch.device("cpu"))
+    pictures = str(folder / "pictures")
+    manifest = extract(Recipe("m", folder / "weights", -1, True, folder / "images", pictures, settings, runtime))
     manifest.save(folder / "m.json")
 
 

@@ -13,10 +13,10 @@ import torch
 import zarr
 from PIL import Image
 
-from usae.backbones import Backbone, build, pin
+from usae.backbones import build, pin
+from usae.chunks import Recipe
 from usae.encoding import encode_split
 from usae.extraction import extract
-from usae.images import load_splits
 from usae.params import BackboneParams, ImagesParams, load_params
 from usae.sae import UniversalSAE
 from usae.sources import write_images
@@ -51,11 +51,11 @@ def run(tmp_path_factory):
         update={"grid": GRID, "chunk_images": CHUNK, "statistics_images": 5, "dtype": "float16", "fit": "squash"}
     )
     runtime = params.runtime.model_copy(update={"store": str(root / "activations"), "workers": 1})
-    backbone = Backbone.load(root / "weights" / "m", layer=-1, grid=GRID)
+    recipe = Recipe("m", root / "weights" / "m", -1, True, root / "images", pictures, settings, runtime)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("USAE_STORE", "DVC_ROOT"):
             patch.delenv(name, raising=False)
-        manifest = extract("m", backbone, load_splits(root / "images", pictures), settings, runtime, CPU)
+        manifest = extract(recipe)
     manifest.save(root / "manifests" / "m.json")
     sae = UniversalSAE({"m": WIDTH}, concepts=CONCEPTS, k=K).eval()
     sae.save_pretrained(root / "usae")

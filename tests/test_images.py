@@ -5,10 +5,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 
-from usae.backbones import Backbone, build, pin
+from usae.backbones import build, pin
+from usae.chunks import Recipe
 from usae.errors import UserError
 from usae.extraction import extract
 from usae.images import ImageIndex, Record, checked, load_splits
@@ -219,8 +219,8 @@ def test_a_folder_that_vanishes_during_extraction_costs_nothing_that_is_finished
     runtime = params.runtime.model_copy(update={"store": str(tmp_path / "activations"), "workers": 1})
 
     def run():
-        network = Backbone.load(tmp_path / "w", grid=4)
-        return extract("m", network, splits, settings, runtime, torch.device("cpu"))
+        root = str(tmp_path / "pictures")
+        return extract(Recipe("m", tmp_path / "w", -1, True, tmp_path / "out", root, settings, runtime))
 
     store = run().open("train", tmp_path / "activations")
     chunks = [store.chunk_path(chunk) for chunk in range(store.chunks)]
