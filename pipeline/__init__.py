@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from usae.errors import UserError
 from usae.params import Params, load_params
 
 log = logging.getLogger("usae")
+
+# Read when torch loads. Threads that wait asleep cost nothing on an idle machine; threads that spin make a stage
+# many times slower as soon as another process wants the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def stage(function: Callable[..., str]) -> Callable[[], None]:
