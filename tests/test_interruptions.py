@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -85,19 +86,24 @@ def test_two_processes_write_one_store(tmp_path, make_store, shares):
     assert all((alone / file).read_bytes() == (together / file).read_bytes() for file in files)
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """No file may grow beyond 1500 bytes: the system refuses the rest, as a full disk does."""
+    """No file may grow beyond 1500 bytes: the system refuses the rest, as a full disk does.
+
+    Only around the write itself: the limit holds for the test runner's own log as well.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, small_disk):
+def test_a_full_disk_leaves_nothing_half_written(tmp_path):
     activations = np.ones((4, 16, 32), "float16")  # a chunk of 2 images has 2048 bytes, its moments 516
     store = ActivationStore.create(tmp_path / "s", activations.shape, 2, "float16", {})
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError) as error, small_disk():
         store.write(0, activations[:2])
     text = str(error.value)
     assert text.startswith(f"{store.chunk_path(0)} could not be written (File too large): it needs 2.05kB, ")
@@ -111,15 +117,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, small_disk):
 
 def test_after_the_disk_has_room_again_the_store_goes_on(tmp_path):
     activations = np.ones((4, 16, 32), "float16")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     store = ActivationStore.create(tmp_path / "s", activations.shape, 2, "float16", {})
     store.write(0, activations[:2])
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
-        with pytest.raises(UserError, match="run the same command again: finished chunks are kept"):
-            store.write(1, activations[2:])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(UserError, match="run the same command again: finished chunks are kept"), small_disk():
+        store.write(1, activations[2:])
     assert [store.done(j) for j in range(2)] == [True, False]
     store.write(1, activations[2:])
     assert not store.faults(deep=True)
