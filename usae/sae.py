@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from usae.errors import UserError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 STD_EPSILON = 1e-5  # added to the standard deviation, as in the authors' code
 NORM_EPSILON = 1e-8  # added to a concept's norm, likewise
 
@@ -64,16 +64,22 @@ class Dictionary(nn.Module):
 
 
 class StandardisedSAE(nn.Module):
-    """One model's encoder and dictionary, and the scalar statistics of its activations."""
+    """One model's encoder and dictionary, and the statistics of its activations.
+
+    mean, std: per channel [d]; all channels alike under `standardise: scalar`. gain: norm of the concepts as they are
+    decoded, 1 unless `gain: width`.
+    """
 
     mean: Tensor
     std: Tensor
+    gain: Tensor
 
-    def __init__(self, width: int, concepts: int, mean: float = 0.0, std: float = 1.0) -> None:
+    def __init__(self, width: int, concepts: int) -> None:
         super().__init__()
         self.encoder, self.dictionary = Encoder(width, concepts), Dictionary(width, concepts)
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.register_buffer("gain", torch.ones(()))
 
     def standardise(self, tokens: Tensor) -> Tensor:
         """(tokens - mean) / (std + 1e-5), in float32 at least."""
@@ -84,8 +90,8 @@ class StandardisedSAE(nn.Module):
 
 def top_k(pre: Float[Tensor, "... c"], k: int) -> SparseCodes:
     """The k largest of ReLU(pre) per token."""
-    values, indices = F.relu(pre).topk(k, dim=-1, sorted=False)
-    return SparseCodes(indices, values)
+    values, indices = pre.topk(k, dim=-1, sorted=False)
+    return SparseCodes(indices, F.relu(values))
 
 
 class UniversalSAE(nn.Module):
@@ -170,7 +176,7 @@ class UniversalSAE(nn.Module):
 
     def decode(self, model: str, codes: SparseCodes) -> Float[Tensor, "... d"]:
         """Reconstruction of `model`'s activations from anyone's codes, in standardised units (paper eq. 4)."""
-        return sparse_decode(codes, self.dictionary(model))
+        return self.part(model).gain * sparse_decode(codes, self.dictionary(model))
 
     def dictionary(self, model: str) -> Float[Tensor, "c d"]:
         """The concepts of `model` at unit norm."""
@@ -183,3 +189,18 @@ def sparse_decode(codes: SparseCodes, dictionary: Float[Tensor, "c d"]) -> Float
     values = codes.values.reshape(-1, k).to(dictionary.dtype)
     rows = F.embedding_bag(codes.indices.reshape(-1, k), dictionary, per_sample_weights=values, mode="sum")
     return rows.reshape(*shape, dictionary.shape[1])  # (..., d)
+
+
+def transposed_product(
+    indices: Int[Tensor, "n k"], values: Float[Tensor, "n k"], rows: Float[Tensor, "n d"], concepts: int
+) -> Float[Tensor, "c d"]:
+    """Z^T X without forming Z: for each concept, the weighted sum of the rows that chose it, always in row order."""
+    order = indices.flatten().argsort(stable=True)
+    counts = torch.bincount(indices.flatten(), minlength=concepts)
+    return F.embedding_bag(
+        order // indices.shape[1],
+        rows,
+        counts.cumsum(0) - counts,
+        per_sample_weights=values.flatten()[order].to(rows.dtype),
+        mode="sum",
+    )

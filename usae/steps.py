@@ -1,9 +1,10 @@
-"""The loss of one training step, twice: literally as the authors compute it, and the same with less arithmetic.
+"""The loss of one training step, literally as the authors compute it: the yardstick for `usae.fast`.
 
-loss_j = mean|A_j - Z D_j| + weight * aux_j, summed over the targets j; Z are the source's codes. The authors'
-auxiliary term decodes the top half of the codes that were not chosen and fits the residual with it. The residual
-is not detached and both decodes share D_j, so aux_j = mean|A_j - Y D_j| where Y keeps the k + c/2 largest codes:
+loss_j = |A_j - Z D_j| + weight * aux_j, summed over the targets j; Z are the source's codes (paper eq. 5, 6). The
+authors' auxiliary term decodes the top half of the codes that were not chosen and fits the residual with it. The
+residual is not detached and both decodes share D_j, so aux_j = |A_j - Y D_j| where Y keeps the k + c/2 largest codes:
 a second reconstruction from a denser code ("Multi-TopK", Gao et al. 2024), not a remedy for dead concepts.
+That remedy is `aux: dead`: concepts that have not fired for long fit the residual, which is detached.
 """
 
 from collections.abc import Sequence
@@ -12,27 +13,36 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from usae.sae import SparseCodes, UniversalSAE, sparse_decode, top_k
+from usae.objectives import Loss, Objective
+from usae.sae import SparseCodes, UniversalSAE, top_k
 
 Update = Literal["source", "all"]
-Aux = Literal["multi_topk", "none"]
+Aux = Literal["multi_topk", "dead", "none"]
+Precision = Literal["float32", "mixed"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The switches of a step. update: whose decoders learn. aux: the auxiliary term, times `aux_weight`."""
+    """The switches of a step.
 
+    loss: how far reconstructions are. update: whose decoders learn. aux: the auxiliary term, times `aux_weight`.
+    aux_codes: most codes per token in `aux: dead`. precision: mixed does the wide products of `aux` in bfloat16.
+    """
+
+    loss: Loss = "l1"
     update: Update = "source"
     aux: Aux = "multi_topk"
     aux_weight: float = 0.1
+    aux_codes: int = 512
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
 class StepLoss:
-    """One step's loss: `total` to differentiate; per target j its reconstruction error and auxiliary term [m]."""
+    """One step's loss: `total` is differentiated; per target j its reconstruction loss and auxiliary term [m]."""
 
     total: Tensor
     reconstruction: Tensor
@@ -41,12 +51,16 @@ class StepLoss:
 
 
 def reference_step(
-    sae: UniversalSAE, source: str, activations: Sequence[Float[Tensor, "n _"]], recipe: Recipe
+    sae: UniversalSAE,
+    source: str,
+    activations: Sequence[Float[Tensor, "n _"]],
+    recipe: Recipe,
+    dead: Bool[Tensor, " c"] | None = None,
 ) -> StepLoss:
-    """The authors' step, line by line and dense; the yardstick for `fast_step` in tests.
+    """One step, line by line, dense and by autograd; leaves gradients in `.grad`.
 
-    activations: standardised rows of each model in the SAE's order. Gradients of the decoders that do not
-    learn are left in place, as in the authors' code, whose optimisers ignore them.
+    activations: standardised rows of each model in the SAE's order. dead: concepts that `aux: dead` revives.
+    Decoders that do not learn get gradients too, as in the authors' code, whose optimisers ignore them.
     """
     pre = sae.part(source).encoder(activations[sae.models.index(source)])  # (n, c)
     codes = F.relu(pre)
@@ -54,56 +68,37 @@ def reference_step(
     z = torch.zeros_like(codes).scatter(-1, indices, chosen)  # (n, c)
     reconstruction, auxiliary = [], []
     for model, target in zip(sae.models, activations, strict=True):
-        residual = target - z @ sae.dictionary(model)  # (n, d_j)
-        reconstruction.append(residual.abs().mean())
-        left, left_indices = (codes - z).topk(sae.concepts // 2, dim=1)
-        u = torch.zeros_like(codes).scatter(-1, left_indices, left)  # (n, c)
-        auxiliary.append((residual - u @ sae.dictionary(model)).abs().mean())
-    recon, aux = torch.stack(reconstruction), torch.stack(auxiliary)
-    weight = recipe.aux_weight if recipe.aux == "multi_topk" else 0.0
-    return StepLoss(
-        (recon + weight * aux).sum(), recon, aux * (recipe.aux != "none"), SparseCodes(indices, chosen)
-    )
+        residual = target - z @ _decoder(sae, model)  # (n, d_j)
+        reconstruction.append(_mean(recipe, residual))
+        auxiliary.append(_mean(recipe, _second_residual(sae, model, codes, z, residual, recipe, dead)))
+    recon, aux = torch.stack(reconstruction), torch.stack(auxiliary) * (recipe.aux != "none")
+    total = (recon + recipe.aux_weight * aux).sum()
+    total.backward()
+    return StepLoss(total.detach(), recon.detach(), aux.detach(), SparseCodes(indices, chosen.detach()))
 
 
-def fast_step(
-    sae: UniversalSAE, source: str, activations: Sequence[Float[Tensor, "n _"]], recipe: Recipe
-) -> StepLoss:
-    """The same loss and gradients for everything that learns; the other decoders get none.
-
-    All decoders are one wide dictionary [c, d_1 + ... + d_M], normalised once; the main decode gathers k rows
-    per token; Y is found once, without sorting.
-    """
-    pre = sae.part(source).encoder(activations[sae.models.index(source)])  # (n, c)
-    codes = top_k(pre, sae.k)
-    wide = torch.cat([_learning(sae, model, source, recipe) for model in sae.models], dim=1)  # (c, sum of d)
-    targets = torch.cat(list(activations), dim=1)  # (n, sum of d)
-    reconstruction = _errors(sae, targets - sparse_decode(codes, wide))
-    if recipe.aux == "none":
-        return StepLoss(reconstruction.sum(), reconstruction, torch.zeros_like(reconstruction), codes)
-    auxiliary = _errors(sae, targets - largest_codes(pre, sae.k + sae.concepts // 2) @ wide)
-    total = (reconstruction + recipe.aux_weight * auxiliary).sum()
-    return StepLoss(total, reconstruction, auxiliary, codes)
+def _second_residual(
+    sae: UniversalSAE,
+    model: str,
+    codes: Tensor,
+    z: Tensor,
+    residual: Tensor,
+    recipe: Recipe,
+    dead: Tensor | None,
+) -> Tensor:
+    """What the auxiliary term leaves unexplained of the first residual, [n, d_j]."""
+    if recipe.aux == "dead" and dead is not None:
+        revived = top_k(codes * dead, min(recipe.aux_codes, sae.concepts)).dense(sae.concepts)
+        return residual.detach() - revived @ _decoder(sae, model)
+    left, indices = (codes - z).topk(sae.concepts // 2, dim=1)
+    u = torch.zeros_like(codes).scatter(-1, indices, left)  # (n, c)
+    return residual - u @ _decoder(sae, model)
 
 
-def largest_codes(pre: Float[Tensor, "n c"], count: int) -> Float[Tensor, "n c"]:
-    """ReLU(pre) with only the `count` largest codes of each token kept; rows with fewer positives stay whole."""
-    codes = F.relu(pre)
-    crowded = ((codes > 0).sum(1) > count).nonzero().squeeze(1)
-    if not len(crowded):
-        return codes
-    rows = codes[crowded]
-    kept = torch.zeros_like(rows, dtype=torch.bool).scatter(1, rows.topk(count, dim=1, sorted=False).indices, True)
-    return codes.index_put((crowded,), rows * kept)
+def _decoder(sae: UniversalSAE, model: str) -> Tensor:
+    return sae.part(model).gain * sae.dictionary(model)
 
 
-def _learning(sae: UniversalSAE, model: str, source: str, recipe: Recipe) -> Tensor:
-    """The unit dictionary of `model`, cut off from gradients where this step does not train it."""
-    unit = sae.dictionary(model)
-    return unit if recipe.update == "all" or model == source else unit.detach()
-
-
-def _errors(sae: UniversalSAE, residual: Float[Tensor, "n wide"]) -> Float[Tensor, " m"]:
-    """Mean absolute error of each model's columns."""
-    widths = [sae.widths[model] for model in sae.models]
-    return torch.stack([columns.abs().mean() for columns in residual.split(widths, dim=1)])
+def _mean(recipe: Recipe, residual: Tensor) -> Tensor:
+    objective = Objective(recipe.loss)
+    return objective.value(objective.terms(residual).sum(), residual.numel())

@@ -1,0 +1,53 @@
+"""The dictionaries of all models side by side, as they are decoded: [c, d_1 + ... + d_M], for the fast step.
+
+A model's concepts have the norm of its gain; they are normalised anew only after its weights moved.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from usae.sae import NORM_EPSILON, UniversalSAE
+
+
+class WideDictionary:
+    """Normalised concepts of every model; `rows` holds them after `refresh`."""
+
+    def __init__(self, sae: UniversalSAE) -> None:
+        self.sae = sae
+        self.widths = [sae.widths[model] for model in sae.models]
+        edges = pairwise(accumulate(self.widths, initial=0))
+        self._columns = {model: slice(*edge) for model, edge in zip(sae.models, edges, strict=True)}
+        weight = self._weight(sae.models[0])
+        self.rows = weight.new_empty(sae.concepts, sum(self.widths))
+        self._norms = {model: weight.new_empty(sae.concepts, 1) for model in sae.models}
+        self._gains = {model: float(sae.part(model).gain) for model in sae.models}
+        self._versions = {model: -1 for model in sae.models}
+
+    def refresh(self) -> Float[Tensor, "c wide"]:
+        """Normalise what moved since the last call; returns `rows`."""
+        for model in self.sae.models:
+            weight = self._weight(model)
+            if self._versions[model] != weight._version:
+                self._norms[model] = weight.norm(dim=1, keepdim=True)
+                scale = self._gains[model] / (self._norms[model] + NORM_EPSILON)  # (c, 1)
+                torch.mul(weight, scale, out=self.rows[:, self._columns[model]])
+                self._versions[model] = weight._version
+        return self.rows
+
+    def columns(self, models: Sequence[str]) -> slice:
+        """The columns of neighbouring models."""
+        return slice(self._columns[models[0]].start, self._columns[models[-1]].stop)
+
+    def backward(self, gradient: Float[Tensor, "c columns"], models: Sequence[str]) -> None:
+        """Set `.grad` of the models' dictionaries from the gradient of their normalised concepts."""
+        for model, part in zip(models, gradient.split([self.sae.widths[m] for m in models], dim=1), strict=True):
+            rows, norm, gain = self.rows[:, self._columns[model]], self._norms[model], self._gains[model]
+            along = (part * rows).sum(1, keepdim=True) * ((norm + NORM_EPSILON) / (norm * gain))  # (c, 1)
+            self._weight(model).grad = torch.addcmul(gain * part, along, rows, value=-1).div_(norm + NORM_EPSILON)
+
+    def _weight(self, model: str) -> Tensor:
+        return self.sae.part(model).dictionary.weight
