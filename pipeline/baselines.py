@@ -16,9 +16,18 @@ def main(params: Params, model: str) -> str:
     """Train on MODEL alone and save to `data/baselines/MODEL/`."""
     device = configure(params.runtime)
     manifests = load_manifests(Path("data/manifests"), (checked_model(params, model),))
-    data = open_paired(manifests, store_root(params.runtime.store), "matched", params.seed)
+    data = open_paired(manifests, store_root(params.runtime.store))
     steps = independent_steps(params.train, data.images, len(params.models))
-    sae, log = train(manifests, data, params.train, k=params.k, seed=params.seed, device=device, steps=steps)
+    sae, log = train(
+        manifests,
+        data,
+        params.train,
+        k=params.k,
+        seed=params.seed,
+        device=device,
+        steps=steps,
+        resident=params.runtime.resident,
+    )
     sae.save_pretrained(Path("data/baselines") / model)
     return f"{len(log)} steps, loss {log['loss'].iloc[-20:].mean():.3f}"
 

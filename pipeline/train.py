@@ -17,8 +17,16 @@ def main(params: Params) -> str:
     """Train, save the SAE, its log and a thinned learning curve for `dvc plots`."""
     device = configure(params.runtime)
     manifests = load_manifests(Path("data/manifests"), params.models)
-    data = open_paired(manifests, store_root(params.runtime.store), params.train.pairs, params.seed)
-    sae, log = train(manifests, data, params.train, k=params.k, seed=params.seed, device=device)
+    data = open_paired(manifests, store_root(params.runtime.store))
+    sae, log = train(
+        manifests,
+        data,
+        params.train,
+        k=params.k,
+        seed=params.seed,
+        device=device,
+        resident=params.runtime.resident,
+    )
     sae.save_pretrained(Path("data/usae"))
     write_table("training", log, Path("reports/training.parquet"))
     write_curve(log, Path("reports/plots/training.csv"))

@@ -28,6 +28,8 @@ OFFICIAL = TrainParams(
     aux_weight=0.1,
     schedule="per_model",
     pairs="matched",
+    window_images=None,
+    shuffle_tokens=False,
 )
 PARAMETERS = {
     "encoder.final_block.0.weight": "encoder.linear.weight",

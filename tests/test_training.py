@@ -53,8 +53,9 @@ def test_it_learns_both_models_and_the_way_between_them(world, recipe):
 
 def test_with_shuffled_pairs_nothing_crosses(world, recipe):
     manifests, data = world
-    shuffled = PairedActivations(data.stores, "shuffled", seed=0)
-    sae, _ = train(manifests, shuffled, recipe, k=4, seed=0, device=DEVICE)
+    shuffled = recipe.model_copy(update={"pairs": "shuffled"})
+    sae, log = train(manifests, data, shuffled, k=4, seed=0, device=DEVICE)
+    assert len(log) == 200
     assert r2(sae, data, "a", "a") > 0.3
     assert r2(sae, data, "a", "b") < 0.05
     assert r2(sae, data, "b", "a") < 0.05
@@ -113,7 +114,7 @@ def test_paired_init_reconstructs_before_the_first_step(world, recipe):
 
 def test_shuffled_pairs_start_mispaired_too(world, recipe):
     manifests, data = world
-    shuffled = new_sae(manifests, PairedActivations(data.stores, "shuffled", 0), recipe, k=4, seed=0)
+    shuffled = new_sae(manifests, data, recipe.model_copy(update={"pairs": "shuffled"}), k=4, seed=0)
     matched = new_sae(manifests, data, recipe, k=4, seed=0)
     assert torch.equal(shuffled.dictionary("a"), matched.dictionary("a"))
     assert not torch.equal(shuffled.dictionary("b"), matched.dictionary("b"))

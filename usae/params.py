@@ -97,6 +97,8 @@ class TrainParams(Section):
     aux_weight: NonNegative
     schedule: Literal["per_model", "global"]  # a model's own updates drive its rate (official) | the step does
     pairs: Literal["matched", "shuffled"]  # shuffled re-pairs the images between models: a control
+    window_images: Count | None  # shuffle within so many images, read chunk by chunk; null = the whole set
+    shuffle_tokens: bool  # a batch is tokens of many images, instead of whole images
 
 
 class EncodeParams(Section):
@@ -140,6 +142,7 @@ class RuntimeParams(Section):
     batch_images: Count  # images per forward pass when extracting and encoding
     workers: Count  # threads that decode images
     store: str  # root of the activation stores; relative = inside the main checkout; $USAE_STORE overrides
+    resident: Literal["auto", "never", "always"]  # training set in the device's memory; auto: a GPU with room
     dask: str | None  # null = in this process | local:N worker processes | tcp://HOST:PORT | a scheduler file
 
 
@@ -243,6 +246,11 @@ def _cross_faults(params: Params) -> list[str]:
         faults.append(
             f"`k` is {params.k} but the dictionary has only {params.train.dictionary} concepts; "
             "lower `k` or raise `train.dictionary`."
+        )
+    if (window := params.train.window_images) is not None and window < params.train.batch_images:
+        faults.append(
+            f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
+            f"{params.train.batch_images}`); set it to thousands of images, or to null for the whole set."
         )
     if params.images.source != "shapes" and params.images.path is None:
         faults.append(

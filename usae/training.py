@@ -22,7 +22,7 @@ from usae.manifests import Manifest
 from usae.params import TrainParams
 from usae.progress import counter
 from usae.sae import UniversalSAE, sparse_decode, top_k
-from usae.sampling import PairedActivations, check_batch, order
+from usae.sampling import Loader, PairedActivations, Plan, Resident, shuffled_pairs, strangers
 from usae.steps import Recipe, StepLoss, fast_step
 
 PAIRED_INIT = 11  # stream of the seed that draws the tokens at which concepts start
@@ -120,6 +120,7 @@ def train(
     seed: int,
     device: torch.device,
     steps: int | None = None,
+    resident: Resident = "auto",
 ) -> tuple[UniversalSAE, pd.DataFrame]:
     """Train an SAE on the models of `manifests`; returns it in eval mode, and one log row per step.
 
@@ -128,8 +129,9 @@ def train(
     Raises:
         UserError: a batch is larger than the set, or the loss is no longer finite.
     """
-    check_batch(params.batch_images, data.images)
-    per_epoch = math.ceil(data.images / params.batch_images)
+    plan = Plan(params.batch_images, seed, params.window_images, params.shuffle_tokens)
+    loader = Loader(data, plan, device, resident)
+    per_epoch = loader.steps_per_epoch
     steps = params.epochs * per_epoch if steps is None else steps
     sae = new_sae(manifests, data, params, k=k, seed=seed).to(device)
     warmup = round(params.warmup_epochs * per_epoch)
@@ -137,17 +139,14 @@ def train(
     sources = random.Random(seed)
     rows = []
     with counter(steps, description="train", unit="step") as bar:
-        for epoch in range(math.ceil(steps / per_epoch)):
-            images = order(seed, epoch, data.images)[: (steps - epoch * per_epoch) * params.batch_images]
-            for batch in data.batches(images, params.batch_images, epoch, epoch * per_epoch):
+        for batch in loader.batches(0, steps):
+            raw = batch.activations if params.pairs == "matched" else shuffled_pairs(batch, seed)
+            if raw is not None:
                 source = sae.models[sources.randrange(len(sae.models))]
-                standardised = [
-                    sae.part(model).standardise(raw.to(device))
-                    for model, raw in zip(sae.models, batch.activations, strict=True)
-                ]
-                rows.append(_logged(batch.step, epoch, source, *engine.step(source, standardised)))
-                bar.update()
+                standardised = [sae.part(m).standardise(r) for m, r in zip(sae.models, raw, strict=True)]
+                rows.append(_logged(batch.step, batch.epoch, source, *engine.step(source, standardised)))
                 bar.set_postfix(loss=f"{rows[-1].loss:.3f}", refresh=False)
+            bar.update()
     return sae.eval(), pd.DataFrame([asdict(row) for row in rows])
 
 
@@ -167,21 +166,24 @@ def new_sae(
         sae.part(model).mean.fill_(manifest.mean)
         sae.part(model).std.fill_(manifest.std)
     if params.init == "paired":
-        paired_init(sae, data, manifests, seed)
+        paired_init(sae, data, manifests, seed, params.pairs)
     return sae
 
 
 @torch.no_grad()
-def paired_init(sae: UniversalSAE, data: PairedActivations, manifests: dict[str, Manifest], seed: int) -> None:
+def paired_init(
+    sae: UniversalSAE, data: PairedActivations, manifests: dict[str, Manifest], seed: int, pairs: str = "matched"
+) -> None:
     """Start concept c of every model at one token (image, position), the same in all of them.
 
     D_j[c] is that token's direction in model j; the encoder's row is the same direction seen from the mean token.
     The shared space is aligned before the first step. Codes start at the scale that reconstructs best.
+    With shuffled pairs the tokens are those of other images in every model, at the same position.
 
     Raises:
         UserError: there are fewer training tokens than concepts.
     """
-    tokens = data.stores[0].tokens
+    tokens = data.tokens
     if data.images * tokens < sae.concepts:
         raise UserError(
             f"`train.init: paired` starts every concept at a token of its own, but {data.images} images with "
@@ -189,15 +191,31 @@ def paired_init(sae: UniversalSAE, data: PairedActivations, manifests: dict[str,
         )
     drawn = np.random.default_rng([seed, PAIRED_INIT]).choice(data.images * tokens, sae.concepts, replace=False)
     images, positions = np.divmod(drawn, tokens)
+    starting = [images] * len(sae.models) if pairs == "matched" else apart(images, len(sae.models), seed)
     sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
     for number, model in enumerate(sae.models):
         part = sae.part(model)
-        starts = part.standardise(data.tokens(number, images, positions))  # (concepts, width)
+        starts = part.standardise(data.tokens_at(number, starting[number], positions))  # (concepts, width)
         centre = part.standardise(torch.tensor(manifests[model].channel_mean))  # (width,)
         part.dictionary.weight.copy_(F.normalize(starts))
         part.encoder.linear.weight.copy_(F.normalize(starts - centre))
         part.encoder.linear.bias.zero_()
         part.encoder.norm.weight.fill_(best_scale(sae, model, part.standardise(sample[number])))
+
+
+def apart(images: np.ndarray, models: int, seed: int) -> list[np.ndarray]:
+    """`images` in another order for every model, such that no image meets itself.
+
+    Raises:
+        UserError: there are too few.
+    """
+    orders = strangers(images, models, np.random.default_rng([seed, PAIRED_INIT]))
+    if orders is None:
+        raise UserError(
+            f"`train.pairs: shuffled` starts a concept at another image in each of the {models} models, but its "
+            f"{len(images)} tokens come from {len(np.unique(images))} images; take more images."
+        )
+    return [images[order] for order in orders]
 
 
 def best_scale(sae: UniversalSAE, model: str, rows: Float[Tensor, "n d"]) -> float:
