@@ -15,6 +15,7 @@ install_import_hook(["usae.sae", "usae.steps", "usae.sampling", "usae.geometry"]
 
 from usae.manifests import Manifest, SplitManifest  # noqa: E402
 from usae.params import Params, parse_params  # noqa: E402
+from usae.sampling import PairedActivations  # noqa: E402
 from usae.store import ActivationStore  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -97,3 +98,22 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def world(make_store, manifest_of):
+    """Two models that see the same sparse causes through different random maps."""
+    rng = np.random.default_rng(0)
+    causes = rng.random((40, 6, 12)) * (rng.random((40, 6, 12)) < 0.15)
+    maps = {"a": rng.normal(size=(12, 8)), "b": rng.normal(size=(12, 10))}
+    stores = {name: make_store(name, (causes @ m).astype("float16"), 8) for name, m in maps.items()}
+    return {name: manifest_of(name, store) for name, store in stores.items()}, PairedActivations(
+        list(stores.values())
+    )
+
+
+@pytest.fixture
+def recipe(params):
+    return params.train.model_copy(
+        update={"dictionary": 24, "epochs": 40, "batch_images": 8, "learning_rate": 3e-3}
+    )

@@ -8,9 +8,9 @@ import torch
 from usae.errors import UserError
 from usae.sae import top_k
 from usae.sampling import PairedActivations
-from usae.training import Engine, Schedule, independent_steps, new_sae, train, write_curve
+from usae.training import Running, Variant, draw_source, independent_steps, train
 
-DEVICE = torch.device("cpu")
+RUNNING = Running(torch.device("cpu"))
 
 
 @pytest.fixture

@@ -14,16 +14,22 @@ from torch import Tensor
 
 from usae.errors import UserError
 from usae.manifests import Manifest
-from usae.params import TrainParams
+from usae.params import Pairs, TrainParams
 from usae.sae import UniversalSAE, sparse_decode, top_k
-from usae.sampling import PairedActivations
+from usae.sampling import PairedActivations, strangers
 
 PAIRED_INIT = 11  # stream of the seed that draws the tokens at which concepts start
 SCALE_IMAGES = 32  # images on which the first codes are scaled
 
 
 def new_sae(
-    manifests: Mapping[str, Manifest], data: PairedActivations, params: TrainParams, *, k: int, seed: int
+    manifests: Mapping[str, Manifest],
+    data: PairedActivations,
+    params: TrainParams,
+    *,
+    k: int,
+    seed: int,
+    pairs: Pairs = "matched",
 ) -> UniversalSAE:
     """An SAE before training, with the statistics and the identity of each model's activations.
 
@@ -40,13 +46,13 @@ def new_sae(
     for model, manifest in manifests.items():
         _set_statistics(sae, model, manifest, params)
     if params.init == "paired":
-        paired_init(sae, data, manifests, seed)
+        paired_init(sae, data, manifests, seed, pairs)
     return sae
 
 
 def _set_statistics(sae: UniversalSAE, model: str, manifest: Manifest, params: TrainParams) -> None:
     part = sae.part(model)
-    if params.standardise == "scalar":
+    if params.standardize == "scalar":
         part.mean.fill_(manifest.mean)
         part.std.fill_(manifest.std)
     else:
@@ -58,12 +64,17 @@ def _set_statistics(sae: UniversalSAE, model: str, manifest: Manifest, params: T
 
 @torch.no_grad()
 def paired_init(
-    sae: UniversalSAE, data: PairedActivations, manifests: Mapping[str, Manifest], seed: int
+    sae: UniversalSAE,
+    data: PairedActivations,
+    manifests: Mapping[str, Manifest],
+    seed: int,
+    pairs: Pairs = "matched",
 ) -> None:
     """Start concept c of every model at one token (image, position), the same in all of them.
 
     D_j[c] is that token's direction in model j; the encoder's row is the same direction seen from the mean token.
-    Codes start at the scale that reconstructs best.
+    Codes start at the scale that reconstructs best. With shuffled pairs the tokens are those of other images in
+    every model, at the same position.
 
     Raises:
         UserError: there are fewer training tokens than concepts.
@@ -76,15 +87,31 @@ def paired_init(
         )
     drawn = np.random.default_rng([seed, PAIRED_INIT]).choice(data.images * tokens, sae.concepts, replace=False)
     images, positions = np.divmod(drawn, tokens)
+    starting = [images] * len(sae.models) if pairs == "matched" else apart(images, len(sae.models), seed)
     sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
     for number, model in enumerate(sae.models):
         part = sae.part(model)
-        starts = part.standardise(data.tokens_at(number, images, positions))  # (concepts, width)
+        starts = part.standardise(data.tokens_at(number, starting[number], positions))  # (concepts, width)
         centre = part.standardise(torch.tensor(manifests[model].channel_mean))  # (width,)
         part.dictionary.weight.copy_(F.normalize(starts))
         part.encoder.linear.weight.copy_(F.normalize(starts - centre))
         part.encoder.linear.bias.zero_()
         part.encoder.norm.weight.fill_(best_scale(sae, model, part.standardise(sample[number])))
+
+
+def apart(images: np.ndarray, models: int, seed: int) -> list[np.ndarray]:
+    """`images` in another order for every model, such that no image meets itself.
+
+    Raises:
+        UserError: there are too few.
+    """
+    orders = strangers(images, models, np.random.default_rng([seed, PAIRED_INIT]))
+    if orders is None:
+        raise UserError(
+            f"`train.pairs: shuffled` starts a concept at another image in each of the {models} models, but its "
+            f"{len(images)} tokens come from {len(np.unique(images))} images; take more images."
+        )
+    return [images[order] for order in orders]
 
 
 def best_scale(sae: UniversalSAE, model: str, rows: Float[Tensor, "n d"]) -> float:

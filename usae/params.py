@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
+Pairs = Literal["matched", "shuffled"]  # shuffled re-pairs the images between models: a control
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrAll = Annotated[float, Field(gt=0, le=1)]
 
@@ -91,12 +92,18 @@ class TrainParams(Section):
     warmup_epochs: NonNegative
     weight_decay: NonNegative
     clip_norm: Positive
+    standardize: Literal["scalar", "channel"]  # one mean and std for all channels (official) | for each
+    gain: Literal["unit", "width"]  # norm of decoded concepts: 1 (official) | root of the width over its mean
     init: Literal["random", "paired"]  # official | every concept starts at one token, the same in all models
     update: Literal["source", "all"]  # which decoders step: the source's (official) | all
-    aux: Literal["multi_topk", "none"]  # official auxiliary term | none
+    loss: Literal["l1", "l2", "frobenius"]  # mean |error| (official) | mean error^2 | its norm (paper eq. 5)
+    aux: Literal["multi_topk", "dead", "none"]  # a denser code's loss (official) | dead concepts fit residuals
     aux_weight: NonNegative
+    aux_codes: Count  # most dead concepts per token
+    dead_after: Count  # steps without firing, as the source, after which a concept is dead
+    precision: Literal["float32", "mixed"]  # mixed: bfloat16 in the wide products of multi_topk
     schedule: Literal["per_model", "global"]  # a model's own updates drive its rate (official) | the step does
-    pairs: Literal["matched", "shuffled"]  # shuffled re-pairs the images between models: a control
+    pairs: Pairs
     window_images: Count | None  # shuffle within so many images, read chunk by chunk; null = the whole set
     shuffle_tokens: bool  # a batch is tokens of many images, instead of whole images
 

@@ -9,15 +9,24 @@ T = TypeVar("T")
 
 
 def progress(
-    iterable: Iterable[T], *, total: int | None = None, description: str = "", unit: str = "it"
+    iterable: Iterable[T], *, total: int | None = None, description: str = "", unit: str = "it", done: int = 0
 ) -> "tqdm[T]":
     """`iterable` behind a bar on stderr; the returned bar also takes `set_postfix`."""
-    return tqdm(iterable, total=total, desc=description, unit=unit, disable=None, dynamic_ncols=True, leave=False)
+    return tqdm(
+        iterable,
+        total=total,
+        initial=done,
+        desc=description,
+        unit=unit,
+        disable=None,
+        dynamic_ncols=True,
+        leave=False,
+    )
 
 
-def counter(total: int, *, description: str = "", unit: str = "it") -> "tqdm[None]":
-    """A bar to be moved by hand: `with counter(...) as bar: bar.update(n)`."""
-    return progress((), total=total, description=description, unit=unit)
+def counter(total: int, *, description: str = "", unit: str = "it", done: int = 0) -> "tqdm[None]":
+    """A bar to be moved by hand, from `done`: `with counter(...) as bar: bar.update(n)`."""
+    return progress((), total=total, description=description, unit=unit, done=done)
 
 
 def advance(bar: "tqdm[None]", count: int, size: int) -> None:

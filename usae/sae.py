@@ -66,7 +66,7 @@ class Dictionary(nn.Module):
 class StandardisedSAE(nn.Module):
     """One model's encoder and dictionary, and the statistics of its activations.
 
-    mean, std: per channel [d]; all channels alike under `standardise: scalar`. gain: norm of the concepts as they are
+    mean, std: per channel [d]; all channels alike under `standardize: scalar`. gain: norm of the concepts as they are
     decoded, 1 unless `gain: width`.
     """
 

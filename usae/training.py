@@ -1,229 +1,217 @@
-"""Training of the universal SAE (stage `train`) and of single-model SAEs (stage `baselines`): the same code.
+"""Training of SAEs (stages `train`, `baselines` and `controls`): one pass over the data, any number of SAEs.
 
-Each step draws one source model, encodes its tokens, reconstructs every model and steps AdamW (paper sec. 3).
-With `update: source`, `schedule: per_model`, `aux: multi_topk`, `init: random` this is the authors' recipe.
+Each step draws one source model, encodes its tokens, reconstructs every model and steps AdamW (paper sec. 3). The
+result is a function of the activations, the params and the seed: an interrupted run that goes on from a checkpoint
+ends in the same bits.
 """
 
 import math
-import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
-from usae.errors import UserError
+from usae.checkpoints import Checkpoints
+from usae.engine import Engine, Schedule, Update
+from usae.errors import Interrupted, UserError
+from usae.initialisation import new_sae
+from usae.interrupts import Stop, graceful
 from usae.manifests import Manifest
-from usae.params import TrainParams
+from usae.params import Pairs, TrainParams
 from usae.progress import counter
-from usae.sae import UniversalSAE, sparse_decode, top_k
-from usae.sampling import Loader, PairedActivations, Plan, Resident, shuffled_pairs, strangers
-from usae.steps import Recipe, StepLoss, fast_step
+from usae.ranks import Ranks
+from usae.sae import UniversalSAE, sparse_decode
+from usae.sampling import Batch, Loader, PairedActivations, Plan, Resident, shuffled_pairs
+from usae.tracker import Tracker
+from usae.training_log import TrainingLog
 
-PAIRED_INIT = 11  # stream of the seed that draws the tokens at which concepts start
-SCALE_IMAGES = 32  # images on which the first codes are scaled
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning rate: linear warm-up from `final` to `peak`, then cosine back to `final` over `steps` in all."""
-
-    peak: float
-    final: float
-    warmup: int
-    steps: int
-
-    def rate(self, update: int) -> float:
-        """The rate at update 0, 1, ..., steps - 1."""
-        if update < self.warmup:
-            return self.final + (self.peak - self.final) * update / max(1, self.warmup - 1)
-        progress_made = (update - self.warmup) / (self.steps - self.warmup)
-        return self.final + 0.5 * (self.peak - self.final) * (1 + math.cos(math.pi * progress_made))
+SOURCES = 13  # stream of the seed that draws the source of a step
+LOOK_EVERY = 20  # steps between two looks at the numbers, which a GPU then has to hand over
+DIVERGED = 5.0  # times the lowest loss so far, averaged between two looks: no longer training
 
 
 @dataclass(frozen=True)
-class StepLog:
-    """One row of reports/training.parquet; learning_rate and gradient_norm (before clipping) are the source's."""
+class Variant:
+    """What may differ between SAEs that are trained side by side on the same batches."""
 
-    step: int
-    epoch: int
-    source: str
-    loss: float
-    reconstruction: float
-    auxiliary: float
-    learning_rate: float
-    gradient_norm: float
+    k: int
+    seed: int  # of the first weights and of the sources; the order of the images is common
+    pairs: Pairs = "matched"
 
 
-class Engine:
-    """Optimisers and schedules around the step; one AdamW per model, as in the paper."""
+@dataclass(frozen=True)
+class Running:
+    """How a run is carried out: nothing here changes its result, up to rounding on another device."""
 
-    def __init__(self, sae: UniversalSAE, params: TrainParams, schedule: Schedule) -> None:
-        self.sae, self.params, self.schedule = sae.train(), params, schedule
-        self.recipe = Recipe(params.update, params.aux, params.aux_weight)
-        self.steps = 0
-        self.updates = {(model, group): 0 for model in sae.models for group in ("encoder", "dictionary")}
-        self.optimisers = {model: self._optimiser(model) for model in sae.models}
+    device: torch.device
+    resident: Resident = "auto"
+    checkpoints: Checkpoints | None = None
+    curve: Path | None = None  # rewritten while the first SAE trains
+    track: Tracker | None = None
 
-    def step(self, source: str, activations: Sequence[Float[Tensor, "n _"]]) -> tuple[StepLoss, float, float]:
-        """One update on standardised rows; returns the loss, the source's gradient norm and its learning rate."""
-        loss = fast_step(self.sae, source, activations, self.recipe)
-        loss.total.backward()
-        norms = {model: self._clip(model) for model in self._learners(source)}
-        for model in norms:
-            self._update(model)
-        self.steps += 1
-        return loss, norms[source], self.optimisers[source].param_groups[0]["lr"]
 
-    def _learners(self, source: str) -> list[str]:
-        return [source] if self.params.update == "source" else list(self.sae.models)
+@dataclass(frozen=True)
+class Trained:
+    """sae: in eval mode. log: one row a step (table `training`)."""
 
-    def _clip(self, model: str) -> float:
-        parameters = [p for p in self.sae.part(model).parameters() if p.grad is not None]
-        return float(torch.nn.utils.clip_grad_norm_(parameters, self.params.clip_norm))
-
-    def _update(self, model: str) -> None:
-        optimiser = self.optimisers[model]
-        for group in optimiser.param_groups:
-            if any(parameter.grad is not None for parameter in group["params"]):
-                group["lr"] = self._rate((model, group["name"]))
-                self.updates[(model, group["name"])] += 1
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    def _rate(self, key: tuple[str, str]) -> float:
-        """Per model: a group's own updates count, and its first one is at full rate (the authors' code)."""
-        if self.params.schedule == "global":
-            return self.schedule.rate(self.steps)
-        return self.schedule.peak if self.updates[key] == 0 else self.schedule.rate(self.updates[key])
-
-    def _optimiser(self, model: str) -> torch.optim.AdamW:
-        part = self.sae.part(model)
-        groups = [
-            {"params": list(part.encoder.parameters()), "name": "encoder"},
-            {"params": list(part.dictionary.parameters()), "name": "dictionary"},
-        ]
-        return torch.optim.AdamW(groups, lr=self.schedule.peak, weight_decay=self.params.weight_decay)
+    sae: UniversalSAE
+    log: pd.DataFrame
 
 
 def train(
-    manifests: dict[str, Manifest],
+    variants: Mapping[str, Variant],
+    manifests: Mapping[str, Manifest],
     data: PairedActivations,
     params: TrainParams,
+    running: Running,
     *,
-    k: int,
     seed: int,
-    device: torch.device,
     steps: int | None = None,
-    resident: Resident = "auto",
-) -> tuple[UniversalSAE, pd.DataFrame]:
-    """Train an SAE on the models of `manifests`; returns it in eval mode, and one log row per step.
+) -> dict[str, Trained]:
+    """Train an SAE per variant on the models of `manifests`.
 
-    steps: stop there (None: all epochs); the schedule then ends there too.
+    seed: of the order of the images. steps: stop there (None: all epochs); the schedule then ends there too.
 
     Raises:
-        UserError: a batch is larger than the set, or the loss is no longer finite.
+        UserError: a batch is larger than the set, a loss is no longer finite or has run away.
+        Interrupted: by SIGTERM or SIGINT; with checkpoints, the same call goes on where this one stopped.
     """
+    ranks = Ranks.current()
     plan = Plan(params.batch_images, seed, params.window_images, params.shuffle_tokens)
-    loader = Loader(data, plan, device, resident)
-    per_epoch = loader.steps_per_epoch
-    steps = params.epochs * per_epoch if steps is None else steps
-    sae = new_sae(manifests, data, params, k=k, seed=seed).to(device)
-    warmup = round(params.warmup_epochs * per_epoch)
-    engine = Engine(sae, params, Schedule(params.learning_rate, params.final_learning_rate, warmup, steps))
-    sources = random.Random(seed)
-    rows = []
-    with counter(steps, description="train", unit="step") as bar:
-        for batch in loader.batches(0, steps):
-            raw = batch.activations if params.pairs == "matched" else shuffled_pairs(batch, seed)
-            if raw is not None:
-                source = sae.models[sources.randrange(len(sae.models))]
-                standardised = [sae.part(m).standardise(r) for m, r in zip(sae.models, raw, strict=True)]
-                rows.append(_logged(batch.step, batch.epoch, source, *engine.step(source, standardised)))
-                bar.set_postfix(loss=f"{rows[-1].loss:.3f}", refresh=False)
-            bar.update()
-    return sae.eval(), pd.DataFrame([asdict(row) for row in rows])
+    loader = Loader(data, plan, running.device, running.resident, (ranks.rank, ranks.size))
+    steps = params.epochs * loader.steps_per_epoch if steps is None else steps
+    warmup = round(params.warmup_epochs * loader.steps_per_epoch)
+    schedule = Schedule(params.learning_rate, params.final_learning_rate, warmup, steps)
+    trainees = {}
+    for number, (name, variant) in enumerate(variants.items()):
+        sae = new_sae(manifests, data, params, k=variant.k, seed=variant.seed, pairs=variant.pairs)
+        log = TrainingLog(running.curve, track=running.track) if number == 0 and ranks.rank == 0 else TrainingLog()
+        trainees[name] = Trainee(variant, Engine(sae.to(running.device), params, schedule, ranks), log)
+    _run(Trainees(trainees, ranks, running.checkpoints), loader, steps)
+    return {name: Trained(trainee.engine.sae.eval(), trainee.log.frame()) for name, trainee in trainees.items()}
 
 
-def new_sae(
-    manifests: dict[str, Manifest], data: PairedActivations, params: TrainParams, *, k: int, seed: int
-) -> UniversalSAE:
-    """An SAE before training, with the statistics and the identity of each model's activations."""
-    torch.manual_seed(seed)
-    about = {
-        "models": {model: _about(manifest) for model, manifest in manifests.items()},
-        "train": params.model_dump(),
-        "seed": seed,
-    }
-    widths = {model: manifest.width for model, manifest in manifests.items()}
-    sae = UniversalSAE(widths, params.dictionary, k, about)
-    for model, manifest in manifests.items():
-        sae.part(model).mean.fill_(manifest.mean)
-        sae.part(model).std.fill_(manifest.std)
-    if params.init == "paired":
-        paired_init(sae, data, manifests, seed, params.pairs)
-    return sae
+class Trainee:
+    """One SAE in training, its log, and the numbers of the steps since the last look."""
+
+    def __init__(self, variant: Variant, engine: Engine, log: TrainingLog) -> None:
+        self.variant, self.engine, self.log = variant, engine, log
+        self.unread: list[tuple[Batch, str, float, Tensor]] = []
+        self.lowest = math.inf
+
+    def step(self, batch: Batch) -> None:
+        """One update; a batch of one image has no one to be shuffled with and is left out."""
+        rows = batch.activations if self.variant.pairs == "matched" else shuffled_pairs(batch, self.variant.seed)
+        if rows is None:
+            return
+        sae = self.engine.sae
+        source = draw_source(self.variant.seed, batch.step, sae.models)
+        standardised = [sae.part(model).standardise(raw) for model, raw in zip(sae.models, rows, strict=True)]
+        update = self.engine.step(source, standardised)
+        scores = _scores(self.engine, source, standardised, update) if batch.step % LOOK_EVERY == 0 else None
+        self.unread.append((batch, source, update.rate, _numbers(update, scores)))
+
+    def look(self) -> None:
+        """Log the steps since the last look.
+
+        Raises:
+            UserError: the loss is not finite, or has run away.
+        """
+        if not self.unread:
+            return
+        numbers = torch.stack([step[-1] for step in self.unread]).double().cpu().tolist()
+        for (batch, source, rate, _), (loss, reconstruction, norm, r2_self, r2_cross) in zip(
+            self.unread, numbers, strict=True
+        ):
+            _check_finite(loss, batch, source)
+            self.log.append(
+                {
+                    "step": batch.step,
+                    "epoch": batch.epoch,
+                    "source": source,
+                    "loss": loss,
+                    "reconstruction": reconstruction,
+                    "auxiliary": loss - reconstruction,
+                    "learning_rate": rate,
+                    "gradient_norm": norm,
+                    "r2_self": r2_self,
+                    "r2_cross": r2_cross,
+                }
+            )
+        self._check_converging(float(np.mean([row[0] for row in numbers])))
+        self.unread.clear()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next steps and the log depend on."""
+        return {"engine": self.engine.state(), "log": self.log.state(), "lowest": self.lowest}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.engine.restore(state["engine"])
+        self.log.restore(state["log"])
+        self.lowest = state["lowest"]
+
+    def _check_converging(self, loss: float) -> None:
+        self.lowest = min(self.lowest, loss)
+        if loss > DIVERGED * self.lowest:
+            raise UserError(
+                f"Training diverges: the loss was {self.lowest:.4g} and is {loss:.4g}, more than {DIVERGED:g} times "
+                f"as much, at step {self.unread[-1][0].step}. Lower `train.learning_rate`, or raise "
+                "`train.warmup_epochs`."
+            )
 
 
-@torch.no_grad()
-def paired_init(
-    sae: UniversalSAE, data: PairedActivations, manifests: dict[str, Manifest], seed: int, pairs: str = "matched"
-) -> None:
-    """Start concept c of every model at one token (image, position), the same in all of them.
+@dataclass(frozen=True)
+class Trainees:
+    """SAEs that are trained side by side, and where their common state is kept."""
 
-    D_j[c] is that token's direction in model j; the encoder's row is the same direction seen from the mean token.
-    The shared space is aligned before the first step. Codes start at the scale that reconstructs best.
-    With shuffled pairs the tokens are those of other images in every model, at the same position.
+    members: dict[str, Trainee]
+    ranks: Ranks
+    checkpoints: Checkpoints | None
 
-    Raises:
-        UserError: there are fewer training tokens than concepts.
-    """
-    tokens = data.tokens
-    if data.images * tokens < sae.concepts:
-        raise UserError(
-            f"`train.init: paired` starts every concept at a token of its own, but {data.images} images with "
-            f"{tokens} tokens are fewer than the {sae.concepts} concepts; lower `train.dictionary`."
-        )
-    drawn = np.random.default_rng([seed, PAIRED_INIT]).choice(data.images * tokens, sae.concepts, replace=False)
-    images, positions = np.divmod(drawn, tokens)
-    starting = [images] * len(sae.models) if pairs == "matched" else apart(images, len(sae.models), seed)
-    sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
-    for number, model in enumerate(sae.models):
-        part = sae.part(model)
-        starts = part.standardise(data.tokens_at(number, starting[number], positions))  # (concepts, width)
-        centre = part.standardise(torch.tensor(manifests[model].channel_mean))  # (width,)
-        part.dictionary.weight.copy_(F.normalize(starts))
-        part.encoder.linear.weight.copy_(F.normalize(starts - centre))
-        part.encoder.linear.bias.zero_()
-        part.encoder.norm.weight.fill_(best_scale(sae, model, part.standardise(sample[number])))
+    def restore(self) -> int:
+        """Go on from the last checkpoint, if there is one; returns the step to do next."""
+        state = self.checkpoints.load() if self.checkpoints else None
+        if state is None:
+            return 0
+        for name, member in self.members.items():
+            member.restore(state["members"][name])
+        return int(state["step"])
 
+    def look(self) -> None:
+        """Log what was done since the last look (see `Trainee.look`)."""
+        for member in self.members.values():
+            member.look()
 
-def apart(images: np.ndarray, models: int, seed: int) -> list[np.ndarray]:
-    """`images` in another order for every model, such that no image meets itself.
+    def save(self, step: int) -> None:
+        """Keep the state before `step`, once its numbers have been found good."""
+        self.look()
+        if self.checkpoints and self.ranks.rank == 0:
+            members = {name: member.state() for name, member in self.members.items()}
+            self.checkpoints.save({"step": step, "members": members})
 
-    Raises:
-        UserError: there are too few.
-    """
-    orders = strangers(images, models, np.random.default_rng([seed, PAIRED_INIT]))
-    if orders is None:
-        raise UserError(
-            f"`train.pairs: shuffled` starts a concept at another image in each of the {models} models, but its "
-            f"{len(images)} tokens come from {len(np.unique(images))} images; take more images."
-        )
-    return [images[order] for order in orders]
+    def due(self, stop: Stop, step: int) -> bool:
+        """Whether to save now; several processes agree on it, at every look only."""
+        wanted = stop.requested or (self.checkpoints is not None and self.checkpoints.due())
+        if self.ranks.size == 1 or step % LOOK_EVERY:
+            return wanted and self.ranks.size == 1
+        return bool(self.ranks.sum(torch.tensor(float(wanted), device=self._device)) > 0)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.members.values())).engine.sae.device
 
 
-def best_scale(sae: UniversalSAE, model: str, rows: Float[Tensor, "n d"]) -> float:
-    """The factor on the codes of `model` that brings its reconstruction of standardised `rows` nearest to them."""
-    part = sae.part(model)
-    pre = F.batch_norm(part.encoder.linear(rows), None, None, training=True)  # (n, concepts)
-    reconstruction = sparse_decode(top_k(pre, sae.k), part.dictionary.unit())
-    return (rows * reconstruction).sum().item() / reconstruction.square().sum().item()
+def draw_source(seed: int, step: int, models: tuple[str, ...]) -> str:
+    """The model that is encoded in a step: uniform, and a function of the seed and the step alone."""
+    return models[int(np.random.default_rng([seed, SOURCES, step]).integers(len(models)))]
 
 
 def independent_steps(params: TrainParams, images: int, models: int) -> int:
@@ -232,39 +220,68 @@ def independent_steps(params: TrainParams, images: int, models: int) -> int:
     return steps if params.update == "all" else math.ceil(steps / models)
 
 
-def write_curve(log: pd.DataFrame, path: Path, points: int = 200) -> None:
-    """The loss by source, averaged over stretches of steps (columns step, source, loss); for `dvc plots`."""
-    stretch = max(1, math.ceil(len(log) / points))
-    grouped = log.assign(step=log["step"] // stretch * stretch).groupby(["step", "source"], as_index=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(grouped["loss"].mean()).to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+def _run(trainees: Trainees, loader: Loader, steps: int) -> None:
+    """All steps that are left, with a checkpoint now and then."""
+    done = trainees.restore()
+    with counter(steps, description="train", unit="step", done=done) as bar, graceful() as stop:
+        for batch in loader.batches(done, steps):
+            for member in trainees.members.values():
+                member.step(batch)
+            done = batch.step + 1
+            bar.update()
+            if done % LOOK_EVERY == 0:
+                trainees.look()
+                _show(bar, trainees, loader)
+            if trainees.due(stop, done):
+                trainees.save(done)
+                if stop.requested:
+                    raise Interrupted(done, stop.signal)
+        trainees.look()
+        _show(bar, trainees, loader)
 
 
-def _about(manifest: Manifest) -> dict[str, object]:
-    """Which activations these are: enough to extract them again."""
-    keys = ("backbone", "layer", "norm", "grid", "fit", "mean", "std", "statistics_images")
-    return {key: getattr(manifest, key) for key in keys}
+def _show(bar: "tqdm[None]", trainees: Trainees, loader: Loader) -> None:
+    """Loss, cross R2, tokens per second and the share of time spent waiting for data, beside the bar."""
+    log = next(iter(trainees.members.values())).log
+    if bar.disable or not len(log):
+        return
+    seconds = max(bar.format_dict["elapsed"], 1e-3)
+    batch_tokens = loader.sampler.plan.batch_images * loader.data.tokens
+    rate = (bar.n - bar.initial) * batch_tokens / seconds
+    r2 = [value for value in log.columns["r2_cross"][-5 * LOOK_EVERY :] if not math.isnan(value)]
+    bar.set_postfix_str(
+        f"loss {log.columns['loss'][-1]:.3f}, cross R2 {np.mean(r2) if r2 else math.nan:.2f}, "
+        f"{rate:,.0f} tokens/s, {loader.waited / seconds:.0%} waiting",
+        refresh=False,
+    )
 
 
-def _logged(step: int, epoch: int, source: str, loss: StepLoss, gradient_norm: float, rate: float) -> StepLog:
-    """The step as a log row.
+def _numbers(update: Update, scores: Tensor | None) -> Tensor:
+    """What `Trainee.look` reads, on the device still: loss, reconstruction, gradient norm, self and cross R2."""
+    loss = update.loss
+    head = torch.stack([loss.total, loss.reconstruction.sum(), update.gradient_norm])
+    return torch.cat([head, head.new_full((2,), math.nan) if scores is None else scores])
 
-    Raises:
-        UserError: the loss is not finite.
-    """
-    total = loss.total.item()
-    if not math.isfinite(total):
+
+def _scores(
+    engine: Engine, source: str, activations: list[Float[Tensor, "n _"]], update: Update
+) -> Float[Tensor, "2"]:
+    """Channel R2 of the step's own reconstructions: of the source, and the mean over the other models."""
+    widths = [rows.shape[1] for rows in activations]
+    parts = sparse_decode(update.loss.codes, engine.fast_step.wide.rows).split(widths, dim=1)
+    r2 = torch.stack(
+        [
+            1 - (target - part).square().sum() / (target - target.mean(0)).square().sum()
+            for target, part in zip(activations, parts, strict=True)
+        ]
+    )
+    own = r2[engine.sae.models.index(source)]
+    return torch.stack([own, (r2.sum() - own) / (len(r2) - 1)])
+
+
+def _check_finite(loss: float, batch: Batch, source: str) -> None:
+    if not math.isfinite(loss):
         raise UserError(
-            f"The loss is {total} at step {step} (epoch {epoch}, source '{source}'). "
+            f"The loss is {loss} at step {batch.step} (epoch {batch.epoch}, source '{source}'). "
             "Lower `train.learning_rate`, or raise `train.warmup_epochs`."
         )
-    return StepLog(
-        step=step,
-        epoch=epoch,
-        source=source,
-        loss=total,
-        reconstruction=loss.reconstruction.sum().item(),
-        auxiliary=loss.auxiliary.sum().item(),
-        learning_rate=rate,
-        gradient_norm=gradient_norm,
-    )
