@@ -13,6 +13,7 @@ from usae.images import load_splits
 from usae.params import BackboneParams, ImagesParams
 from usae.plan import announce
 from usae.sources import write_images
+from usae.store.verification import Target, verify
 
 TINY = BackboneParams(
     timm="vit_tiny_patch16_224",
@@ -135,12 +136,15 @@ def test_the_order_of_the_statistics_is_chosen_without_extracting_again(recipe):
     stamps = [file.stat().st_mtime_ns for file in files]
     before = extract(having(recipe, grid=2, statistics="before"))
     assert before.train == after.train
+    assert (before.statistics, after.statistics) == ("before", "after")
     assert before.std > after.std  # resampling averages neighbours
     assert [file.stat().st_mtime_ns for file in files] == stamps
 
 
 def test_where_nothing_is_resampled_both_orders_are_one(recipe):
-    assert extract(having(recipe, statistics="before")) == extract(recipe)
+    both = [extract(having(recipe, statistics=order)) for order in ("before", "after")]
+    assert both[0] == both[1]
+    assert both[0].statistics == "after"
 
 
 def test_a_rerun_computes_nothing_and_gives_the_same_manifest(recipe):
@@ -157,7 +161,29 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(recipe, lost):
     whole = extract(resampled)
     store = train_store(recipe, whole)
     before = contents(store)
-    (store.chunk_path(1) if lost == "chunk" else store.path / "before" / "1.npz").unlink()
+    (store.chunk_path(1) if lost == "chunk" else store.own_moments_path(1)).unlink()
+    assert extract(resampled) == whole
+    assert contents(store) == before
+
+
+def test_damaged_moments_before_resampling_are_found_and_computed_again(recipe):
+    resampled = having(recipe, grid=2, statistics="before")
+    whole = extract(resampled)
+    store = train_store(recipe, whole)
+    before, file = contents(store), store.own_moments_path(1)
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    (finding,) = verify(Target(store.path, whole), deep=True)
+    assert (
+        str(finding.fault)
+        == f"The file of chunk 1's moments before resampling ({file}) does not match its checksum."
+    )
+    assert finding.command == f"rm {file} && dvc repro -f -s extract@m"
+    assert not list(verify(Target(store.path, whole), deep=False))
+    file.unlink()
+    with pytest.raises(
+        UserError, match=r"(?s)only these chunks are extracted again.*moments before .* found no file"
+    ):
+        train_store(recipe, whole)
     assert extract(resampled) == whole
     assert contents(store) == before
 

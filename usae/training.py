@@ -224,7 +224,7 @@ def write_curve(log: pd.DataFrame, path: Path, points: int = 200) -> None:
 
 def _about(manifest: Manifest) -> dict[str, object]:
     """Which activations these are: enough to extract them again."""
-    keys = ("backbone", "layer", "norm", "grid", "fit", "mean", "std", "statistics_images")
+    keys = ("backbone", "layer", "norm", "grid", "fit", "mean", "std", "statistics", "statistics_images")
     return {key: getattr(manifest, key) for key in keys}
 
 
