@@ -9,6 +9,7 @@ from usae.backbones import Backbone, build, pin
 from usae.chunks import Extractor, Recipe
 from usae.errors import UserError
 from usae.extraction import create_store, extract, follow
+from usae.geometry import fit_image
 from usae.images import load_splits
 from usae.params import BackboneParams, ImagesParams
 from usae.plan import announce
@@ -97,6 +98,21 @@ def test_the_store_holds_the_backbones_tokens(recipe):
             expected = net.tokens(torch.from_numpy(pixels.copy()).float()[None] / 255)[0]
         found = store.chunk(image // 4)[image % 4].astype(np.float32)
         np.testing.assert_allclose(found, expected, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11"])
+def test_networks_that_only_list_their_maps_are_extracted_too(recipe, tmp_path, name):
+    """`features_only` networks have no `forward_intermediates`."""
+    torch.manual_seed(0)
+    listed = BackboneParams(timm=name, kwargs={"features_only": True}, weights="random", size=32)
+    pin(listed, tmp_path / "listed", build(listed))
+    last = dataclasses.replace(recipe, weights=tmp_path / "listed", layer=-2)
+    store = train_store(recipe, extract(last))
+    images, net = load_splits(recipe.images, recipe.root)["train"], Backbone.load(last.weights, layer=-2, grid=4)
+    pixels = fit_image(images.open(0), 32, "squash", net.identity.interpolation)
+    with torch.inference_mode():
+        expected = net.tokens(torch.from_numpy(pixels.copy()).float()[None] / 255)[0]
+    np.testing.assert_allclose(store.chunk(0)[0].astype(np.float32), expected, atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 64])
