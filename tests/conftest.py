@@ -38,9 +38,9 @@ def params(raw_params) -> Params:
 def make_store(tmp_path):
     """A finished store with the given activations [image, token, channel]."""
 
-    def make(name: str, activations: np.ndarray, chunk_images: int = 4) -> ActivationStore:
-        dtype = str(activations.dtype)
-        store = ActivationStore.create(tmp_path / name, activations.shape, chunk_images, dtype, {})
+    def make(name: str, activations: np.ndarray, chunk_images: int = 4, **config: object) -> ActivationStore:
+        dtype, attributes = str(activations.dtype), {"config": config} if config else {}
+        store = ActivationStore.create(tmp_path / name, activations.shape, chunk_images, dtype, attributes)
         for chunk in range(store.chunks):
             span = store.span(chunk)
             store.write(chunk, activations[span.start : span.stop])
@@ -81,6 +81,7 @@ def manifest_of():
             width=store.width,
             mean=float(rows.mean()),
             std=float(rows.std(ddof=1)),
+            statistics="after",
             statistics_images=store.images,
             channel_mean=tuple(rows.mean((0, 1)).tolist()),
             channel_std=tuple(rows.std((0, 1)).tolist()),

@@ -27,7 +27,7 @@ def extraction(folder: Path) -> None:
     """One model, both splits, as stage `extract` does it."""
     torch.set_num_threads(1)
     params = load_params()
-    settings = params.extract.model_copy(update={"grid": 4, "chunk_images": 4, "statistics_images": 10})
+    settings = params.extract.model_copy(update={"grid": 3, "chunk_images": 4, "statistics_images": 10})  # of 4
     runtime = params.runtime.model_copy(update={"store": str(folder / "activations"), "workers": 2})
     pictures = str(folder / "pictures")
     manifest = extract(Recipe("m", folder / "weights", -1, True, folder / "images", pictures, settings, runtime))

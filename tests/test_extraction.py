@@ -9,10 +9,12 @@ from usae.backbones import Backbone, build, pin
 from usae.chunks import Extractor, Recipe
 from usae.errors import UserError
 from usae.extraction import create_store, extract, follow
+from usae.geometry import fit_image
 from usae.images import load_splits
 from usae.params import BackboneParams, ImagesParams
 from usae.plan import announce
 from usae.sources import write_images
+from usae.store.verification import Target, verify
 
 TINY = BackboneParams(
     timm="vit_tiny_patch16_224",
@@ -98,6 +100,21 @@ def test_the_store_holds_the_backbones_tokens(recipe):
         np.testing.assert_allclose(found, expected, atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "vgg11"])
+def test_networks_that_only_list_their_maps_are_extracted_too(recipe, tmp_path, name):
+    """`features_only` networks have no `forward_intermediates`."""
+    torch.manual_seed(0)
+    listed = BackboneParams(timm=name, kwargs={"features_only": True}, weights="random", size=32)
+    pin(listed, tmp_path / "listed", build(listed))
+    last = dataclasses.replace(recipe, weights=tmp_path / "listed", layer=-2)
+    store = train_store(recipe, extract(last))
+    images, net = load_splits(recipe.images, recipe.root)["train"], Backbone.load(last.weights, layer=-2, grid=4)
+    pixels = fit_image(images.open(0), 32, "squash", net.identity.interpolation)
+    with torch.inference_mode():
+        expected = net.tokens(torch.from_numpy(pixels.copy()).float()[None] / 255)[0]
+    np.testing.assert_allclose(store.chunk(0)[0].astype(np.float32), expected, atol=2e-3, rtol=2e-3)
+
+
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_batches_of_any_size_fill_the_same_chunks(recipe, batch):
     whole = train_store(recipe, extract(running(recipe, batch_images=3)))
@@ -135,12 +152,15 @@ def test_the_order_of_the_statistics_is_chosen_without_extracting_again(recipe):
     stamps = [file.stat().st_mtime_ns for file in files]
     before = extract(having(recipe, grid=2, statistics="before"))
     assert before.train == after.train
+    assert (before.statistics, after.statistics) == ("before", "after")
     assert before.std > after.std  # resampling averages neighbours
     assert [file.stat().st_mtime_ns for file in files] == stamps
 
 
 def test_where_nothing_is_resampled_both_orders_are_one(recipe):
-    assert extract(having(recipe, statistics="before")) == extract(recipe)
+    both = [extract(having(recipe, statistics=order)) for order in ("before", "after")]
+    assert both[0] == both[1]
+    assert both[0].statistics == "after"
 
 
 def test_a_rerun_computes_nothing_and_gives_the_same_manifest(recipe):
@@ -157,7 +177,29 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(recipe, lost):
     whole = extract(resampled)
     store = train_store(recipe, whole)
     before = contents(store)
-    (store.chunk_path(1) if lost == "chunk" else store.path / "before" / "1.npz").unlink()
+    (store.chunk_path(1) if lost == "chunk" else store.own_moments_path(1)).unlink()
+    assert extract(resampled) == whole
+    assert contents(store) == before
+
+
+def test_damaged_moments_before_resampling_are_found_and_computed_again(recipe):
+    resampled = having(recipe, grid=2, statistics="before")
+    whole = extract(resampled)
+    store = train_store(recipe, whole)
+    before, file = contents(store), store.own_moments_path(1)
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    (finding,) = verify(Target(store.path, whole), deep=True)
+    assert (
+        str(finding.fault)
+        == f"The file of chunk 1's moments before resampling ({file}) does not match its checksum."
+    )
+    assert finding.command == f"rm {file} && dvc repro -f -s extract@m"
+    assert not list(verify(Target(store.path, whole), deep=False))
+    file.unlink()
+    with pytest.raises(
+        UserError, match=r"(?s)only these chunks are extracted again.*moments before .* found no file"
+    ):
+        train_store(recipe, whole)
     assert extract(resampled) == whole
     assert contents(store) == before
 

@@ -1,5 +1,6 @@
 """docs/format.md, read back with nothing but zarr, numpy and json (and pyarrow for the index)."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -23,6 +24,7 @@ from usae.sources import write_images
 
 ROOT = Path(__file__).parents[1]
 GRID, WIDTH, CHUNK, CONCEPTS, K = 4, 24, 3, 20, 3
+COARSE = 2  # a grid to which the tokens are resampled
 CPU = torch.device("cpu")
 TINY = BackboneParams(
     timm="vit_tiny_patch16_224",
@@ -52,10 +54,14 @@ def run(tmp_path_factory):
     )
     runtime = params.runtime.model_copy(update={"store": str(root / "activations"), "workers": 1})
     recipe = Recipe("m", root / "weights" / "m", -1, True, root / "images", pictures, settings, runtime)
+    fine = settings.model_copy(update={"dtype": "float32"})
+    coarse = fine.model_copy(update={"grid": COARSE, "statistics": "before"})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("USAE_STORE", "DVC_ROOT"):
             patch.delenv(name, raising=False)
         manifest = extract(recipe)
+        for name, params in {"fine": fine, "coarse": coarse}.items():
+            extract(dataclasses.replace(recipe, params=params)).save(root / "manifests" / f"{name}.json")
     manifest.save(root / "manifests" / "m.json")
     sae = UniversalSAE({"m": WIDTH}, concepts=CONCEPTS, k=K).eval()
     sae.save_pretrained(root / "usae")
@@ -102,6 +108,12 @@ def chunks(folder: Path, images: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def own_tokens(run: Path) -> np.ndarray:
+    """The training images' tokens on the network's own grid, as float32 gave them: (images, tokens, width)."""
+    fine = json.loads((run / "manifests" / "fine.json").read_text())
+    return zarr.open_array(run / "activations" / fine["train"]["store"], mode="r")[:].astype(float)
+
+
 def test_the_array_is_what_the_page_says(split):
     part, folder = split
     meta = metadata(folder)
@@ -143,6 +155,36 @@ def test_moments_are_those_of_the_stored_values(split):
         rows = chunks(folder, part["images"])[images.start : images.stop].reshape(-1, WIDTH).astype(float)
         np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(m2, np.square(rows - rows.mean(0)).sum(0), rtol=1e-10)
+
+
+def test_moments_before_resampling_are_those_of_the_layers_own_tokens(run):
+    """The store on the network's own grid holds these tokens."""
+    own, coarse = own_tokens(run), json.loads((run / "manifests" / "coarse.json").read_text())
+    folder = run / "activations" / coarse["train"]["store"]
+    assert metadata(folder)["attributes"]["config"]["own_grid"] == [GRID, GRID]
+    for chunk in range(len(coarse["train"]["crc32c"])):
+        images = range(chunk * CHUNK, min((chunk + 1) * CHUNK, coarse["train"]["images"]))
+        rows, count = own[images.start : images.stop], len(images)  # (images, tokens, width)
+        whole = (folder / "before" / f"{chunk}.f64").read_bytes()
+        assert len(whole) == 16 * (WIDTH + count) + 4
+        assert struct.unpack("<I", whole[-4:])[0] == castagnoli(whole[:-4])
+        channels, of_images = whole[: 16 * WIDTH], whole[16 * WIDTH : -4]
+        mean, m2 = np.frombuffer(channels, "<f8").reshape(2, WIDTH)
+        image_mean, image_m2 = np.frombuffer(of_images, "<f8").reshape(2, count)
+        np.testing.assert_allclose(mean, rows.mean((0, 1)), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(m2, np.square(rows - rows.mean((0, 1))).sum((0, 1)), rtol=1e-10)
+        np.testing.assert_allclose(image_mean, rows.mean((1, 2)), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(image_m2, rows.var((1, 2)) * rows[0].size, rtol=1e-10)
+
+
+def test_the_manifest_says_which_tokens_its_statistics_are_of(run, manifest):
+    coarse = json.loads((run / "manifests" / "coarse.json").read_text())
+    assert (manifest["statistics"], coarse["statistics"]) == ("after", "before")
+    own = own_tokens(run)
+    first = own[: coarse["statistics_images"]]
+    np.testing.assert_allclose([coarse["mean"], coarse["std"]], [first.mean(), first.std(ddof=1)], rtol=1e-10)
+    np.testing.assert_allclose(coarse["channel_mean"], own.mean((0, 1)), rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(coarse["channel_std"], own.std((0, 1)), rtol=1e-10)
 
 
 def test_there_are_no_other_files(split):

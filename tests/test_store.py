@@ -99,7 +99,7 @@ def test_damaged_moments_never_become_statistics(make_store):
     store.moments_path(0).write_bytes(raw)
     store.moments_path(1).write_bytes(raw[:16])
     with pytest.raises(
-        UserError, match="The moments of chunk 0 .* do not match their checksum. `python -m usae.store"
+        UserError, match="The file of chunk 0's moments .* does not match its checksum. `python -m usae.store"
     ):
         store.moments(0)
     assert not store.done(1)

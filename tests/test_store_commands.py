@@ -13,7 +13,7 @@ import pytest
 
 from tests.test_pipeline import CODE, Checkout, small, stages
 from usae.store.__main__ import main
-from usae.store.files import read_sealed
+from usae.store.files import is_sealed
 
 ROOT = Path(__file__).parents[1]
 NAMES = [f"{model}-{split}-0123456789ab" for model in ("a", "b") for split in ("train", "val")]
@@ -99,6 +99,7 @@ def test_verify_lists_all_faults_each_with_its_command(workspace, capsys):
     status, text = say(capsys, "verify")
     root = Path("data/activations")
     paths = [root / first.chunk_path(0).relative_to(Path.cwd() / root), root / NAMES[0] / "c" / "1" / "0" / "0"]
+    moments = root / NAMES[0] / "moments" / "2.f64"
     assert status == 1
     assert text.splitlines() == [
         f"{root / NAMES[0]}: 3 faults",
@@ -106,8 +107,8 @@ def test_verify_lists_all_faults_each_with_its_command(workspace, capsys):
         f"    rm {paths[0]} && dvc repro -f -s extract@a",
         f"  - Chunk 1 ({paths[1]}) should have 164 bytes, found 163 bytes.",
         f"    rm {paths[1]} && dvc repro -f -s extract@a",
-        f"  - The moments of chunk 2 ({root / NAMES[0] / 'moments' / '2.f64'}) do not match their checksum.",
-        f"    rm {root / NAMES[0] / 'moments' / '2.f64'} && dvc repro -f -s extract@a",
+        f"  - The file of chunk 2's moments ({moments}) does not match its checksum.",
+        f"    rm {moments} && dvc repro -f -s extract@a",
         f"{root / NAMES[1]}: 1 fault",
         f"  - There is no activation store at {root / NAMES[1]}.",
         "    dvc repro -f -s extract@a",
@@ -250,7 +251,7 @@ def test_under_real_dvc(tmp_path):
     assert command == f"rm {chunk.relative_to(checkout.root)} && dvc repro -f -s extract@one"
     assert stages(checkout.run("bash", "-c", command)) == ["extract@one"]
     assert chunk.read_bytes() == before
-    assert read_sealed(chunk) is not None
+    assert is_sealed(chunk)
     assert (checkout.root / "data" / "manifests" / "one.json").read_bytes() == manifest
     now = {path for path, stamp in files.items() if path.stat().st_mtime_ns != stamp}
     assert now == {chunk, store / "moments" / "1.f64"}

@@ -84,8 +84,12 @@ class Backbone(nn.Module):
 
     def tokens(self, pixels: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b tokens d"]:
         """Activations of the layer on the common grid, class and register tokens left out."""
+        return to_grid(self.maps(pixels), self.grid)
+
+    def maps(self, pixels: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b d rows columns"]:
+        """Activations of the layer on its own grid."""
         normalised = (pixels - self.mean) / self.std  # (b, 3, size, size)
-        return to_grid(feature_map(self.network, normalised, self.layer, self.norm), self.grid)
+        return feature_map(self.network, normalised, self.layer, self.norm)
 
 
 def identity_of(backbone: BackboneParams, network: nn.Module, sha256: str = "") -> Identity:

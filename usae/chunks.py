@@ -22,7 +22,7 @@ from usae.images import ImageIndex, load_splits
 from usae.params import ExtractParams, RuntimeParams
 from usae.pixels import Decoder
 from usae.plan import Work
-from usae.statistics import OwnMoments, own_path
+from usae.statistics import OwnMoments
 from usae.store import ActivationStore
 
 Fetched = tuple[np.ndarray, np.ndarray | None]  # tokens of a batch, and its moments before resampling
@@ -71,7 +71,7 @@ class Extractor:
 
     def left(self, split: str, store: ActivationStore) -> Work:
         """The chunks that `store` still lacks."""
-        chunks = tuple(chunk for chunk in range(store.chunks) if not self._done(store, chunk))
+        chunks = tuple(chunk for chunk in range(store.chunks) if not store.done(chunk))
         return Work(self.recipe.model, split, store, chunks)
 
     def stream(self, work: Work) -> Iterator[int]:
@@ -99,9 +99,6 @@ class Extractor:
         """The first `images` images of a split, [images, 3, size, size] bytes."""
         with ThreadPoolExecutor(self.recipe.runtime.workers) as readers:
             return next(self._decoder(split).batches([range(images)], readers, ahead=0))
-
-    def _done(self, store: ActivationStore, chunk: int) -> bool:
-        return store.done(chunk) and (not self.forward.resampled or own_path(store, chunk).is_file())
 
     def _spans(self, images: range) -> list[range]:
         size = self.recipe.runtime.batch_images
@@ -153,8 +150,7 @@ class Extractor:
 
     def _save(self, store: ActivationStore, chunk: int, parts: list[Fetched]) -> None:
         if own := [moments for _, moments in parts if moments is not None]:
-            _, rows, columns = self.forward.own_shape
-            OwnMoments.of(rows * columns, np.concatenate(own)).save(store, chunk)
+            OwnMoments.of(np.concatenate(own), store.own_tokens).save(store, chunk)
         store.write(chunk, np.concatenate([tokens for tokens, _ in parts]))
 
 

@@ -63,6 +63,8 @@ def create_store(extractor: Extractor, split: str) -> ActivationStore:
         "revision": REVISION,
         **recipe.params.model_dump(include={"grid", "fit", "dtype", "precision"}),
     }
+    if extractor.forward.resampled:
+        config["own_grid"] = list(extractor.forward.own_shape[1:])
     path = store_root(recipe.runtime.store).absolute() / f"{recipe.model}-{split}-{fingerprint(config)}"
     attributes = {"model": recipe.model, "split": split, "config": config}
     return ActivationStore.create(path, shape, config["chunk_images"], recipe.params.dtype, attributes)
@@ -104,9 +106,9 @@ def follow(work: Work, computed: Iterator[int]) -> None:
 def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manifest:
     """The manifest of the finished stores."""
     recipe, train = extractor.recipe, stores["train"]
-    before = recipe.params.statistics == "before" and extractor.forward.resampled
-    channels = channel_moments(train, before=before)
-    mean, std, counted = scalar_statistics(train, recipe.params.statistics_images, before=before)
+    order = recipe.params.statistics if train.resampled else "after"
+    channels = channel_moments(train, order)
+    mean, std, counted = scalar_statistics(train, recipe.params.statistics_images, order)
     return Manifest(
         model=recipe.model,
         backbone=dataclasses.asdict(extractor.forward.backbone.identity),
@@ -118,6 +120,7 @@ def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manife
         width=train.width,
         mean=mean,
         std=std,
+        statistics=order,
         statistics_images=counted,
         channel_mean=tuple(channels.mean.tolist()),
         channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),

@@ -7,10 +7,9 @@ On a GPU nothing here waits: a batch is copied, computed and reduced while the p
 
 import functools
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from usae.backbones import Backbone
@@ -88,16 +87,4 @@ class Forward:
         bytes_ = pixels.to(self.device, non_blocking=True)
         rgb = bytes_.to(torch.float32, memory_format=torch.channels_last if reduced else torch.preserve_format)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
-            return _own_maps(self.backbone, rgb.div_(255)).float()
-
-
-def _own_maps(backbone: Backbone, rgb: Float[Tensor, "b 3 size size"]) -> Tensor:
-    """The layer's maps before `to_grid`, normalising as `Backbone.tokens` does."""
-    maps: list[Tensor] = cast(Any, backbone.network).forward_intermediates(
-        (rgb - backbone.mean) / backbone.std,
-        indices=[backbone.layer],
-        norm=backbone.norm,
-        output_fmt="NCHW",
-        intermediates_only=True,
-    )
-    return maps[0]
+            return self.backbone.maps(rgb.div_(255)).float()

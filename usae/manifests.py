@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from usae.errors import UserError
-from usae.params import Fit
+from usae.params import Fit, Order
 from usae.store import ActivationStore
 
 SPLITS = ("train", "val")
@@ -32,7 +32,11 @@ class SplitManifest:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `extract` made of one model. mean, std: scalars over tokens and channels of training images."""
+    """What `extract` made of one model.
+
+    mean, std: scalars over tokens and channels of training images. statistics: whether these, and the channels'
+    own, were taken after or before resampling to the grid (`after` where nothing was resampled).
+    """
 
     model: str
     backbone: dict[str, Any]  # usae.backbones.Identity as plain values
@@ -44,6 +48,7 @@ class Manifest:
     width: int
     mean: float
     std: float
+    statistics: Order
     statistics_images: int
     channel_mean: tuple[float, ...]
     channel_std: tuple[float, ...]

@@ -23,6 +23,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
 Pairs = Literal["matched", "shuffled"]  # shuffled re-pairs the images between models: a control
+Order = Literal["after", "before"]  # statistics of tokens resampled to the common grid | not yet (official)
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrAll = Annotated[float, Field(gt=0, le=1)]
 
@@ -73,9 +74,7 @@ class ExtractParams(Section):
     dtype: Literal["float16", "float32"]  # of the activation stores
     chunk_images: Count | None  # images per chunk file; null = 16 to 64 MB a file
     statistics_images: Count | None  # images behind the scalar mean and std (paper: 1000); null = all
-    statistics: Literal[
-        "after", "before"
-    ]  # of the stored tokens | of the layer's own, not yet resampled (official)
+    statistics: Order  # after: of the stored tokens | before: of the layer's own
     precision: Literal[
         "float32", "bfloat16"
     ]  # of the forward pass; bfloat16 is refused where it moves activations

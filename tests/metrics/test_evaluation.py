@@ -58,7 +58,8 @@ def world(tmp_path):
     for model in MODELS:
         splits = {split: store_of(root, model, split) for split in IMAGES}
         fixed = {"backbone": {}, "layer": -1, "norm": True, "grid": GRID, "fit": "squash", "dtype": "float16"}
-        moments = {"mean": 0.0, "std": 1.0, "statistics_images": 1, "channel_mean": (), "channel_std": ()}
+        scalars = {"mean": 0.0, "std": 1.0, "statistics": "after", "statistics_images": 1}
+        moments = {**scalars, "channel_mean": (), "channel_std": ()}
         manifest = Manifest(model=model, width=WIDTHS[model], **fixed, **moments, **splits)
         manifest.save(data / "manifests" / f"{model}.json")
         alone = sae_of((model,), 1)

@@ -6,6 +6,7 @@ and `np.memmap` reads random images without decoding. A whole file is a finished
 """
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,10 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from usae.errors import UserError
-from usae.store.files import (
-    PARTIAL,
-    TRAILER,
-    has_size,
-    is_sealed,
-    read_sealed,
-    trailer,
-    write_sealed,
-    write_whole,
-)
+from usae.store.files import PARTIAL, TRAILER, Fault, Sealed, trailer, write_sealed, write_whole
 from usae.store.moments import Moments
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong, and the file that has to go before `extract` writes it anew (None: it is gone already)."""
-
-    text: str
-    damaged: Path | None = None
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)
@@ -119,13 +100,22 @@ class ActivationStore:
     @property
     def bytes_when_finished(self) -> int:
         """Size of all files of the finished store, its metadata aside."""
-        return self.chunks * (self.chunk_bytes + self._moments_bytes + 2 * TRAILER)
+        return sum(map(self._file_bytes, range(self.chunks)))
 
     @property
     def bytes_to_come(self) -> int:
         """What is still to be written of them."""
-        waiting = sum(not self.done(chunk) for chunk in range(self.chunks))
-        return waiting * (self.bytes_when_finished // self.chunks)
+        return sum(self._file_bytes(chunk) for chunk in range(self.chunks) if not self.done(chunk))
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the layer's own grid is not the common one."""
+        return "own_grid" in self.attributes.get("config", {})
+
+    @property
+    def own_tokens(self) -> int:
+        """Tokens of an image on the layer's own grid."""
+        return math.prod(self.attributes["config"]["own_grid"]) if self.resampled else self.tokens
 
     def span(self, chunk: int) -> range:
         """The images of a chunk."""
@@ -139,9 +129,25 @@ class ActivationStore:
         """The file of a chunk's moments."""
         return self.path / "moments" / f"{chunk}.f64"
 
+    def own_moments_path(self, chunk: int) -> Path:
+        """The file of the moments before resampling, where tokens are `resampled`."""
+        return self.path / "before" / f"{chunk}.f64"
+
+    def files(self, chunk: int) -> dict[str, Sealed]:
+        """Every file of a chunk, in the order of writing."""
+        pair = 2 * 8  # a mean and a sum of squared deviations, float64
+        moments = f"The file of chunk {chunk}'s moments"
+        images = len(self.span(chunk))
+        before = Sealed(f"{moments} before resampling", self.own_moments_path(chunk), pair * (self.width + images))
+        return {
+            **({"before": before} if self.resampled else {}),
+            "moments": Sealed(moments, self.moments_path(chunk), pair * self.width),
+            "chunk": Sealed(f"Chunk {chunk}", self.chunk_path(chunk), self.chunk_bytes),
+        }
+
     def done(self, chunk: int) -> bool:
-        """Whether a chunk's file and moments are there, whole."""
-        return not self.check(chunk)
+        """Whether all files of a chunk are there, whole."""
+        return all(file.whole for file in self.files(chunk).values())
 
     def write(self, chunk: int, activations: np.ndarray) -> None:
         """Write the activations [images of the chunk, token, channel]; the chunk's file appears last, whole.
@@ -161,10 +167,8 @@ class ActivationStore:
         Raises:
             UserError: the file is missing or cut short.
         """
-        file, shape = self.chunk_path(chunk), (self.chunk_images, self.tokens, self.width)
-        if not has_size(file, self.chunk_bytes):
-            raise UserError(f"{self._size_fault(chunk)} `{self._verify}` lists all faults and mends them.")
-        mapped = np.memmap(file, self.dtype, "r", shape=shape)
+        path = self._sound(chunk, "chunk", deep=False)
+        mapped = np.memmap(path, self.dtype, "r", shape=(self.chunk_images, self.tokens, self.width))
         return mapped[: len(self.span(chunk))]
 
     def rows(self, images: range) -> np.ndarray:
@@ -181,13 +185,15 @@ class ActivationStore:
         """Channel moments of a chunk, as computed when it was written.
 
         Raises:
-            UserError: they do not match their checksum.
+            UserError: their file is missing, cut short, or does not match its checksum.
         """
-        raw = read_sealed(self.moments_path(chunk))
-        if raw is None:
-            raise UserError(f"{self._moments_fault(chunk)} `{self._verify}` lists all faults and mends them.")
-        values = np.frombuffer(raw, "<f8").reshape(2, self.width)
-        return Moments(len(self.span(chunk)) * self.tokens, values[0], values[1])
+        mean, m2 = self.numbers(chunk, "moments").reshape(2, self.width)
+        return Moments(len(self.span(chunk)) * self.tokens, mean, m2)
+
+    def numbers(self, chunk: int, kind: str) -> np.ndarray:
+        """The float64 contents of one of a chunk's `files`: `moments`, or `before` (see `moments`)."""
+        path = self._sound(chunk, kind, deep=True)
+        return np.fromfile(path, "<f8", count=self.files(chunk)[kind].size // 8)
 
     def checksum(self, chunk: int) -> str:
         """The CRC32C in the chunk's trailer, 8 hex digits; reads 4 bytes."""
@@ -198,19 +204,9 @@ class ActivationStore:
         return [fault for chunk in range(self.chunks) for fault in self.check(chunk, deep=deep)]
 
     def check(self, chunk: int, *, deep: bool = False) -> list[Fault]:
-        """The faults of one chunk and its moments (see `faults`)."""
-        file, moments = self.chunk_path(chunk), self.moments_path(chunk)
-        found = []
-        if not has_size(file, self.chunk_bytes):
-            found.append(Fault(self._size_fault(chunk), file if file.is_file() else None))
-        elif deep and not is_sealed(file):
-            found.append(Fault(f"Chunk {chunk} ({file}) does not match its checksum.", file))
-        if not has_size(moments, self._moments_bytes):
-            text = f"The moments of chunk {chunk} ({moments}) are missing or cut short."
-            found.append(Fault(text, moments if moments.is_file() else None))
-        elif deep and not is_sealed(moments):
-            found.append(Fault(self._moments_fault(chunk), moments))
-        return found
+        """The faults of one chunk's files (see `faults`)."""
+        faults = [file.fault(deep=deep) for file in reversed(self.files(chunk).values())]
+        return [fault for fault in faults if fault is not None]
 
     @classmethod
     def _parsed(cls, path: Path, meta: dict[str, Any]) -> "ActivationStore":
@@ -224,21 +220,15 @@ class ActivationStore:
         shape = {"shape": [self.images, self.tokens, self.width], "images per chunk": self.chunk_images}
         return {**shape, "type": str(self.dtype), **self.attributes, **self.attributes.get("config", {})}
 
-    def _size_fault(self, chunk: int) -> str:
-        file = self.chunk_path(chunk)
-        size = f"{file.stat().st_size} bytes" if file.is_file() else "no file"
-        return f"Chunk {chunk} ({file}) should have {self.chunk_bytes + TRAILER} bytes, found {size}."
+    def _sound(self, chunk: int, kind: str, *, deep: bool) -> Path:
+        file = self.files(chunk)[kind]
+        if fault := file.fault(deep=deep):
+            command = f"python -m usae.store verify --repair {self.path}"
+            raise UserError(f"{fault} `{command}` lists all faults and mends them.")
+        return file.path
 
-    def _moments_fault(self, chunk: int) -> str:
-        return f"The moments of chunk {chunk} ({self.moments_path(chunk)}) do not match their checksum."
-
-    @property
-    def _moments_bytes(self) -> int:
-        return 2 * self.width * 8
-
-    @property
-    def _verify(self) -> str:
-        return f"python -m usae.store verify --repair {self.path}"
+    def _file_bytes(self, chunk: int) -> int:
+        return sum(file.size + TRAILER for file in self.files(chunk).values())
 
 
 def _metadata(shape: tuple[int, int, int], chunk_images: int, dtype: str, attributes: dict[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ import os
 import shutil
 import struct
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
@@ -21,6 +22,45 @@ TRAILER = 4  # bytes of CRC32C behind the contents
 PARTIAL = ".partial"
 ATTEMPTS = 5  # at one file; another process that starts on the same store sweeps partial files away
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, and the file that has to go before `extract` writes it anew (None: it is gone already)."""
+
+    text: str
+    damaged: Path | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed file: what sentences call it, where it lies, how many bytes its contents have."""
+
+    name: str
+    path: Path
+    size: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether a file of the right size is there; its contents are not read."""
+        try:
+            return self.path.stat().st_size == self.size + TRAILER
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def fault(self, *, deep: bool) -> Fault | None:
+        """A wrong size; with `deep`, also contents that miss their checksum."""
+        if not self.whole:
+            damaged = self.path if self.path.is_file() else None
+            found = f"{self.path.stat().st_size} bytes" if damaged else "no file"
+            text = f"{self.name} ({self.path}) should have {self.size + TRAILER} bytes, found {found}."
+            return Fault(text, damaged)
+        if deep and not is_sealed(self.path):
+            return Fault(f"{self.name} ({self.path}) does not match its checksum.", self.path)
+        return None
 
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
@@ -46,11 +86,6 @@ def write_sealed(path: Path, values: np.ndarray) -> None:
     write_whole(path, raw.data, struct.pack("<I", google_crc32c.value(raw)))
 
 
-def read_sealed(path: Path) -> bytes | None:
-    """The contents of a sealed file, None where they miss their checksum."""
-    return path.read_bytes()[:-TRAILER] if is_sealed(path) else None
-
-
 def is_sealed(path: Path) -> bool:
     """Whether the contents of a sealed file match its checksum."""
     whole = np.fromfile(path, np.uint8)
@@ -63,14 +98,6 @@ def trailer(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(-TRAILER, os.SEEK_END)
         return f"{struct.unpack('<I', file.read(TRAILER))[0]:08x}"
-
-
-def has_size(path: Path, raw_bytes: int) -> bool:
-    """Whether a sealed file with contents of that size is there."""
-    try:
-        return path.stat().st_size == raw_bytes + TRAILER
-    except (FileNotFoundError, NotADirectoryError):
-        return False
 
 
 def free_bytes(path: Path) -> int:

@@ -7,8 +7,9 @@ from pathlib import Path
 from usae.errors import UserError
 from usae.manifests import SPLITS, Manifest, remedy
 from usae.progress import progress
-from usae.store.arrays import ActivationStore, Fault
+from usae.store.arrays import ActivationStore
 from usae.store.catalogue import NAME, naming
+from usae.store.files import Fault
 
 
 @dataclass(frozen=True)
