@@ -113,6 +113,8 @@ def recipe(model: str, source: Path, folder: Path, options: argparse.Namespace) 
             workers=options.workers,
             store=str(folder / "stores"),
             dask=None,
+            checkpoint_minutes=10,
+            tracker=None,
         ),
     )
 

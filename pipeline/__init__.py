@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from usae.errors import UserError
+from usae.errors import Interrupted, UserError
 from usae.params import Params, load_params
 
 log = logging.getLogger("usae")
@@ -22,7 +22,8 @@ def stage(function: Callable[..., str]) -> Callable[[], None]:
     """Turn `function(params, *arguments) -> summary` into a command.
 
     Arguments come from the command line (the matrix stages pass a model's slug). A `UserError` ends the
-    command with its text and status 1; anything else is a bug and keeps its traceback.
+    command with its text and status 1, `Interrupted` with that of its signal (130, 143); anything else is a bug
+    and keeps its traceback.
     """
     name = function.__module__ if function.__module__ != "__main__" else _main_module(function)
     wanted = list(inspect.signature(function).parameters)[1:]
@@ -35,6 +36,9 @@ def stage(function: Callable[..., str]) -> Callable[[], None]:
         started = time.monotonic()
         try:
             summary = function(load_params(), *sys.argv[1:])
+        except Interrupted as error:
+            sys.stderr.write(f"\n{error}\n")
+            sys.exit(error.status)
         except UserError as error:
             sys.exit(f"\n{error}")
         log.info("%s: %s (%.1f s)", " ".join([name, *sys.argv[1:]]), summary, time.monotonic() - started)

@@ -8,14 +8,16 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# Plumbing cannot change a result: it carries parameters (which DVC tracks by value), text and progress bars.
+# Plumbing cannot change a result: it carries parameters (which DVC tracks by value), text, progress and signals.
 PLUMBING = {
     "pipeline/__init__.py",
     "usae/__init__.py",
     "usae/errors.py",
+    "usae/interrupts.py",
     "usae/params.py",
     "usae/progress.py",
     "usae/runtime.py",
+    "usae/tracker.py",
 }
 
 

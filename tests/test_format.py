@@ -15,6 +15,7 @@ import zarr
 from PIL import Image
 
 from usae.backbones import build, pin
+from usae.checkpoints import Checkpoints, checkpoint_folder
 from usae.chunks import Recipe
 from usae.encoding import encode_split
 from usae.extraction import extract
@@ -269,3 +270,20 @@ def test_the_pages_example_runs(run, manifest, monkeypatch):
     scope: dict = {"zarr": zarr, "np": np}
     exec(example, scope)
     np.testing.assert_array_equal(scope["array"][:CHUNK], scope["chunk"])
+
+
+def test_a_checkpoint_is_a_sealed_torch_file(tmp_path):
+    identity = {"train": {"epochs": 8}, "k": K}
+    folder = checkpoint_folder(tmp_path, "usae", identity)
+    for step in range(3):
+        Checkpoints(folder, identity, 10).save({"step": step, "weights": torch.arange(5)})
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+    assert folder == tmp_path / "training" / f"usae-{digest}"
+    assert sorted(path.name for path in folder.iterdir()) == ["000002.state", "000003.state"]
+    whole = (folder / "000003.state").read_bytes()
+    assert struct.unpack("<I", whole[-4:])[0] == castagnoli(whole[:-4])
+    read = torch.load(folder / "000003.state", weights_only=True)
+    assert read.keys() == {"identity", "state"}
+    assert json.loads(read["identity"]) == {"format": 1, **identity}
+    assert read["state"]["step"] == 2
+    assert read["state"]["weights"].tolist() == [0, 1, 2, 3, 4]

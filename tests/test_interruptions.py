@@ -120,7 +120,7 @@ def test_after_the_disk_has_room_again_the_store_goes_on(tmp_path):
     activations = np.ones((4, 16, 32), "float16")
     store = ActivationStore.create(tmp_path / "s", activations.shape, 2, "float16", {})
     store.write(0, activations[:2])
-    with pytest.raises(UserError, match="run the same command again: finished chunks are kept"), small_disk():
+    with pytest.raises(UserError, match="run the same command again: what is finished is kept"), small_disk():
         store.write(1, activations[2:])
     assert [store.done(j) for j in range(2)] == [True, False]
     store.write(1, activations[2:])

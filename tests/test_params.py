@@ -127,3 +127,17 @@ def test_missing_and_broken_files(tmp_path):
 def test_sections_are_frozen(params):
     with pytest.raises(ValidationError, match="frozen"):
         params.k = 3
+
+
+@pytest.mark.parametrize("wanted", ["tensorboard", "wandb:", "mlflow:here", ""])
+def test_an_unknown_tracker_is_refused(raw_params, wanted):
+    raw_params["runtime"]["tracker"] = wanted
+    sentence = f"`runtime.tracker` is '{wanted}'; expected null, tensorboard:FOLDER or wandb:PROJECT."
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        parse_params(raw_params)
+
+
+@pytest.mark.parametrize("wanted", ["tensorboard:runs", "tensorboard:C:/runs", "wandb:usae", None])
+def test_known_trackers(raw_params, wanted):
+    raw_params["runtime"]["tracker"] = wanted
+    assert parse_params(raw_params).runtime.tracker == wanted

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.test_pipeline import CODE, Checkout, small, stages
+from usae.checkpoints import Checkpoints
 from usae.store.__main__ import main
-from usae.store.files import is_sealed
+from usae.store.files import is_sealed, read_sealed, size_text
 
 ROOT = Path(__file__).parents[1]
 NAMES = [f"{model}-{split}-0123456789ab" for model in ("a", "b") for split in ("train", "val")]
@@ -266,3 +268,73 @@ def test_under_real_dvc(tmp_path):
     checkout.change(lambda params: params["runtime"].update(store=str(tmp_path / "moved")))
     checkout.run("python", "-m", "usae.store", "verify")
     assert "up to date" in checkout.run("dvc", "status", "extract")
+
+
+@pytest.fixture
+def unfinished(workspace):
+    """A training run that stopped a week ago, and one that goes on."""
+    folders = [Path("data/activations/training") / f"{name}-0123456789ab" for name in ("usae", "independent-a")]
+    for folder in folders:
+        Checkpoints(folder, {}, 10).save({"step": 1})
+    age(folders[0])
+    return folders
+
+
+def test_list_shows_unfinished_training(unfinished, capsys):
+    status, text = say(capsys, "list")
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    start = rows.index("unfinished training checkpoints last saved")
+    saved = [time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.stat().st_mtime)) for folder in unfinished]
+    size = size_text((unfinished[0] / "000001.state").stat().st_size)
+    assert status == 0
+    assert rows[5].startswith("4 stores, ")
+    assert rows[start + 1] == f"independent-a-0123456789ab {size} {saved[1]}"
+    assert rows[start + 2] == f"usae-0123456789ab {size} {time.strftime('%Y-%m-%d %H:%M', time.localtime(OLD))}"
+
+
+def test_gc_removes_unfinished_training_that_does_not_go_on(unfinished, capsys):
+    status, text = say(capsys, "gc")
+    assert status == 0
+    assert "usae-0123456789ab" in text
+    assert "A training run whose checkpoints are removed starts from the beginning." in text
+    assert "\n1 unfinished training run, " in text
+    assert f"kept {unfinished[1].name}: it saved a checkpoint a short while ago; training may be running" in text
+    assert unfinished[0].is_dir()
+    Path("data/manifests/b.json").unlink()
+    status, text = say(capsys, "gc", "--remove")
+    assert status == 0
+    assert "Removed 2 stores and 1 unfinished training run, " in text
+    assert [folder.is_dir() for folder in unfinished] == [False, True]
+    assert sorted(path.name for path in Path("data/activations").iterdir()) == [*NAMES[:2], "training"]
+
+
+def test_gc_waits_for_two_checkpoints(unfinished, capsys):
+    def minutes(value):
+        params = yaml.safe_load(Path("params.yaml").read_text())
+        params["runtime"]["checkpoint_minutes"] = value
+        Path("params.yaml").write_text(yaml.safe_dump(params))
+
+    minutes(8 * 24 * 60 / 2)
+    assert "Nothing to remove" in say(capsys, "gc", "--remove")[1]
+    minutes(6 * 24 * 60 / 2)
+    assert "Removed 1 unfinished training run, " in say(capsys, "gc", "--remove")[1]
+
+
+def test_gc_of_training_needs_no_manifest_and_follows_no_link(unfinished, capsys):
+    shutil.rmtree("data/manifests")
+    for name in NAMES:
+        shutil.rmtree(Path("data/activations") / name)
+    unfinished[1].rename("far")
+    unfinished[1].symlink_to(Path("far").absolute())
+    (unfinished[0].parent / "notes").mkdir()
+    status, text = say(capsys, "gc", "--remove")
+    assert status == 0
+    assert "Removed 1 unfinished training run, " in text
+    assert (Path("far") / "000001.state").is_file()
+    assert sorted(path.name for path in unfinished[0].parent.iterdir()) == [unfinished[1].name, "notes"]
+
+
+def test_verify_does_not_take_checkpoints_for_stores(unfinished, capsys):
+    status, text = say(capsys, "verify")
+    assert status == 0
+    assert text.splitlines() == [f"{Path('data/activations') / name}: sound" for name in NAMES]

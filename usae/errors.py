@@ -1,6 +1,7 @@
 """Errors meant for people: full sentences that say what was expected, found, where, and what to do next."""
 
 from collections.abc import Iterable
+from signal import Signals
 
 
 class UserError(Exception):
@@ -12,3 +13,12 @@ class UserError(Exception):
         bullets = [f"  - {fault}" for fault in faults]
         rest = [f"  - and {len(bullets) - most} more"] if len(bullets) > most else []
         return cls("\n".join([headline, *bullets[:most], *rest]))
+
+
+class Interrupted(UserError):  # noqa: N818 - as KeyboardInterrupt
+    """A signal ended a run that has saved its state after step `step`; the status is the shell's, 130 or 143."""
+
+    def __init__(self, step: int, signal: int) -> None:
+        name = Signals(signal).name
+        super().__init__(f"{name}: saved at step {step}; run the same command again to go on.")
+        self.status = 128 + signal

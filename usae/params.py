@@ -16,6 +16,7 @@ from usae.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
+TRACKER = re.compile(r"(tensorboard|wandb):.+")
 RESERVED_SLUGS = ("mean", "usae", "independent")
 
 Count = Annotated[int, Field(ge=1)]
@@ -150,6 +151,8 @@ class RuntimeParams(Section):
     store: str  # root of the activation stores; relative = inside the main checkout; $USAE_STORE overrides
     resident: Literal["auto", "never", "always"]  # training set in the device's memory; auto: a GPU with room
     dask: str | None  # null = in this process | local:N worker processes | tcp://HOST:PORT | a scheduler file
+    checkpoint_minutes: NonNegative  # between checkpoints of a training run; 0 = after every step
+    tracker: str | None  # live curves: null | tensorboard:FOLDER | wandb:PROJECT
 
 
 class Params(Section):
@@ -266,6 +269,10 @@ def _cross_faults(params: Params) -> list[str]:
     if params.maximise.crop_side[0] > params.maximise.crop_side[1]:
         faults.append(
             f"`maximise.crop_side` should go from small to large, found {list(params.maximise.crop_side)}."
+        )
+    if params.runtime.tracker is not None and not TRACKER.fullmatch(params.runtime.tracker):
+        faults.append(
+            f"`runtime.tracker` is '{params.runtime.tracker}'; expected null, tensorboard:FOLDER or wandb:PROJECT."
         )
     return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
 

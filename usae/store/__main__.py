@@ -1,4 +1,5 @@
-"""Looks after the activation stores below `runtime.store` (or $USAE_STORE); run it from the repository's root.
+"""Looks after the activation stores, and the checkpoints of unfinished training, below `runtime.store` (or
+$USAE_STORE); run it from the repository's root.
 
 python -m usae.store list
 python -m usae.store verify [PATH ...] [--quick] [--repair]
@@ -19,6 +20,8 @@ from usae.manifests import remedy
 from usae.params import load_params
 from usae.store import size_text, store_root
 from usae.store.catalogue import Entry, entries, read_manifests, unnamed
+from usae.store.leftovers import Leftover, leftovers
+from usae.store.leftovers import table as leftover_table
 from usae.store.verification import targets, verify
 
 MANIFESTS = Path("data/manifests")
@@ -27,6 +30,7 @@ UNKNOWN = (
     "that share this root, are not known: their stores count as unnamed too, and have to be extracted again where "
     "they are wanted."
 )
+UNFINISHED = "A training run whose checkpoints are removed starts from the beginning."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,11 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def list_stores(_: argparse.Namespace) -> int:
-    """Every store below the root, the manifest that names it, and when it was last used."""
+    """Every store below the root, the manifest that names it, and when it was last used; unfinished training."""
     root = _root()
-    found = entries(root, read_manifests(MANIFESTS))
+    found, runs = entries(root, read_manifests(MANIFESTS)), leftovers(root)
     _say(_table(found) if found else f"There are no activation stores below {root}.")
     _say(f"{len(found)} stores, {size_text(sum(entry.files for entry in found))} below {root}" if found else "")
+    _say(f"\n{leftover_table(runs)}" if runs else "")
     return 0
 
 
@@ -70,27 +75,31 @@ def verify_stores(given: argparse.Namespace) -> int:
 
 
 def collect_garbage(given: argparse.Namespace) -> int:
-    """Lists the stores that no manifest names, and with --remove deletes them."""
-    root, manifests = _root(), read_manifests(MANIFESTS)
-    found = unnamed(entries(root, manifests), datetime.now())
+    """Lists the stores that no manifest names and unfinished training, and with --remove deletes them."""
+    root, manifests, runtime = _root(), read_manifests(MANIFESTS), load_params().runtime
+    found, runs, now = unnamed(entries(root, manifests), datetime.now()), leftovers(root), datetime.now()
+    old = [run for run in runs if not run.busy(now, runtime.checkpoint_minutes)]
     _say(UNKNOWN + "\n")
     for entry, reason in found.kept:
         _say(f"kept {entry.path.name}: {reason}")
-    if not found.removable:
+    for run in (run for run in runs if run not in old):
+        _say(f"kept {run.path.name}: it saved a checkpoint a short while ago; training may be running")
+    if not found.removable and not old:
         _say(f"Nothing to remove below {root}.")
         return 0
-    total = f"{_count(len(found.removable), 'store')}, {size_text(sum(entry.files for entry in found.removable))}"
-    _say(_table(found.removable))
+    _say(_table(found.removable) if found.removable else "")
+    _say(f"{leftover_table(old)}\n{UNFINISHED}" if old else "")
+    total = _total(found.removable, old)
     if not given.remove:
         _say(f"{total}. Nothing was removed; do it with: python -m usae.store gc --remove")
         return 0
-    if not manifests:
+    if found.removable and not manifests:
         raise UserError(
             "Nothing was removed: there is no manifest in data/manifests, so every store looks unnamed. Bring "
             "them back (`dvc checkout`, `dvc pull extract` or `dvc repro extract`), or remove folders yourself."
         )
-    for entry in found.removable:
-        shutil.rmtree(entry.path)
+    for path in [*(entry.path for entry in found.removable), *(run.path for run in old)]:
+        shutil.rmtree(path)
     _say(f"Removed {total}.")
     return 0
 
@@ -98,7 +107,9 @@ def collect_garbage(given: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m usae.store", description="Look after the activation stores.")
     commands = parser.add_subparsers(required=True, metavar="list | verify | gc")
-    listing = commands.add_parser("list", help="every store below the root", description=list_stores.__doc__)
+    listing = commands.add_parser(
+        "list", help="every store, and unfinished training", description=list_stores.__doc__
+    )
     listing.set_defaults(run=list_stores)
     check = commands.add_parser("verify", help="check stores", description=verify_stores.__doc__)
     check.add_argument(
@@ -111,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
         "--repair", action="store_true", help="remove damaged files, so that extract writes them anew"
     )
     check.set_defaults(run=verify_stores)
-    garbage = commands.add_parser("gc", help="stores that no manifest names", description=collect_garbage.__doc__)
+    garbage = commands.add_parser(
+        "gc", help="stores that no manifest names, and unfinished training", description=collect_garbage.__doc__
+    )
     garbage.add_argument("--remove", action="store_true", help="delete them")
     garbage.set_defaults(run=collect_garbage)
     return parser
@@ -131,6 +144,12 @@ def _table(found: Sequence[Entry]) -> str:
         ],
     }
     return pd.DataFrame(rows).to_string(index=False)
+
+
+def _total(stores: Sequence[Entry], runs: Sequence[Leftover]) -> str:
+    counts = [(len(stores), "store"), (len(runs), "unfinished training run")]
+    size = sum(entry.files for entry in stores) + sum(run.files for run in runs)
+    return f"{' and '.join(_count(number, noun) for number, noun in counts if number)}, {size_text(size)}"
 
 
 def _repair(damaged: Sequence[Path]) -> str:

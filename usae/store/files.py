@@ -128,6 +128,6 @@ def _partial(path: Path, parts: tuple[bytes | memoryview, ...]) -> Path:
         raise UserError(
             f"{path} could not be written ({error.strerror}): it needs {size_text(sum(map(len, parts)))}, "
             f"{size_text(free_bytes(path))} are free there. Make room, or move the stores (`runtime.store` or "
-            "$USAE_STORE), and run the same command again: finished chunks are kept."
+            "$USAE_STORE), and run the same command again: what is finished is kept."
         ) from error
     return partial

@@ -1,0 +1,62 @@
+"""SIGTERM and SIGINT as a request: the loop ends its step, saves a checkpoint, and raises `Interrupted`.
+
+with graceful() as stop:
+    for step in ...:
+        ...
+        if stop.requested:
+            checkpoints.save(state)
+            raise Interrupted(step, stop.signal)
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass
+class Stop:
+    """signal: the number of the first one that arrived, 0 before."""
+
+    signal: int = 0
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self.signal != 0
+
+    def receive(self, number: int, _: FrameType | None) -> None:
+        """Remember the first signal; SIGINT after another one ends the process at once."""
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = self.signal or number
+        # Not through sys.stderr: the signal may have come in the middle of a write to it.
+        with suppress(OSError):
+            os.write(
+                2, f"\n{signal.Signals(number).name}: saving after this step; Ctrl-C stops at once.\n".encode()
+            )
+
+
+@contextmanager
+def graceful() -> Iterator[Stop]:
+    """Turn SIGTERM and SIGINT into `stop.requested` for the block; then the handlers before it are back.
+
+    A signal that the process ignores (as under `nohup`, or `&` in a script) stays ignored. Outside the main
+    thread, where Python allows no handlers, nothing is done.
+    """
+    stop = Stop()
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS if main}
+    handled = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in handled:
+        signal.signal(number, stop.receive)
+    try:
+        yield stop
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: set by something that is not Python
