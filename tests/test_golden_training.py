@@ -9,7 +9,7 @@ import torch
 
 from usae.params import TrainParams
 from usae.sae import UniversalSAE
-from usae.training import Engine, Schedule
+from usae.engine import Engine, Schedule
 
 GOLDEN = os.environ.get("USAE_GOLDEN")
 pytestmark = pytest.mark.skipif(GOLDEN is None, reason="set USAE_GOLDEN to the folder of the reference arrays")
@@ -22,10 +22,16 @@ OFFICIAL = TrainParams(
     warmup_epochs=1,
     weight_decay=1e-5,
     clip_norm=1.0,
+    standardize="scalar",
+    gain="unit",
     init="random",
     update="source",
+    loss="l1",
     aux="multi_topk",
     aux_weight=0.1,
+    aux_codes=512,
+    dead_after=200,
+    precision="float32",
     schedule="per_model",
     pairs="matched",
     window_images=None,
@@ -77,9 +83,9 @@ def run(golden, activations, steps):
         batch = [
             sae.part(m).standardise(a[images].flatten(0, 1)) for m, a in zip(sae.models, activations, strict=True)
         ]
-        loss, _, rate = engine.step(sae.models[outputs["train_sel"][step]], batch)
-        losses.append(loss.total.item())
-        rates.append(rate)
+        update = engine.step(sae.models[outputs["train_sel"][step]], batch)
+        losses.append(update.loss.total.item())
+        rates.append(update.rate)
     return sae.eval(), np.array(losses), np.array(rates)
 
 
@@ -94,9 +100,7 @@ def test_first_gradients_after_clipping(golden, activations):
     engine = Engine(sae, OFFICIAL, Schedule(3e-4, 1e-6, int(inputs["batches_per_epoch"]), 300))
     seen = {}
     source = sae.models[outputs["train_sel"][0]]
-    for name, parameter in sae.part(source).named_parameters():
-        parameter.register_post_accumulate_grad_hook(lambda p, name=name: seen.__setitem__(name, p))
-    engine._update = lambda model: None  # keep the gradients
+    engine._update = lambda model: seen.update(sae.part(model).named_parameters())  # keep the gradients
     images = inputs["order"][0]
     batch = [
         sae.part(m).standardise(a[images].flatten(0, 1)) for m, a in zip(sae.models, activations, strict=True)

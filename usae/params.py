@@ -150,6 +150,7 @@ class RuntimeParams(Section):
     workers: Count  # threads that decode images
     store: str  # root of the activation stores; relative = inside the main checkout; $USAE_STORE overrides
     resident: Literal["auto", "never", "always"]  # training set in the device's memory; auto: a GPU with room
+    processes: Count  # that train together under torchrun, one a GPU
     dask: str | None  # null = in this process | local:N worker processes | tcp://HOST:PORT | a scheduler file
     checkpoint_minutes: NonNegative  # between checkpoints of a training run; 0 = after every step
     tracker: str | None  # live curves: null | tensorboard:FOLDER | wandb:PROJECT

@@ -1,10 +1,14 @@
-"""Processes that train together (`torchrun`): sums over them are all that a step needs.
+"""Processes that train together: sums over them are all that a step needs.
 
-Every process holds the whole SAE and a share of each batch's images. Alone, a sum is the tensor itself.
+Every process holds the whole SAE and a share of each batch's images. `runtime.processes: N` starts N of them with
+torchrun, one a GPU; alone, a sum is the tensor itself.
 """
 
+import os
+import sys
 from dataclasses import dataclass
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -26,3 +30,23 @@ class Ranks:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+
+def become(processes: int, module: str) -> None:
+    """Replace this process by `processes` of them that run `module`; nothing where it is one of them already."""
+    if processes > 1 and "RANK" not in os.environ:
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", module]
+        sys.stderr.flush()
+        os.execv(sys.executable, [sys.executable, *command])
+
+
+def join(device: torch.device) -> torch.device:
+    """Meet the other processes, if torchrun started this one; returns this one's own device."""
+    if "RANK" not in os.environ or dist.is_initialized():
+        return device
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type != "cuda":
+        return device
+    own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.cuda.set_device(own)
+    return own

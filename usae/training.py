@@ -211,7 +211,7 @@ class Trainees:
 
 def draw_source(seed: int, step: int, models: tuple[str, ...]) -> str:
     """The model that is encoded in a step: uniform, and a function of the seed and the step alone."""
-    return models[int(np.random.default_rng([seed, SOURCES, step]).integers(len(models)))]
+    return models[int(np.random.default_rng([seed, step, SOURCES]).integers(len(models)))]
 
 
 def independent_steps(params: TrainParams, images: int, models: int) -> int:

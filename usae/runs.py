@@ -1,0 +1,66 @@
+"""What the stages that train have in common: stores in, checkpoints beside them, outputs written once.
+
+`with training_run(...) as trained:` trains or goes on from a checkpoint; the checkpoints go when the block has
+written its outputs.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from usae.checkpoints import Checkpoints, checkpoint_folder
+from usae.manifests import Manifest, load_manifests
+from usae.params import Params
+from usae.ranks import join
+from usae.runtime import configure
+from usae.sampling import open_paired
+from usae.store import store_root
+from usae.tracker import open_tracker
+from usae.training import Running, Trained, Variant, independent_steps, train
+
+MANIFESTS = Path("data/manifests")
+
+
+@contextmanager
+def training_run(
+    params: Params,
+    name: str,
+    models: tuple[str, ...],
+    variants: Mapping[str, Variant],
+    curve: Path | None = None,
+) -> Iterator[dict[str, Trained]]:
+    """SAEs over `models`, by variant. One model alone has the steps of an independent SAE.
+
+    curve: where the loss of the first one is shown while it trains. In the processes of torchrun but the first, the
+    block gets nothing to write.
+
+    Raises:
+        UserError: see `usae.training.train` and `usae.manifests.Manifest.open`.
+    """
+    device = join(configure(params.runtime))
+    manifests = load_manifests(MANIFESTS, models)
+    root = store_root(params.runtime.store)
+    data = open_paired(manifests, root)
+    steps = independent_steps(params.train, data.images, len(params.models)) if len(models) == 1 else None
+    identity = _identity(params, manifests, variants, steps)
+    folder = checkpoint_folder(root, name, identity)
+    checkpoints = Checkpoints(folder, identity, params.runtime.checkpoint_minutes)
+    track = open_tracker(params.runtime.tracker, folder.name)
+    running = Running(device, params.runtime.resident, checkpoints, curve, track)
+    yield train(variants, manifests, data, params.train, running, seed=params.seed, steps=steps)
+    checkpoints.clear()
+
+
+def _identity(
+    params: Params, manifests: Mapping[str, Manifest], variants: Mapping[str, Variant], steps: int | None
+) -> dict[str, Any]:
+    """All that the result depends on: a checkpoint of anything else is refused."""
+    return {
+        "seed": params.seed,
+        "train": params.train.model_dump(),
+        "steps": steps,
+        "variants": {name: asdict(variant) for name, variant in variants.items()},
+        "stores": {model: [m.train.store, list(m.train.crc32c)] for model, m in manifests.items()},
+    }
