@@ -91,6 +91,7 @@ def test_types_and_ranges(raw_params, section, key, value, sentence):
 
 def test_faults_between_keys_come_together(raw_params):
     raw_params["k"] = 600
+    raw_params["train"]["window_images"] = 31
     raw_params["models"] = ["supervised", "supervized", "supervised"]
     raw_params["images"]["source"] = "folder"
     raw_params["zoo"]["language"]["backbone"]["factory"] = "torch.nn.Identity"
@@ -99,6 +100,7 @@ def test_faults_between_keys_come_together(raw_params):
         parse_params(raw_params)
     for sentence in (
         "`k` is 600 but the dictionary has only 512 concepts; lower `k` or raise `train.dictionary`.",
+        "`train.window_images` is 31, less than one batch (`train.batch_images: 32`)",
         "`models` names 'supervized', which has no entry under `zoo`",
         "Did you mean 'supervised'?",
         "`models` names supervised more than once",
