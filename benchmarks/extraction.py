@@ -1,6 +1,6 @@
 """Images per second of extraction, beside those of the bare network on pixels that are already decoded.
 
-    python -m benchmarks.extraction --images FOLDER [--models resnet18 vit_tiny_patch16_224] [--pairs 5]
+    python -m benchmarks.extraction --images FOLDER [--models resnet18 vit_tiny_patch16_224] [--device cuda]
 
 Both run in one process, in turn, on the same images in the same batches; weights are random. Extraction decodes,
 resizes, computes, checks, writes and syncs its store; the bare network only computes. Without --images, JPEGs of
@@ -44,10 +44,11 @@ def main() -> None:
 
 def compare(model: str, recipe: Recipe, options: argparse.Namespace) -> None:
     """Time pairs of bare forward pass and extraction, the first of a pair in turn."""
-    extractor = Extractor.load(recipe, torch.device("cpu"))
+    extractor = Extractor.load(recipe, torch.device(options.device))
     images = len(extractor.images["train"])
     batches = [
-        batch.float().div_(255) for batch in extractor.pixels("train", images).split(options.batch)
+        batch.to(options.device).float().div_(255)
+        for batch in extractor.pixels("train", images).split(options.batch)
     ]  # each (batch, 3, size, size)
     bare_forward(extractor.forward.backbone, batches[:1])
     runs: dict[str, list[float]] = {"bare": [], "extraction": []}
@@ -83,6 +84,8 @@ def bare_forward(backbone: Backbone, batches: list[torch.Tensor]) -> None:
     with torch.inference_mode():
         for batch in batches:
             backbone.tokens(batch)
+        if batches[0].is_cuda:
+            torch.cuda.synchronize()
 
 
 def recipe(model: str, source: Path, folder: Path, options: argparse.Namespace) -> Recipe:
@@ -107,7 +110,7 @@ def recipe(model: str, source: Path, folder: Path, options: argparse.Namespace) 
             precision="float32",
         ),
         runtime=RuntimeParams(
-            device="cpu",
+            device=options.device,
             threads=options.threads,
             batch_images=options.batch,
             workers=options.workers,
@@ -150,6 +153,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=MODELS, help="timm names")
     parser.add_argument("--count", type=int, default=384, help="images per run")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode")
     parser.add_argument("--batch", type=int, default=32, help="images per forward pass")

@@ -55,6 +55,24 @@ def test_all_damaged_chunks_are_listed(tmp_path, manifest, store):
         manifest.open("train", tmp_path)
 
 
+def test_every_byte_is_compared_where_that_is_asked_for(tmp_path, manifest, store, monkeypatch):
+    whole = store.chunk_path(1).read_bytes()
+    store.chunk_path(1).write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    monkeypatch.delenv("USAE_VERIFY", raising=False)
+    manifest.open("train", tmp_path)
+    monkeypatch.setenv("USAE_VERIFY", "0")
+    manifest.open("train", tmp_path)
+    monkeypatch.setenv("USAE_VERIFY", "1")
+    sentences = (
+        r"(?s)damaged. Run `python -m usae.store verify --repair .*s`, then `dvc repro -f -s extract@a`: only "
+        r"these chunks .*- Chunk 1 .* does not match its checksum."
+    )
+    with pytest.raises(UserError, match=sentences):
+        manifest.open("train", tmp_path)
+    store.chunk_path(1).write_bytes(whole)
+    assert manifest.open("train", tmp_path).path == store.path
+
+
 def test_models_that_do_not_belong_together_are_named_aspect_by_aspect(manifest):
     images = dataclasses.replace(manifest.val, images=9)
     other = dataclasses.replace(manifest, model="b", grid=3, fit="center", val=images)

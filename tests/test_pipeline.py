@@ -146,6 +146,13 @@ def test_a_queued_variant_extracts_nothing_and_starts_at_train(checkout):
     assert "four" in shown
 
 
+def test_a_temporary_experiment_finds_the_stores_too(checkout):
+    stores = checkout.stores()
+    ran = stages(checkout.run("dvc", "exp", "run", "--temp", "-S", "k=2", "-n", "two", "train"))
+    assert ran == ["train"]
+    assert checkout.stores() == stores
+
+
 def test_another_layer_re_extracts_that_model_alone_and_back_again_nothing(checkout):
     before = checkout.stores()
     checkout.change(lambda params: params["zoo"]["two"].update(layer=0))

@@ -1,6 +1,6 @@
 """The dictionaries of all models side by side, as they are decoded: [c, d_1 + ... + d_M], for the fast step.
 
-A model's concepts have the norm of its gain; they are normalised anew only after its weights moved.
+A model's concepts have the norm of its gain; they are normalised anew only after `moved` was said of it.
 """
 
 from collections.abc import Sequence
@@ -25,18 +25,21 @@ class WideDictionary:
         self.rows = weight.new_empty(sae.concepts, sum(self.widths))
         self._norms = {model: weight.new_empty(sae.concepts, 1) for model in sae.models}
         self._gains = {model: float(sae.part(model).gain) for model in sae.models}
-        self._versions = {model: -1 for model in sae.models}
+        self._stale = set(sae.models)
 
     def refresh(self) -> Float[Tensor, "c wide"]:
         """Normalise what moved since the last call; returns `rows`."""
-        for model in self.sae.models:
+        for model in self._stale:
             weight = self._weight(model)
-            if self._versions[model] != weight._version:
-                self._norms[model] = weight.norm(dim=1, keepdim=True)
-                scale = self._gains[model] / (self._norms[model] + NORM_EPSILON)  # (c, 1)
-                torch.mul(weight, scale, out=self.rows[:, self._columns[model]])
-                self._versions[model] = weight._version
+            self._norms[model] = weight.norm(dim=1, keepdim=True)
+            scale = self._gains[model] / (self._norms[model] + NORM_EPSILON)  # (c, 1)
+            torch.mul(weight, scale, out=self.rows[:, self._columns[model]])
+        self._stale.clear()
         return self.rows
+
+    def moved(self, *models: str) -> None:
+        """The weights of these models have changed."""
+        self._stale.update(models)
 
     def columns(self, models: Sequence[str]) -> slice:
         """The columns of neighbouring models."""

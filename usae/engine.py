@@ -87,6 +87,7 @@ class Engine:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`, to the bit."""
         self.sae.load_state_dict(state["sae"])
+        self.fast_step.wide.moved(*self.sae.models)
         for model, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][model])
         self.steps = state["steps"]
@@ -109,6 +110,7 @@ class Engine:
                 self.updates[(model, group["name"])] += 1
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+        self.fast_step.wide.moved(model)
 
     def _rate(self, key: tuple[str, str]) -> float:
         """Per model: a group's own updates count, and its first one is at full rate (the authors' code)."""

@@ -63,7 +63,7 @@ class Chosen:
 
 
 class FastStep:
-    """Callable like `reference_step`; keeps the normalised dictionaries of models that did not move."""
+    """Callable like `reference_step`; keeps the normalised dictionaries until `wide.moved` is said of a model."""
 
     def __init__(self, sae: UniversalSAE, recipe: Recipe, ranks: Ranks | None = None) -> None:
         self.sae, self.recipe, self.ranks = sae, recipe, ranks or Ranks()

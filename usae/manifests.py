@@ -8,6 +8,7 @@ themselves are not DVC outputs, so nothing hashes, copies or re-extracts them.
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from usae.params import Fit, Order
 from usae.store import ActivationStore
 
 SPLITS = ("train", "val")
+VERIFY_VARIABLE = "USAE_VERIFY"  # set to 1: every byte of a store is compared with its checksum when it is opened
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ class Manifest:
         return {"train": self.train, "val": self.val}[name]
 
     def open(self, split: str, root: Path) -> ActivationStore:
-        """The store of `split` below `root`, complete and the one this manifest names; reads no activation.
+        """The store of `split` below `root`, complete and the one this manifest names.
+
+        Reads no activation, unless $USAE_VERIFY asks for all of them.
 
         Raises:
             UserError: it is gone, incomplete, or holds other chunks; every fault is listed.
@@ -102,9 +106,11 @@ class Manifest:
                 f"{error} The manifest of '{self.model}' names it. Run `{remedy(self.model)}` to extract it "
                 "again, or point `runtime.store` or $USAE_STORE at where it lies."
             ) from error
-        if faults := [str(fault) for fault in store.faults()]:
+        deep = os.environ.get(VERIFY_VARIABLE, "") not in ("", "0")
+        if faults := [str(fault) for fault in store.faults(deep=deep)]:
+            removal = f"`python -m usae.store verify --repair {path}`, then " if deep else ""
             raise UserError.listing(
-                f"The store {path} of '{self.model}' is damaged. Run `{remedy(self.model)}`: "
+                f"The store {path} of '{self.model}' is damaged. Run {removal}`{remedy(self.model)}`: "
                 "only these chunks are extracted again.",
                 faults,
             )
