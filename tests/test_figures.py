@@ -18,7 +18,16 @@ from usae.gallery import Choice, Exhibit, exhibits, shared_concepts, specific_co
 from usae.reports import Reports
 from usae.shapes import ATTRIBUTES
 
-NAMES = ["r2_matrix", "firing_entropy", "cofire_by_rank", "cofires_energy", "loss", "probes"]
+NAMES = [
+    "r2_matrix",
+    "firing_entropy",
+    "cofire_by_rank",
+    "cofires_energy",
+    "nulls",
+    "consistency",
+    "loss",
+    "probes",
+]
 
 
 @pytest.fixture(scope="module")

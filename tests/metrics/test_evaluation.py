@@ -13,6 +13,7 @@ from usae.errors import UserError
 from usae.images import Record, write_index
 from usae.manifests import Manifest, SplitManifest
 from usae.metrics.evaluation import evaluate, load_labels
+from usae.metrics.summary import HEADLINES
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
@@ -22,7 +23,7 @@ WIDTHS = {"supervised": 6, "language": 9}
 IMAGES = {"val": 10, "train": 14}
 ENCODED = {"val": 10, "train": 5}
 GRID, K, CONCEPTS, CHUNK = 3, 4, 32, 4
-PARAMS = MeasureParams(threshold=0.1, exemplars=5)
+PARAMS = MeasureParams(threshold=0.1, exemplars=5, permutations=19)
 CPU = torch.device("cpu")
 
 
@@ -91,6 +92,9 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
         "reconstruction",
         "concepts",
         "concept_models",
+        "concept_pairs",
+        "nulls",
+        "consistency",
         "patterns",
         "exemplars",
         "probes",
@@ -110,7 +114,7 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     assert concepts["top_label"].isna().equals(~concepts["alive"])
     np.testing.assert_allclose(per_model["energy"], per_model["mean_code"], rtol=1e-6)
     headlines = json.loads((tmp_path / "reports" / "metrics.json").read_text())
-    assert len(headlines) == 12
+    assert len(headlines) == len(HEADLINES)
     assert all(value is None or np.isfinite(value) for value in headlines.values())
     numbers = reports["summary"].set_index("name")["value"].to_dict()
     assert headlines["alive"] == numbers["alive"]
@@ -122,7 +126,7 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     )
     assert (tmp_path / "reports" / "README.md").read_text().startswith("# Reports")
     assert {file.name for file in (tmp_path / "reports" / "plots").iterdir()} == {
-        "r2.csv", "entropy.csv", "cofire.csv", "importance.csv"
+        "r2.csv", "entropy.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv"
     }  # fmt: skip
 
 
@@ -154,7 +158,7 @@ def test_writing_again_gives_the_same_bytes(world, tmp_path):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     first = digests()
-    assert len(first) == 13
+    assert len(first) == 18
     assert digests() == first
 
 

@@ -1,5 +1,5 @@
-"""The nulls: exact where combinatorics gives the answer, uniform where nothing is shared, and able to be fooled only by
-what they say they keep."""
+"""The nulls: exact where combinatorics gives the answer, uniform where nothing is shared, and fooled only by what
+they keep."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def nulls_of(fires, permutations=200, classes=None, size=None, **options):
 
 
 def clustered(rng, models, images, tokens, concepts, rate=0.1):
-    """Independent streams whose tokens depend on each other: a concept is in an image or not, then on some tokens."""
+    """Independent streams with dependent tokens: a concept is in an image or not, and then on some tokens."""
     present = rng.random((models, images, 1, concepts)) < rate
     return present & (rng.random((models, images, tokens, concepts)) < rng.uniform(0.1, 0.6, (1, 1, 1, concepts)))
 

@@ -47,7 +47,9 @@ def test_errors_equal_those_of_the_map_solved_directly(penalty):
         weights = np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ y)
         guess = (test[:, SPANS[source]] - train[:, SPANS[source]].mean(0)) @ weights
         expected = ((test[:, SPANS[target]] - train[:, SPANS[target]].mean(0) - guess) ** 2).sum() / len(test)
-        found = Regression(products(train), SPANS[source]).errors(products(test), SPANS[target], np.array([penalty]))
+        found = Regression(products(train), SPANS[source]).errors(
+            products(test), SPANS[target], np.array([penalty])
+        )
         assert found[0] == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 

@@ -28,7 +28,7 @@ def firing(chunks):
 @pytest.fixture
 def frames(firing):
     norms = np.ones((3, 12))
-    return concepts_frame(firing, norms, absent_labels(12)), concept_models_frame(firing, norms, MODELS)
+    return concepts_frame(firing, norms, absent_labels(12), MODELS), concept_models_frame(firing, norms, MODELS)
 
 
 def test_patterns_add_up_to_the_fires_of_each_model(firing, frames):

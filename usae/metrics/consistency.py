@@ -1,8 +1,9 @@
-"""Does the universal SAE find the concepts that an SAE of one model alone finds? (stage `measure`; arXiv 2502.03714)
+"""Does the universal SAE find the concepts that an SAE of one model alone finds? (stage `measure`)
 
-The concepts of two dictionaries are matched one to one so that the sum of their cosines is largest (Hungarian method).
-How well random directions can be matched depends on their number and width, so the baseline has the same of both.
-Concatenated, the dictionaries of all models are one wide dictionary: two seeds of a universal SAE are matched so.
+The concepts of two dictionaries are matched one to one so that the sum of their cosines is largest (Hungarian
+method; arXiv 2502.03714). How well random directions match depends on their number and width, so the baseline has
+the same of both. Concatenated, the dictionaries of all models are one wide one: so two seeds of a universal SAE
+are matched.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,8 +42,8 @@ def random_matching(concepts: int, width: int, seed: int) -> Array:
 
 
 def concatenated(dictionaries: Sequence[Array]) -> Array:
-    """(c, sum of d) of dictionaries (c, d_i) that share their concepts; each counts equally, whatever its width."""
-    return np.concatenate([unit(rows) for rows in dictionaries], axis=1) / len(dictionaries) ** 0.5
+    """(c, sum of d) of dictionaries (c, d_i) that share their concepts; each counts alike, whatever its width."""
+    return unit(np.concatenate([unit(rows) for rows in dictionaries], axis=1))
 
 
 def unit(rows: Array) -> Array:
@@ -52,13 +53,13 @@ def unit(rows: Array) -> Array:
 
 
 def consistency_frame(universal: Mapping[str, Array], independent: Mapping[str, Array], seed: int) -> pd.DataFrame:
-    """Table `consistency`: both arguments map a model to its dictionary (c, d); models of one width share a baseline."""
-    baselines: dict[tuple[int, int], Array] = {}
+    """Table `consistency` of two mappings, model -> dictionary (c, d); models of one width share a baseline."""
+    baselines: dict[tuple[int, ...], Array] = {}
     parts = []
     for model in progress(independent, total=len(independent), description="consistency", unit="model"):
         rows = universal[model]
         if rows.shape not in baselines:
-            baselines[rows.shape] = random_matching(*rows.shape, seed)
+            baselines[rows.shape] = random_matching(rows.shape[0], rows.shape[1], seed)
         none = np.full(len(rows), -1)
         for against, (partner, cosine) in (
             (INDEPENDENT, matching(rows, independent[model])),

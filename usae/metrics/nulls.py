@@ -31,9 +31,10 @@ Group = tuple[int, ...]
 class CofireNulls:
     """Co-fire counts of every group of models under re-pairing, for c concepts and all `images` of a split.
 
-    `classes` (images,) numbers the class of each image (-1, unknown, counts as a class), None leaves null `class` out.
-    `counts[null, group]` is (permutations, c). Images are permuted within blocks of at most `block_images`, so memory does
-    not grow with their number; the images of an index are in random order. `finish` counts the last block.
+    `classes` (images,) numbers the class of each image (-1, unknown, counts as one); None leaves null `class` out.
+    `counts[null, group]` is (permutations, c). Images are permuted within blocks of at most `block_images`, so
+    memory does not grow with their number; the images of an index are in random order. `finish` counts the last
+    block.
     """
 
     models: int
@@ -51,9 +52,7 @@ class CofireNulls:
     def __post_init__(self) -> None:
         names = [null for null in NULLS if null != CLASS or self.classes is not None]
         shape = (self.permutations, self.concepts)
-        self.counts = {
-            (null, group): np.zeros(shape, np.int32) for null in names for group in groups(self.models)
-        }
+        self.counts = {(null, group): np.zeros(shape, np.int32) for null in names for group in groups(self.models)}
 
     def update(self, codes: Sequence[CodeChunk]) -> None:
         """Add one chunk: the codes of every model, in order, for the same images; chunks come in order."""
@@ -66,7 +65,10 @@ class CofireNulls:
         """Count what `update` has kept back of the current block."""
         if not self._numbers:
             return
-        images, block = np.concatenate(self._numbers), [joined(parts) for parts in zip(*self._waiting, strict=True)]
+        images, block = (
+            np.concatenate(self._numbers),
+            [joined(parts) for parts in zip(*self._waiting, strict=True)],
+        )
         self._waiting, self._numbers = [], []
         for null in dict.fromkeys(null for null, _ in self.counts):
             for permutation in range(self.permutations):
@@ -111,8 +113,8 @@ def permuted(classes: Array, rng: np.random.Generator) -> Array:
 def cofires(members: Sequence[tuple[PackedFiring, Array]], rng: np.random.Generator | None = None) -> Array:
     """(c,) tokens on which all members fire, when place p shows image order[p] of each (firing, order).
 
-    With `rng` the tokens of every image are shuffled independently: where concepts fire on a and b of t tokens, the
-    overlap is hypergeometric, and is drawn as such.
+    With `rng` the tokens of every image are shuffled independently: where a concept fires on a and on b of t
+    tokens, the overlap is hypergeometric, and is drawn as such.
     """
     (first, order), *others = sorted(members, key=lambda member: len(member[0].image))
     concepts = first.slot.shape[1]

@@ -1,7 +1,7 @@
 """Which tokens fire, one bit each, for the (image, concept) pairs that fire at all (used by `usae.metrics.nulls`).
 
-A concept fires in few images, so a row of bits per pair that does is small, and "fires in both models" is one `&` of
-machine words: what makes thousands of permutations affordable.
+A concept fires in few images, so a row of bits per such pair is small, and "fires in both models" is one `&` of
+machine words: what makes hundreds of permutations affordable.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """How much of model j's activations any linear map from model i's can explain (stage `measure`).
 
-Codes of i decoded by j are a translation from i to j, token by token. Ridge regression A_j ~ A_i B, fitted on training
-tokens, is the ceiling of the linear ones, and what R2 between models should be read against. Everything follows from
-sums of products of activations, so each token is seen once and none is kept.
+Codes of i decoded by j are a translation from i to j, token by token. Ridge regression A_j ~ A_i B, fitted on
+training tokens, is the ceiling of the linear ones, and what R2 between models should be read against. Everything
+follows from sums of products of activations, so each token is seen once and none is kept.
 """
 
 from collections.abc import Mapping
@@ -63,8 +63,8 @@ class Products:
 def ridge_r2(fit: Products, validation: Products, test: Products, spans: Spans) -> dict[tuple[str, str], float]:
     """(source, target) -> R2 on `test` of the best linear map with intercept, about the target's channel means.
 
-    `spans` are the columns of each model. The penalty is the one of `PENALTIES` that errs least on `validation` when
-    fitted on `fit`; the map is then fitted on both.
+    `spans` are the columns of each model. The penalty is the one of `PENALTIES` that errs least on `validation`
+    when fitted on `fit`; the map is then fitted on both.
     """
     whole = fit.merged(validation)
     found = {}
@@ -79,7 +79,7 @@ def ridge_r2(fit: Products, validation: Products, test: Products, spans: Spans) 
 
 
 class Regression:
-    """Ridge regressions from the columns of one model, for any target and penalty: one eigendecomposition for all."""
+    """Ridge regressions from one model's columns, for any target and penalty by one eigendecomposition."""
 
     def __init__(self, fit: Products, source: slice) -> None:
         self.source, self.mean = source, fit.mean

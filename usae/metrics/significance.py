@@ -1,8 +1,8 @@
 """From permuted counts to z, p and the false discovery rate (stage `measure`; nulls in `usae.metrics.nulls`).
 
-With B permutations no p can be below 1 / (1 + B), too coarse for thousands of concepts. Where no permutation reaches the
-observed count, p comes from the tail of a negative binomial (or Poisson) with the null's mean and variance: counts of
-rare concepts are skewed and come in clumps, which a normal tail would call miracles.
+With B permutations no p can be below 1 / (1 + B), too coarse for thousands of concepts. Where no permutation
+reaches the observed count, p comes from the tail of a negative binomial (or Poisson) with the null's mean and
+variance: counts of rare concepts are skewed and come in clumps, which a normal tail would call miracles.
 """
 
 from dataclasses import dataclass

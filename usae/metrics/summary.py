@@ -5,6 +5,7 @@ proportion of the 1000 concepts with the most energy, correlation of co-fires an
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import pandas as pd
 
 from usae.metrics import universality as u
 from usae.metrics.importance import log_fit, partial_fit
+from usae.tables import TABLES
 
 TOP_CONCEPTS = 1000
 MANY_COFIRES = 1000
-HIGH_ENTROPY = 0.95
+HIGH_ENTROPY, LOW_ENTROPY = 0.95, 0.2
 DIGITS = 6
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -24,21 +26,32 @@ Numbers = dict[str, float | None]
 HEADLINES = (
     "r2_self_mean",
     "r2_cross_mean",
+    "r2_ridge_cross_mean",
     "r2_scalar_self_mean",
     "r2_scalar_cross_mean",
     "alignment_tax_mean",
     "alive",
     "cofire_proportion_mean",
+    "cofire_proportion_null_mean",
+    "cofire_ceiling_mean",
     "lift_median",
+    "lift_null_median",
+    "significant_share",
     "firing_entropy_median",
     "universality_median",
+    "universality_null_median",
     "importance_r",
+    "importance_null_r",
     "importance_partial_r",
+    "consistency_auc_mean",
+    "consistency_gaussian_auc_mean",
 )
 
 
-def concepts_frame(firing: u.FiringCounts, norms: Array, labels: pd.DataFrame) -> pd.DataFrame:
-    """Table `concepts`; `norms` (m, c) are the row norms of the dictionaries, `labels` the label columns."""
+def concepts_frame(
+    firing: u.FiringCounts, norms: Array, labels: pd.DataFrame, models: Sequence[str]
+) -> pd.DataFrame:
+    """Table `concepts` but for `significant`; `norms` (m, c) of dictionary rows, `labels`: the label columns."""
     fires, cofires = firing.fires, firing.cofires
     lifts = u.lift(cofires, fires, firing.tokens)
     models_alive = (fires > 0).sum(axis=0)
@@ -50,6 +63,7 @@ def concepts_frame(firing: u.FiringCounts, norms: Array, labels: pd.DataFrame) -
         "cofires": cofires,
         "tokens": np.full(firing.concepts, firing.tokens),
         "firing_entropy": u.firing_entropy(fires),
+        "unique_to": unique_to(fires, models),
         "universality": u.universality(cofires, fires),
         "lift": lifts,
         "log10_lift": u.log10_lift(lifts),
@@ -69,12 +83,41 @@ def concept_models_frame(firing: u.FiringCounts, norms: Array, models: Sequence[
         "cofires_without": firing.cofires_without,
         "cofire_proportion": u.cofire_proportion(firing.cofires, fires),
         "cofire_ceiling": u.cofire_ceiling(fires),
+        "joins_others": u.cofire_proportion(firing.cofires, firing.cofires_without),
         "energy": energies,
         "energy_squared": energies**2,
         "mean_code": firing.mean_codes,
         "max_code": firing.maxima,
     }  # each (models, concepts)
     return pd.DataFrame({name: values.T.ravel() for name, values in columns.items()})
+
+
+def concept_pairs_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.DataFrame:
+    """Table `concept_pairs`: concepts in order, and ordered pairs of models within each."""
+    pairs = list(permutations(range(len(models)), 2))
+    fires = firing.fires
+    parts = []
+    for model, other in pairs:
+        both, own = firing.together([model, other]), fires[[model, other]]
+        columns = {
+            "concept_id": np.arange(firing.concepts),
+            "model": models[model],
+            "other": models[other],
+            "cofires": both,
+            "cofire_proportion": u.cofire_proportion(both, fires[model]),
+            "cofire_ceiling": u.cofire_ceiling(own)[0],
+            "lift": u.lift(both, own, firing.tokens),
+        }
+        parts.append(pd.DataFrame(columns))
+    if not parts:
+        return pd.DataFrame(columns=[column.name for column in TABLES["concept_pairs"].columns])
+    return pd.concat(parts).sort_values("concept_id", kind="stable", ignore_index=True)
+
+
+def unique_to(fires: Array, models: Sequence[str]) -> Array:
+    """(c,) the model with the most fires where firing entropy is low, else None; `fires` (m, c)."""
+    names = np.array(models, dtype=object)[fires.argmax(axis=0)]
+    return np.asarray(np.where(u.firing_entropy(fires) < LOW_ENTROPY, names, None), dtype=object)
 
 
 def patterns_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.DataFrame:
@@ -107,6 +150,7 @@ def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str])
         "lift_median": _median(u.lift(cofires, fires, firing.tokens)),
         **_per_model("dead_share", models, (fires == 0).mean(axis=1)),
         **_per_model("l0", models, firing.sparsity),
+        **{f"unique/{model}": int((unique_to(fires, models) == model).sum()) for model in models},
         **_cofire_numbers(firing, energies, models),
         **_importance_numbers(firing, energies.mean(axis=0)),
     }
@@ -124,6 +168,10 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
                 numbers[f"{prefix}{name}_self_mean"] = float(usae.loc[own, column].mean())
                 numbers[f"{prefix}{name}_cross_mean"] = float(usae.loc[~own, column].mean())
     held_out = table[table["split"] == "val"]
+    cross = held_out[(held_out["sae"] == "usae") & (held_out["source"] != held_out["target"])]
+    if "r2_ridge" in table and cross["r2_ridge"].notna().any():
+        numbers["r2_ridge_cross_mean"] = float(cross["r2_ridge"].mean())
+        numbers["r2_of_ridge_cross"] = float(cross["r2_channel"].mean() / cross["r2_ridge"].mean())
     shared, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in ("usae", "independent"))
     numbers |= {f"r2/{source}/{target}": value for (source, target), value in shared.items()}
     numbers |= {f"r2_independent/{model}": value for (model, _), value in alone.items()}
@@ -134,7 +182,7 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
 
 
 def headlines(numbers: Numbers) -> Numbers:
-    """The dozen numbers to compare runs by."""
+    """The numbers to compare runs by, each universality number beside its null."""
     return {name: numbers.get(name) for name in HEADLINES}
 
 
@@ -142,6 +190,11 @@ def summary_frame(numbers: Numbers) -> pd.DataFrame:
     """Table `summary`: every number by name."""
     values = [np.nan if value is None else float(value) for value in numbers.values()]
     return pd.DataFrame({"name": list(numbers), "value": values})
+
+
+def top_mean(shares: Array, top: Array) -> Array:
+    """(m,) mean of shares (m, c) over the concepts `top`; undefined ones count as 0, NaN for no concepts."""
+    return np.nan_to_num(shares[:, top]).mean(axis=1) if len(top) else np.full(len(shares), np.nan)
 
 
 def rounded(value: float) -> float | None:
@@ -154,11 +207,14 @@ def rounded(value: float) -> float | None:
 def _cofire_numbers(firing: u.FiringCounts, energies: Array, models: Sequence[str]) -> Mapping[str, float]:
     """Mean co-firing proportion of the concepts with the most energy; where a model is dead it counts as 0."""
     top = u.top_by_energy(energies, TOP_CONCEPTS)
-    proportions = np.nan_to_num(u.cofire_proportion(firing.cofires, firing.fires)[:, top])  # (models, top)
-    means = proportions.mean(axis=1) if len(top) else np.full(len(models), np.nan)
+    means, ceilings = (
+        top_mean(shares, top)
+        for shares in (u.cofire_proportion(firing.cofires, firing.fires), u.cofire_ceiling(firing.fires))
+    )
     return {
         "cofire_proportion_mean": float(means.mean()),
         "cofire_proportion_concepts": len(top),
+        "cofire_ceiling_mean": float(ceilings.mean()),
         **_per_model("cofire_proportion", models, means),
     }
 
