@@ -86,8 +86,8 @@ def labels(folder: Path, _: int) -> None:
 def nulls(folder: Path, permutations: int) -> None:
     """All nulls, of all models and of every pair."""
     codes = open_codes(folder, MODELS)
-    classes = np.arange(codes[MODELS[0]].images) % CLASSES
-    counts = CofireNulls(len(MODELS), CONCEPTS, THRESHOLD, permutations, 0, classes)
+    images = codes[MODELS[0]].images
+    counts = CofireNulls(len(MODELS), CONCEPTS, THRESHOLD, permutations, 0, images, np.arange(images) % CLASSES)
     for chunks in aligned_chunks(codes):
         counts.update(chunks)
     counts.finish()
@@ -110,14 +110,14 @@ def write_codes(folder: Path, images: int) -> None:
     """Random codes of all models, chunk by chunk."""
     shape = {"images": images, "grid": GRID, "k": K, "concepts": CONCEPTS, "chunk_images": CHUNK}
     stores = [CodeStore.create(folder / model, model=model, sae="usae", **shape) for model in MODELS]
-    rates = RATE_SPREAD * np.random.default_rng(0).standard_normal(CONCEPTS, np.float32)
+    rates = np.exp(RATE_SPREAD * np.random.default_rng(0).standard_normal(CONCEPTS, np.float32))
     for chunk in range(stores[0].chunks):
         rng = np.random.default_rng([1, chunk])
         count = min(CHUNK, images - chunk * CHUNK)
-        pool = _largest(rates + rng.gumbel(size=(count, CONCEPTS)), POOL)  # (images, pool)
+        pool = _drawn(rng, np.broadcast_to(rates, (count, CONCEPTS)), POOL)  # (images, pool)
         for store in stores:
-            scores = rates[pool][:, None] + rng.gumbel(size=(count, GRID**2, POOL))
-            chosen = _largest(scores.astype(np.float32), K)  # (images, tokens, k), places in the pool
+            weights = np.broadcast_to(rates[pool][:, None], (count, GRID**2, POOL))
+            chosen = _drawn(rng, weights, K)  # (images, tokens, k), places in the pool
             indices = np.take_along_axis(pool[:, None], chosen, axis=-1)
             store.write(chunk, indices, rng.gamma(2.0, 0.3, indices.shape))
 
@@ -125,8 +125,10 @@ def write_codes(folder: Path, images: int) -> None:
 PARTS = {"reading": read, "firing": firing, "exemplars": exemplars, "labels": labels, "nulls": nulls}
 
 
-def _largest(scores: np.ndarray, count: int) -> np.ndarray:
-    return np.argpartition(-scores, count, axis=-1)[..., :count]
+def _drawn(rng: np.random.Generator, weights: np.ndarray, count: int) -> np.ndarray:
+    """`count` places of the last axis, by weight and without replacement: the first of as many exponential clocks."""
+    clocks = rng.standard_exponential(weights.shape, np.float32) / weights
+    return np.argpartition(clocks, count, axis=-1)[..., :count]
 
 
 def _timed(part: Callable[..., None], arguments: tuple[object, ...]) -> tuple[float, float, float]:

@@ -7,10 +7,12 @@ from usae.metrics.labels import absent_labels
 from usae.metrics.summary import (
     concept_models_frame,
     concept_numbers,
+    concept_pairs_frame,
     concepts_frame,
     patterns_frame,
     reconstruction_numbers,
     rounded,
+    unique_to,
 )
 from usae.metrics.universality import FiringCounts
 
@@ -51,6 +53,39 @@ def test_concept_table_follows_from_the_model_table(frames):
     assert concepts["alive"].tolist() == [True] * 11 + [False]
 
 
+def test_pairs_follow_from_the_patterns(firing):
+    pairs = concept_pairs_frame(firing, MODELS)
+    assert len(pairs) == 12 * 6
+    assert pairs["concept_id"].is_monotonic_increasing
+    wide = patterns_frame(firing, MODELS).assign(names=lambda frame: frame["models"].str.split("+"))
+    for row in pairs[pairs["concept_id"] < 11].itertuples():
+        own = wide[(wide["concept_id"] == row.concept_id) & wide["names"].map(lambda n, m=row.model: m in n)]
+        both = own.loc[own["names"].map(lambda n, m=row.other: m in n), "fires"].sum()
+        assert row.cofires == both
+        assert row.cofire_proportion == pytest.approx(both / own["fires"].sum())
+    swapped = pairs.merge(
+        pairs, left_on=["concept_id", "model", "other"], right_on=["concept_id", "other", "model"]
+    )
+    np.testing.assert_allclose(swapped["lift_x"], swapped["lift_y"])
+    alive = pairs[pairs["concept_id"] < 11]
+    assert (alive["cofire_proportion"] <= alive["cofire_ceiling"] + 1e-12).all()
+    counts = FiringCounts(1, 12, 0.1)
+    assert concept_pairs_frame(counts, ("a",)).empty
+
+
+def test_leave_one_out_is_of_the_tokens_on_which_the_others_fire(firing, frames):
+    rows = frames[1].set_index(["concept_id", "model"])
+    assert rows.loc[(3, "b"), "joins_others"] == firing.cofires[3] / firing.together([0, 2])[3]
+    assert np.isnan(rows.loc[(11, "b"), "joins_others"])
+
+
+def test_low_entropy_names_the_model_that_a_concept_is_unique_to(firing, frames):
+    fires = np.array([[90, 0, 5, 0], [1, 0, 5, 3], [0, 0, 4, 0]])
+    assert unique_to(fires, MODELS).tolist() == ["a", None, None, "b"]
+    assert frames[0]["unique_to"].isna().all()
+    assert concept_numbers(firing, np.ones((3, 12)), MODELS)["unique/a"] == 0
+
+
 def test_numbers_are_means_over_the_concepts_with_most_energy(firing, frames):
     numbers = concept_numbers(firing, np.ones((3, 12)), MODELS)
     assert numbers["cofire_proportion_concepts"] == 11
@@ -80,6 +115,11 @@ def test_reconstruction_numbers():
     assert numbers["alignment_tax_mean"] == 0.05
     assert numbers["train_r2_self_mean"] == 0.9
     assert numbers["train_r2_cross_mean"] is None
+    assert "r2_ridge_cross_mean" not in numbers
+    ceiling = table.assign(r2_scalar=0.0, r2_ridge=[1, 0.5, 0.7, 1, 1, 1, np.nan])
+    numbers = reconstruction_numbers(ceiling)
+    assert numbers["r2_ridge_cross_mean"] == 0.6
+    assert numbers["r2_of_ridge_cross"] == 0.5
 
 
 def test_numbers_keep_six_digits_and_nan_becomes_null():
