@@ -126,7 +126,7 @@ PARTS = {"reading": read, "firing": firing, "exemplars": exemplars, "labels": la
 
 
 def _drawn(rng: np.random.Generator, weights: np.ndarray, count: int) -> np.ndarray:
-    """`count` places of the last axis, by weight and without replacement: the first of as many exponential clocks."""
+    """`count` places of the last axis by weight, without replacement: the first of as many exponential clocks."""
     clocks = rng.standard_exponential(weights.shape, np.float32) / weights
     return np.argpartition(clocks, count, axis=-1)[..., :count]
 

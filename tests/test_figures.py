@@ -100,11 +100,11 @@ def test_null_claim_counts_the_significant_concepts_of_all_models():
 def test_consistency_claim_is_the_mean_over_models_beside_the_baseline():
     rows = [(m, against, c) for m in MODELS[:2] for against, c in (("independent", 0.8), ("gaussian", 0.2))]
     rows += [("supervised", "independent", 0.4), ("distilled", "independent", -0.4)]
-    table = pd.DataFrame(rows, columns=["model", "against", "cosine"])
-    picture = consistency_picture(table, MODELS)
-    assert picture.claim == (
-        "Matched with an independent SAE's, the concepts have a mean cosine of 0.50; random dictionaries 0.20"
-    )
+    table = pd.DataFrame(rows, columns=["model", "against", "cosine"]).assign(concept_id=3, partner=2)
+    claim = "Matched with an independent SAE's, the concepts have a mean cosine of 0.50; random dictionaries 0.20"
+    assert consistency_picture(table, MODELS).claim == claim
+    caution = ". Not evidence: 100 % keep their number, both SAEs started alike"
+    assert consistency_picture(table.assign(partner=3), MODELS).claim == claim + caution
     assert consistency_picture(table.iloc[:0], MODELS).claim == "There is no independent SAE to compare with"
 
 

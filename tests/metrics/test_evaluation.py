@@ -12,7 +12,8 @@ from usae.encoding import encode_split
 from usae.errors import UserError
 from usae.images import Record, write_index
 from usae.manifests import Manifest, SplitManifest
-from usae.metrics.evaluation import evaluate, load_labels
+from usae.metrics.evaluation import evaluate
+from usae.metrics.inputs import load_labels
 from usae.metrics.summary import HEADLINES
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE

@@ -3,17 +3,15 @@ import pandas as pd
 import pytest
 
 from usae.metrics import curves
-from usae.metrics.labels import absent_labels
-from usae.metrics.summary import (
+from usae.metrics.frames import (
     concept_models_frame,
-    concept_numbers,
     concept_pairs_frame,
     concepts_frame,
     patterns_frame,
-    reconstruction_numbers,
-    rounded,
     unique_to,
 )
+from usae.metrics.labels import absent_labels
+from usae.metrics.summary import concept_numbers, reconstruction_numbers, rounded
 from usae.metrics.universality import FiringCounts
 
 MODELS = ("a", "b", "c")

@@ -52,18 +52,18 @@ def consistency_picture(consistency: pd.DataFrame, models: Sequence[str]) -> Pic
     floor = np.mean([np.clip(cosines, 0, 1).mean() for cosines in floors.values()])
     claim = (
         f"Matched with an independent SAE's, the concepts have a mean cosine of {mean:.2f}; random dictionaries "
-        f"{floor:.2f}"
+        f"{floor:.2f}{_same_start(consistency)}"
     )
     figure, axes = canvas(claim)
     colours = model_colours(models)
     for model, cosines in measured.items():
         axes.plot(THRESHOLDS, _share_above(cosines), color=colours[model], label=model)
         axes.plot(THRESHOLDS, _share_above(floors[model]), color=colours[model], linestyle=":", linewidth=1.4)
-    axes.set(xlabel="cosine", ylabel="concepts matched better than that, share", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set(xlabel="cosine", ylabel="share of concepts matched better", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(title="model")
     note = (
         "Dotted: two random dictionaries of the same number of concepts and the same width. Negative cosines "
-        "count as 0 in the means. SAEs that start from the same tokens agree for that reason too."
+        "count as 0 in the means."
     )
     return Picture("consistency", claim, note, figure)
 
@@ -71,6 +71,15 @@ def consistency_picture(consistency: pd.DataFrame, models: Sequence[str]) -> Pic
 def _cosines(table: pd.DataFrame, model: str, against: str) -> np.ndarray:
     rows = table[(table["model"] == model) & (table["against"] == against)]
     return rows["cosine"].dropna().to_numpy(dtype=np.float64)
+
+
+def _same_start(table: pd.DataFrame) -> str:
+    """A caution, where most partners have the concept's own number: random starts would not number alike."""
+    matched = table[table["against"] == "independent"]
+    share = float((matched["partner"] == matched["concept_id"]).mean())
+    return (
+        f". Not evidence: {percent(share)} have their own number, both SAEs started alike" if share > 0.5 else ""
+    )
 
 
 def _share_above(cosines: np.ndarray) -> np.ndarray:

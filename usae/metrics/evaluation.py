@@ -15,8 +15,6 @@ import pandas as pd
 import torch
 
 from usae.codes import open_codes
-from usae.errors import UserError
-from usae.images import ImageIndex
 from usae.manifests import Manifest, load_manifests
 from usae.metrics.consistency import consistency_frame
 from usae.metrics.curves import curves
@@ -27,24 +25,17 @@ from usae.metrics.evidence import (
     significant_concepts,
     top_sets,
 )
-from usae.metrics.labels import ImageLabels, Labels, TokenLabels, absent_labels
+from usae.metrics.frames import concept_models_frame, concept_pairs_frame, concepts_frame, patterns_frame
+from usae.metrics.inputs import load_classes, load_labels, load_probes
+from usae.metrics.labels import absent_labels
+from usae.metrics.reconstruction import with_ceiling
 from usae.metrics.streams import concept_statistics, linear_ceiling, reconstruction
-from usae.metrics.summary import (
-    Numbers,
-    concept_models_frame,
-    concept_numbers,
-    concept_pairs_frame,
-    concepts_frame,
-    headlines,
-    patterns_frame,
-    reconstruction_numbers,
-    summary_frame,
-)
+from usae.metrics.summary import Numbers, concept_numbers, headlines, reconstruction_numbers, summary_frame
 from usae.metrics.universality import energy
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
-from usae.tables import TABLES, describe, write_table
+from usae.tables import describe, write_table
 
 USAE, INDEPENDENT = "usae", "independent"
 HELD_OUT = "val"
@@ -115,60 +106,10 @@ def evaluate(
     return Evaluation({**tables, "summary": summary_frame(numbers)}, numbers, curves(tables, models))
 
 
-def load_labels(folder: Path, split: str, images: int) -> Labels | None:
-    """Labels of the first `images` images: ground truth per token, else per image; None where there are none.
-
-    Raises UserError when the truth is not of these images.
-    """
-    index = ImageIndex.load(folder / f"{split}.parquet")
-    if len(index) < images:
-        raise UserError(
-            f"The codes of split {split} hold {images} images, the index in {folder} has {len(index)}."
-            " Run `dvc repro encode`."
-        )
-    truth = folder / f"{split}_truth.npz"
-    if truth.is_file():
-        labels = TokenLabels.load(truth)
-        if len(labels.coverage) != len(index):
-            raise UserError(
-                f"The ground truth {truth} describes {len(labels.coverage)} images, the index beside it has"
-                f" {len(index)}. Run `dvc repro --force images`."
-            )
-        return labels
-    numbers = index.frame["label"].astype("Int64").fillna(-1).to_numpy(dtype=np.int64)
-    return ImageLabels(index.label_names, numbers) if index.label_names and (numbers >= 0).any() else None
-
-
-def load_classes(folder: Path, split: str, images: int) -> Array | None:
-    """(images,) class of each image, -1 for none; None where no image has one."""
-    classes = ImageIndex.load(folder / f"{split}.parquet").frame["label"].astype("Int64").fillna(-1)
-    numbers = classes.to_numpy(dtype=np.int64)[:images]
-    return numbers if (numbers >= 0).any() else None
-
-
-def load_probes(weights: Path, models: Sequence[str]) -> pd.DataFrame:
-    """Table `probes`, from `<weights>/<model>/probes.json` where stage `weights` has written one."""
-    names = [column.name for column in TABLES["probes"].columns]
-    records = []
-    for model in models:
-        path = weights / model / "probes.json"
-        if path.is_file():
-            records += [{**record, "model": model} for record in json.loads(path.read_text())]
-    return pd.DataFrame(records, columns=names)
-
-
 def dictionary_norms(sae: UniversalSAE, models: Sequence[str]) -> Array:
     """(m, c) row norms of the dictionaries: 1 up to rounding."""
     with torch.inference_mode():
         return np.stack([sae.dictionary(model).double().norm(dim=-1).cpu().numpy() for model in models])
-
-
-def with_ceiling(table: pd.DataFrame, ceiling: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-    """Table `reconstruction` with `r2_ridge` and `r2_of_ridge` on the held-out rows."""
-    pairs = zip(table["source"], table["target"], strict=True)
-    ridge = pd.Series([ceiling.get(pair, np.nan) for pair in pairs], index=table.index, dtype=np.float64)
-    ridge = ridge.where(table["split"] == HELD_OUT)
-    return table.assign(r2_ridge=ridge, r2_of_ridge=table["r2_channel"] / ridge.where(ridge > 0))
 
 
 def dictionaries(sae: UniversalSAE, models: Sequence[str]) -> dict[str, Array]:
