@@ -77,9 +77,7 @@ def _same_start(table: pd.DataFrame) -> str:
     """A caution, where most partners have the concept's own number: random starts would not number alike."""
     matched = table[table["against"] == "independent"]
     share = float((matched["partner"] == matched["concept_id"]).mean())
-    return (
-        f". Not evidence: {percent(share)} have their own number, both SAEs started alike" if share > 0.5 else ""
-    )
+    return f". Not evidence: {percent(share)} keep their number, both SAEs started alike" if share > 0.5 else ""
 
 
 def _share_above(cosines: np.ndarray) -> np.ndarray:
