@@ -16,7 +16,8 @@ from usae.store import store_root
 def main(params: Params) -> str:
     """Measure `data/codes` and write `reports/`."""
     device = configure(params.runtime)
-    evaluation = evaluate(params.models, params.measure, store_root(params.runtime.store), device)
+    root = store_root(params.runtime.store)
+    evaluation = evaluate(params.models, params.measure, root, device, seed=params.seed)
     evaluation.write(Path("reports"))
     return evaluation.headline
 

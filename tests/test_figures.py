@@ -10,6 +10,7 @@ from usae.errors import UserError
 from usae.figures import pictures
 from usae.figures.concept_grid import grid_picture, mosaic, overlap_claim
 from usae.figures.curves import loss_picture, probe_picture
+from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.heat import heat_rgba, overlay
 from usae.figures.matrix import r2_matrix, r2_picture
@@ -18,7 +19,16 @@ from usae.gallery import Choice, Exhibit, exhibits, shared_concepts, specific_co
 from usae.reports import Reports
 from usae.shapes import ATTRIBUTES
 
-NAMES = ["r2_matrix", "firing_entropy", "cofire_by_rank", "cofires_energy", "loss", "probes"]
+NAMES = [
+    "r2_matrix",
+    "firing_entropy",
+    "cofire_by_rank",
+    "cofires_energy",
+    "nulls",
+    "consistency",
+    "loss",
+    "probes",
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +85,27 @@ def test_energy_claim_is_the_log_log_fit():
     cofires = np.array([1, 10, 100, 1000, 0])
     concepts = pd.DataFrame({"cofires": cofires, "energy": cofires**0.25, "firing_entropy": 1.0})
     assert "r = 1.00, slope 0.25 (log-log)" in energy_picture(concepts).claim
+
+
+def test_null_claim_counts_the_significant_concepts_of_all_models():
+    rows = [(c, "+".join(MODELS), null, 10 * c, 1.0, c > 2) for null in ("images", "tokens") for c in range(8)]
+    rows += [(c, "supervised+distilled", "images", 5, 1.0, True) for c in range(8)]
+    table = pd.DataFrame(rows, columns=["concept_id", "models", "null", "cofires", "null_mean", "significant"])
+    assert null_picture(table, MODELS).claim == (
+        "5 of 8 concepts (62 %) co-fire more often than re-paired images explain"
+    )
+    assert null_picture(table.iloc[:0], MODELS).claim == "No concept fires in all models"
+
+
+def test_consistency_claim_is_the_mean_over_models_beside_the_baseline():
+    rows = [(m, against, c) for m in MODELS[:2] for against, c in (("independent", 0.8), ("gaussian", 0.2))]
+    rows += [("supervised", "independent", 0.4), ("distilled", "independent", -0.4)]
+    table = pd.DataFrame(rows, columns=["model", "against", "cosine"]).assign(concept_id=3, partner=2)
+    claim = "Matched with an independent SAE's, the concepts have a mean cosine of 0.50; random dictionaries 0.20"
+    assert consistency_picture(table, MODELS).claim == claim
+    caution = ". Not evidence: 100 % keep their number, both SAEs started alike"
+    assert consistency_picture(table.assign(partner=3), MODELS).claim == claim + caution
+    assert consistency_picture(table.iloc[:0], MODELS).claim == "There is no independent SAE to compare with"
 
 
 def test_loss_and_probe_claims():

@@ -119,6 +119,7 @@ class MeasureParams(Section):
 
     threshold: NonNegative  # tau: a concept fires where its code exceeds this (official: 0.1)
     exemplars: Count  # top images kept per concept and ranking
+    permutations: Count  # of the images, per null of the co-fire counts
 
 
 class MaximiseParams(Section):

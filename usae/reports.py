@@ -10,11 +10,12 @@ from usae.errors import UserError
 from usae.tables import TABLES, read_table
 
 REQUIRED = ("reconstruction", "concepts", "concept_models", "exemplars", "training")
+OPTIONAL = ("probes", "nulls", "consistency")
 
 
 @dataclass(frozen=True)
 class Reports:
-    """One frame per table of `reports/` (columns: usae/tables.py); `probes` has no rows where none were made."""
+    """One frame per table of `reports/` (columns: usae/tables.py); the last three are empty where not made."""
 
     reconstruction: pd.DataFrame
     concepts: pd.DataFrame
@@ -22,6 +23,8 @@ class Reports:
     exemplars: pd.DataFrame
     training: pd.DataFrame
     probes: pd.DataFrame
+    nulls: pd.DataFrame
+    consistency: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -32,7 +35,8 @@ class Reports:
                 [f"{name}.parquet" for name in missing],
             )
         frames = {name: read_table(folder / f"{name}.parquet") for name in REQUIRED}
-        return cls(**frames, probes=_optional("probes", folder))
+        optional = {name: _optional(name, folder) for name in OPTIONAL}
+        return cls(**frames, **optional)
 
 
 def _optional(name: str, folder: Path) -> pd.DataFrame:

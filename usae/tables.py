@@ -97,6 +97,19 @@ TABLES = {
                     "standardised activation, squared",
                     "tokens x channels",
                 ),
+                Column(
+                    "r2_ridge",
+                    "float64",
+                    "r2_channel of the best linear map from source to target (ridge, fitted on training tokens):"
+                    " the ceiling of linear translation; null for train, on which it is fitted",
+                    denominator="sum of squares about the mean of each channel",
+                ),
+                Column(
+                    "r2_of_ridge",
+                    "float64",
+                    "r2_channel as a share of that ceiling; null where the ceiling is not above 0",
+                    denominator="r2_ridge",
+                ),
                 TOKENS,
             ),
         ),
@@ -118,6 +131,11 @@ TABLES = {
                     denominator="log of the number of models",
                 ),
                 Column(
+                    "unique_to",
+                    "string",
+                    "slug of the model with the most fires where firing_entropy is below 0.2; null elsewhere",
+                ),
+                Column(
                     "universality",
                     "float64",
                     "smallest co-firing proportion over models: every model agrees at least this often;"
@@ -131,6 +149,12 @@ TABLES = {
                     denominator="product of the models' firing rates x tokens",
                 ),
                 Column("log10_lift", "float64", "decimal logarithm of lift; null without co-fires"),
+                Column(
+                    "significant",
+                    "bool",
+                    "all models co-fire more often than under null `images` of table nulls, at a false discovery"
+                    " rate of 5 %; null when dead in some model",
+                ),
                 Column(
                     "energy",
                     "float64",
@@ -175,15 +199,104 @@ TABLES = {
                     denominator="fires of the model",
                 ),
                 Column(
+                    "joins_others",
+                    "float64",
+                    "of the tokens on which all other models fire, the share on which this one does too",
+                    denominator="cofires_without",
+                ),
+                Column(
                     "energy",
                     "float64",
-                    "norm of the mean contribution, || E[code] D_row ||",
+                    "norm of the mean contribution, || E[code] D_row || (the authors' code)",
                     "code",
                     "tokens",
                 ),
-                Column("energy_squared", "float64", "its square, as printed in arXiv 2502.03714", "code, squared"),
+                Column(
+                    "energy_squared", "float64", "its square, as in eq. 9 of arXiv 2502.03714", "code, squared"
+                ),
                 Column("mean_code", "float64", "mean code, zeros included", "code", "tokens"),
                 Column("max_code", "float32", "largest code", "code"),
+            ),
+        ),
+        Table(
+            "concept_pairs",
+            "one concept in an ordered pair of models",
+            (
+                CONCEPT,
+                MODEL,
+                Column("other", "string", "slug of another model"),
+                Column("cofires", "int64", "tokens on which both fire, whatever further models do", "tokens"),
+                Column(
+                    "cofire_proportion",
+                    "float64",
+                    "share of the model's fires on which the other fires too",
+                    denominator="fires of the model",
+                ),
+                Column(
+                    "cofire_ceiling",
+                    "float64",
+                    "largest such share that the two rates allow",
+                    denominator="fires of the model",
+                ),
+                Column(
+                    "lift",
+                    "float64",
+                    "co-fires over what two independent models with the same rates would give; 1 = chance",
+                    denominator="product of the two firing rates x tokens",
+                ),
+            ),
+        ),
+        Table(
+            "nulls",
+            "one concept, a group of models in all of which it fires, and a null: what re-paired images give",
+            (
+                CONCEPT,
+                Column("models", "string", "the group: slugs joined by +"),
+                Column(
+                    "null",
+                    "string",
+                    "images: the images of all models but the first are permuted, tokens keep their positions;"
+                    " class: the same within classes; tokens: as images, and each image's tokens shuffled",
+                ),
+                Column("cofires", "int64", "tokens on which the whole group fires", "tokens"),
+                Column("null_mean", "float64", "the same with re-paired images, mean", "tokens", "permutations"),
+                Column("null_sd", "float64", "its standard deviation", "tokens", "permutations - 1"),
+                Column(
+                    "lift", "float64", "co-fires over their mean with re-paired images", denominator="null_mean"
+                ),
+                Column("z", "float64", "(cofires - null_mean) / null_sd; null where null_sd is 0"),
+                Column(
+                    "p",
+                    "float64",
+                    "1 + permutations with as many co-fires or more",
+                    denominator="1 + permutations",
+                ),
+                Column(
+                    "p_tail",
+                    "float64",
+                    "the same; where no permutation has as many, at most the tail of a negative binomial (or"
+                    " Poisson) of that mean and variance",
+                ),
+                Column(
+                    "q", "float64", "p_tail after Benjamini and Hochberg, over the rows of this group and null"
+                ),
+                Column("significant", "bool", "q is at most 0.05"),
+            ),
+        ),
+        Table(
+            "consistency",
+            "one concept of one model's universal dictionary, matched one to one with another dictionary",
+            (
+                MODEL,
+                Column(
+                    "against",
+                    "string",
+                    "independent: the dictionary of the model's own SAE; gaussian: the baseline, two random"
+                    " dictionaries of this size matched with each other (concept_id is then a mere number)",
+                ),
+                CONCEPT,
+                Column("partner", "int32", "matched concept of the other dictionary; null for gaussian"),
+                Column("cosine", "float64", "cosine of the two; the matching makes their sum largest"),
             ),
         ),
         Table(

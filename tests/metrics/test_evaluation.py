@@ -12,7 +12,9 @@ from usae.encoding import encode_split
 from usae.errors import UserError
 from usae.images import Record, write_index
 from usae.manifests import Manifest, SplitManifest
-from usae.metrics.evaluation import evaluate, load_labels
+from usae.metrics.evaluation import evaluate
+from usae.metrics.inputs import load_labels
+from usae.metrics.summary import HEADLINES
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
@@ -22,7 +24,7 @@ WIDTHS = {"supervised": 6, "language": 9}
 IMAGES = {"val": 10, "train": 14}
 ENCODED = {"val": 10, "train": 5}
 GRID, K, CONCEPTS, CHUNK = 3, 4, 32, 4
-PARAMS = MeasureParams(threshold=0.1, exemplars=5)
+PARAMS = MeasureParams(threshold=0.1, exemplars=5, permutations=19)
 CPU = torch.device("cpu")
 
 
@@ -92,6 +94,9 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
         "reconstruction",
         "concepts",
         "concept_models",
+        "concept_pairs",
+        "nulls",
+        "consistency",
         "patterns",
         "exemplars",
         "probes",
@@ -111,7 +116,7 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     assert concepts["top_label"].isna().equals(~concepts["alive"])
     np.testing.assert_allclose(per_model["energy"], per_model["mean_code"], rtol=1e-6)
     headlines = json.loads((tmp_path / "reports" / "metrics.json").read_text())
-    assert len(headlines) == 12
+    assert len(headlines) == len(HEADLINES)
     assert all(value is None or np.isfinite(value) for value in headlines.values())
     numbers = reports["summary"].set_index("name")["value"].to_dict()
     assert headlines["alive"] == numbers["alive"]
@@ -123,7 +128,7 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     )
     assert (tmp_path / "reports" / "README.md").read_text().startswith("# Reports")
     assert {file.name for file in (tmp_path / "reports" / "plots").iterdir()} == {
-        "r2.csv", "entropy.csv", "cofire.csv", "importance.csv"
+        "r2.csv", "entropy.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv"
     }  # fmt: skip
 
 
@@ -146,6 +151,60 @@ def test_reconstruction_equals_encoding_and_decoding_at_once(world):
                 assert row["tokens"].item() == 5 * GRID**2
 
 
+def test_the_ceiling_is_a_regression_on_the_encoded_training_images(world):
+    """Directly: least squares from all five training images, judged on the held-out ones."""
+    data, root = world
+    table = evaluate(MODELS, PARAMS, root, CPU, data).tables["reconstruction"]
+    rows = {}
+    for split, images in ENCODED.items():
+        stores = [ActivationStore.open(root / f"{model}-{split}") for model in MODELS]
+        rows[split] = [store.rows(range(images)).reshape(-1, store.width).astype(np.float64) for store in stores]
+    weights, *_ = np.linalg.lstsq(np.c_[rows["train"][1], np.ones(45)], rows["train"][0])
+    guess = np.c_[rows["val"][1], np.ones(90)] @ weights
+    truth = rows["val"][0]
+    expected = 1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum()
+    row = table.query("sae == 'usae' and split == 'val' and source == 'language' and target == 'supervised'").iloc[
+        0
+    ]
+    assert row["r2_ridge"] == pytest.approx(expected, abs=1e-3)
+    assert row["r2_ridge"] > 0.99  # five causes, nine channels
+    assert row["r2_of_ridge"] == pytest.approx(row["r2_channel"] / row["r2_ridge"])
+    assert table.loc[table["split"] == "train", ["r2_ridge", "r2_of_ridge"]].isna().all(axis=None)
+
+
+def test_without_encoded_training_images_there_is_no_ceiling(world):
+    data, root = world
+    (data / "codes" / "train").rename(data / "set-aside")
+    found = evaluate(MODELS, PARAMS, root, CPU, data)
+    assert found.tables["reconstruction"]["r2_ridge"].isna().all()
+    assert "r2_ridge_cross_mean" not in found.numbers
+
+
+def test_classes_are_kept_apart_where_images_have_some(world):
+    data, root = world
+    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables["nulls"]["null"]) == {"images", "class", "tokens"}
+    records = [Record(key=str(image), data=b"") for image in range(10)]
+    write_index(records, data / "images" / "val.parquet", None, ())
+    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables["nulls"]["null"]) == {"images", "tokens"}
+
+
+def test_the_seed_is_that_of_the_permutations(world):
+    data, root = world
+    means = [evaluate(MODELS, PARAMS, root, CPU, data, seed).tables["nulls"]["null_mean"] for seed in (0, 0, 1)]
+    assert means[0].equals(means[1])
+    assert not means[0].equals(means[2])
+
+
+def test_independent_saes_are_matched_with_the_universal_one(world):
+    data, root = world
+    table = evaluate(MODELS, PARAMS, root, CPU, data).tables["consistency"]
+    assert table.groupby(["model", "against"]).size().tolist() == [CONCEPTS] * 4
+    for split in IMAGES:
+        (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
+    (data / "baselines" / "language").rename(data / "set-aside")
+    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables["consistency"]["model"]) == {"supervised"}
+
+
 def test_writing_again_gives_the_same_bytes(world, tmp_path):
     data, root = world
 
@@ -155,7 +214,7 @@ def test_writing_again_gives_the_same_bytes(world, tmp_path):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     first = digests()
-    assert len(first) == 13
+    assert len(first) == 18
     assert digests() == first
 
 

@@ -3,15 +3,15 @@ import pandas as pd
 import pytest
 
 from usae.metrics import curves
-from usae.metrics.labels import absent_labels
-from usae.metrics.summary import (
+from usae.metrics.frames import (
     concept_models_frame,
-    concept_numbers,
+    concept_pairs_frame,
     concepts_frame,
     patterns_frame,
-    reconstruction_numbers,
-    rounded,
+    unique_to,
 )
+from usae.metrics.labels import absent_labels
+from usae.metrics.summary import concept_numbers, reconstruction_numbers, rounded
 from usae.metrics.universality import FiringCounts
 
 MODELS = ("a", "b", "c")
@@ -28,7 +28,7 @@ def firing(chunks):
 @pytest.fixture
 def frames(firing):
     norms = np.ones((3, 12))
-    return concepts_frame(firing, norms, absent_labels(12)), concept_models_frame(firing, norms, MODELS)
+    return concepts_frame(firing, norms, absent_labels(12), MODELS), concept_models_frame(firing, norms, MODELS)
 
 
 def test_patterns_add_up_to_the_fires_of_each_model(firing, frames):
@@ -49,6 +49,39 @@ def test_concept_table_follows_from_the_model_table(frames):
     np.testing.assert_allclose(concepts["universality"], proportion)
     assert concepts["models_alive"].tolist() == [3] * 11 + [0]
     assert concepts["alive"].tolist() == [True] * 11 + [False]
+
+
+def test_pairs_follow_from_the_patterns(firing):
+    pairs = concept_pairs_frame(firing, MODELS)
+    assert len(pairs) == 12 * 6
+    assert pairs["concept_id"].is_monotonic_increasing
+    wide = patterns_frame(firing, MODELS).assign(names=lambda frame: frame["models"].str.split("+"))
+    for row in pairs[pairs["concept_id"] < 11].itertuples():
+        own = wide[(wide["concept_id"] == row.concept_id) & wide["names"].map(lambda n, m=row.model: m in n)]
+        both = own.loc[own["names"].map(lambda n, m=row.other: m in n), "fires"].sum()
+        assert row.cofires == both
+        assert row.cofire_proportion == pytest.approx(both / own["fires"].sum())
+    swapped = pairs.merge(
+        pairs, left_on=["concept_id", "model", "other"], right_on=["concept_id", "other", "model"]
+    )
+    np.testing.assert_allclose(swapped["lift_x"], swapped["lift_y"])
+    alive = pairs[pairs["concept_id"] < 11]
+    assert (alive["cofire_proportion"] <= alive["cofire_ceiling"] + 1e-12).all()
+    counts = FiringCounts(1, 12, 0.1)
+    assert concept_pairs_frame(counts, ("a",)).empty
+
+
+def test_leave_one_out_is_of_the_tokens_on_which_the_others_fire(firing, frames):
+    rows = frames[1].set_index(["concept_id", "model"])
+    assert rows.loc[(3, "b"), "joins_others"] == firing.cofires[3] / firing.together([0, 2])[3]
+    assert np.isnan(rows.loc[(11, "b"), "joins_others"])
+
+
+def test_low_entropy_names_the_model_that_a_concept_is_unique_to(firing, frames):
+    fires = np.array([[90, 0, 5, 0], [1, 0, 5, 3], [0, 0, 4, 0]])
+    assert unique_to(fires, MODELS).tolist() == ["a", None, None, "b"]
+    assert frames[0]["unique_to"].isna().all()
+    assert concept_numbers(firing, np.ones((3, 12)), MODELS)["unique/a"] == 0
 
 
 def test_numbers_are_means_over_the_concepts_with_most_energy(firing, frames):
@@ -80,6 +113,11 @@ def test_reconstruction_numbers():
     assert numbers["alignment_tax_mean"] == 0.05
     assert numbers["train_r2_self_mean"] == 0.9
     assert numbers["train_r2_cross_mean"] is None
+    assert "r2_ridge_cross_mean" not in numbers
+    ceiling = table.assign(r2_scalar=0.0, r2_ridge=[1, 0.5, 0.7, 1, 1, 1, np.nan])
+    numbers = reconstruction_numbers(ceiling)
+    assert numbers["r2_ridge_cross_mean"] == 0.6
+    assert numbers["r2_of_ridge_cross"] == 0.5
 
 
 def test_numbers_keep_six_digits_and_nan_becomes_null():

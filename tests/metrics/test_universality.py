@@ -72,6 +72,20 @@ def test_derived_numbers_equal_their_definitions(chunks, dense, models):
     assert (proportion <= u.cofire_ceiling(fires) + 1e-12)[:, :-1].all()
 
 
+def test_entropy_is_the_same_in_every_base_and_in_the_authors_form():
+    """Natural logarithm over log M (paper), log2 over log2 M with 1e-10 inside (the authors' code)."""
+    fires = np.random.default_rng(0).integers(0, 1000, (3, 50))
+    fires[:, 0], fires[:, 1], fires[:, 2] = (5, 5, 0), (7, 0, 0), (4, 4, 4)
+    share = fires / fires.sum(axis=0)
+    natural = -np.where(share > 0, share * np.log(np.maximum(share, 1e-300)), 0).sum(axis=0) / np.log(3)
+    authors = -(share * np.log2(share + 1e-10)).sum(axis=0) / np.log2(3)
+    found = u.firing_entropy(fires)
+    np.testing.assert_allclose(found, natural, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(found, authors, atol=1e-9)
+    np.testing.assert_allclose(found[:3], [np.log(2) / np.log(3), 0, 1], atol=1e-15)
+    assert round(float(found[0]), 4) == 0.6309
+
+
 def test_a_concept_that_never_fires_is_nan_and_not_zero(chunks):
     firing = counted(chunks(3), 3)
     fires, cofires = firing.fires, firing.cofires

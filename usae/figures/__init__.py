@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from usae.figures.curves import loss_picture, probe_picture
+from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.matrix import r2_picture
 from usae.figures.theme import Picture
@@ -16,6 +17,8 @@ def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
         entropy_picture(reports.concepts, models),
         rank_picture(reports.concept_models, models),
         energy_picture(reports.concepts),
+        null_picture(reports.nulls, models),
+        consistency_picture(reports.consistency, models),
         loss_picture(reports.training, models),
         probe_picture(reports.probes, models),
     ]

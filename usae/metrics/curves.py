@@ -3,26 +3,35 @@
 `dvc plots` reads no Parquet, and a page of thousands of points per concept helps nobody: these are binned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from usae.metrics.consistency import GAUSSIAN, survival
+from usae.metrics.evidence import top_sets
 
 ENTROPY_BINS = 30
 RANK_BINS = 50
 COFIRE_BINS = 20
 TOP_CONCEPTS = 1000
+COSINES = np.linspace(0, 1, 21)
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def curves(
-    reconstruction: pd.DataFrame, concepts: pd.DataFrame, concept_models: pd.DataFrame, models: Sequence[str]
-) -> dict[str, pd.DataFrame]:
-    """File stem -> frame, for every CSV in `reports/plots`."""
+def curves(tables: Mapping[str, pd.DataFrame], models: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """File stem -> frame, for every CSV in `reports/plots`, from the tables by name."""
+    concepts = tables["concepts"]
+    columns = ["sae", "split", "source", "target", "r2_scalar", "r2_channel", "r2_ridge"]
     return {
-        "r2": reconstruction[["sae", "split", "source", "target", "r2_scalar", "r2_channel"]],
+        "r2": tables["reconstruction"][columns],
         "entropy": entropy_histogram(concepts),
-        "cofire": cofire_curve(concepts, concept_models, models),
+        "cofire": cofire_curve(concepts, tables["concept_models"], models),
         "importance": importance_curve(concepts),
+        "consistency": consistency_curves(tables["consistency"], top_sets(concepts)),
+        "nulls": null_counts(tables["nulls"]),
     }
 
 
@@ -67,3 +76,22 @@ def importance_curve(concepts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {"cofires": middle[grouped.index], "energy": grouped["median"], "concepts": grouped["size"]}
     ).reset_index(drop=True)
+
+
+def consistency_curves(table: pd.DataFrame, sets: Mapping[str, Array]) -> pd.DataFrame:
+    """model, concepts (a set, or gaussian), threshold, share: of the matched cosines above the threshold."""
+    parts = []
+    for (model, against), rows in table.groupby(["model", "against"], sort=False):
+        cosines = rows.set_index("concept_id")["cosine"]
+        chosen = {GAUSSIAN: cosines.index.to_numpy()} if against == GAUSSIAN else sets
+        for name, concepts in chosen.items():
+            share = survival(cosines.loc[concepts].to_numpy(), COSINES)
+            parts.append(pd.DataFrame({"model": model, "concepts": name, "threshold": COSINES, "share": share}))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["model", "concepts", "threshold", "share"])
+
+
+def null_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """comparison ("null: models"), tested and significant concepts, lift (median, over the null's mean)."""
+    named = table.assign(comparison=table["null"] + ": " + table["models"])
+    columns = {"tested": ("concept_id", "size"), "significant": ("significant", "sum"), "lift": ("lift", "median")}
+    return named.groupby("comparison", sort=False).agg(**columns).reset_index()

@@ -15,25 +15,27 @@ import pandas as pd
 import torch
 
 from usae.codes import open_codes
-from usae.errors import UserError
-from usae.images import ImageIndex
 from usae.manifests import Manifest, load_manifests
+from usae.metrics.consistency import consistency_frame
 from usae.metrics.curves import curves
-from usae.metrics.labels import ImageLabels, Labels, TokenLabels, absent_labels
-from usae.metrics.streams import concept_statistics, reconstruction
-from usae.metrics.summary import (
-    Numbers,
-    concept_models_frame,
-    concept_numbers,
-    concepts_frame,
-    headlines,
-    patterns_frame,
-    reconstruction_numbers,
-    summary_frame,
+from usae.metrics.evidence import (
+    consistency_numbers,
+    null_numbers,
+    nulls_frame,
+    significant_concepts,
+    top_sets,
 )
+from usae.metrics.frames import concept_models_frame, concept_pairs_frame, concepts_frame, patterns_frame
+from usae.metrics.inputs import load_classes, load_labels, load_probes
+from usae.metrics.labels import absent_labels
+from usae.metrics.reconstruction import with_ceiling
+from usae.metrics.streams import concept_statistics, linear_ceiling, reconstruction
+from usae.metrics.summary import Numbers, concept_numbers, headlines, reconstruction_numbers, summary_frame
+from usae.metrics.universality import energy
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE
-from usae.tables import TABLES, describe, write_table
+from usae.store import ActivationStore
+from usae.tables import describe, write_table
 
 USAE, INDEPENDENT = "usae", "independent"
 HELD_OUT = "val"
@@ -73,9 +75,16 @@ class Evaluation:
 
 
 def evaluate(
-    models: Sequence[str], params: MeasureParams, store_root: Path, device: torch.device, data: Path = Path("data")
+    models: Sequence[str],
+    params: MeasureParams,
+    store_root: Path,
+    device: torch.device,
+    data: Path = Path("data"),
+    seed: int = 0,
 ) -> Evaluation:
     """Measure the SAE in `data/usae` on the codes in `data/codes`, for `models` in this order.
+
+    `seed` is that of the permutations and of random baselines.
 
     Raises UserError when codes, activations, images or truth are missing or do not belong together.
     """
@@ -85,46 +94,16 @@ def evaluate(
         [_reconstructions(split, models, manifests, store_root, device, sae, data) for split in _encoded(data)],
         ignore_index=True,
     )
-    tables, numbers = _concepts(models, params, sae, data)
+    table = with_ceiling(table, _ceiling(models, manifests, store_root, sae, data))
+    tables, numbers = _concepts(models, params, sae, data, seed)
     tables |= {"reconstruction": table, "probes": load_probes(data / "weights", models)}
-    plots = curves(table, tables["concepts"], tables["concept_models"], models)
-    numbers = {**reconstruction_numbers(table), **numbers}
-    return Evaluation({**tables, "summary": summary_frame(numbers)}, numbers, plots)
-
-
-def load_labels(folder: Path, split: str, images: int) -> Labels | None:
-    """Labels of the first `images` images: ground truth per token, else per image; None where there are none.
-
-    Raises UserError when the truth is not of these images.
-    """
-    index = ImageIndex.load(folder / f"{split}.parquet")
-    if len(index) < images:
-        raise UserError(
-            f"The codes of split {split} hold {images} images, the index in {folder} has {len(index)}."
-            " Run `dvc repro encode`."
-        )
-    truth = folder / f"{split}_truth.npz"
-    if truth.is_file():
-        labels = TokenLabels.load(truth)
-        if len(labels.coverage) != len(index):
-            raise UserError(
-                f"The ground truth {truth} describes {len(labels.coverage)} images, the index beside it has"
-                f" {len(index)}. Run `dvc repro --force images`."
-            )
-        return labels
-    numbers = index.frame["label"].astype("Int64").fillna(-1).to_numpy(dtype=np.int64)
-    return ImageLabels(index.label_names, numbers) if index.label_names and (numbers >= 0).any() else None
-
-
-def load_probes(weights: Path, models: Sequence[str]) -> pd.DataFrame:
-    """Table `probes`, from `<weights>/<model>/probes.json` where stage `weights` has written one."""
-    names = [column.name for column in TABLES["probes"].columns]
-    records = []
-    for model in models:
-        path = weights / model / "probes.json"
-        if path.is_file():
-            records += [{**record, "model": model} for record in json.loads(path.read_text())]
-    return pd.DataFrame(records, columns=names)
+    tables["consistency"] = _consistency(models, sae, data, seed)
+    numbers = {
+        **reconstruction_numbers(table),
+        **numbers,
+        **consistency_numbers(tables["consistency"], top_sets(tables["concepts"])),
+    }
+    return Evaluation({**tables, "summary": summary_frame(numbers)}, numbers, curves(tables, models))
 
 
 def dictionary_norms(sae: UniversalSAE, models: Sequence[str]) -> Array:
@@ -133,23 +112,64 @@ def dictionary_norms(sae: UniversalSAE, models: Sequence[str]) -> Array:
         return np.stack([sae.dictionary(model).double().norm(dim=-1).cpu().numpy() for model in models])
 
 
+def dictionaries(sae: UniversalSAE, models: Sequence[str]) -> dict[str, Array]:
+    """Model -> its dictionary (c, d), float32."""
+    with torch.inference_mode():
+        return {model: sae.dictionary(model).float().cpu().numpy() for model in models}
+
+
+def _ceiling(
+    models: Sequence[str], manifests: Mapping[str, Manifest], store_root: Path, sae: UniversalSAE, data: Path
+) -> dict[tuple[str, str], float]:
+    """What linear maps reach on the held-out images; empty where no training images are encoded."""
+    if "train" not in _encoded(data):
+        return {}
+    sides: list[tuple[dict[str, ActivationStore], int]] = []
+    for split in ("train", HELD_OUT):
+        codes = open_codes(data / "codes" / split, models)
+        stores = {model: manifests[model].open(split, store_root) for model in models}
+        sides.append((stores, next(iter(codes.values())).images))
+    return linear_ceiling(sae, *sides[0], *sides[1])
+
+
+def _consistency(models: Sequence[str], sae: UniversalSAE, data: Path, seed: int) -> pd.DataFrame:
+    """Table `consistency`, over the models that have an independent SAE."""
+    folders = {model: data / "baselines" / model for model in models}
+    alone = {
+        model: dictionaries(UniversalSAE.from_pretrained(folder), [model])[model]
+        for model, folder in folders.items()
+        if folder.is_dir()
+    }
+    return consistency_frame(dictionaries(sae, models), alone, seed)
+
+
 def _concepts(
-    models: Sequence[str], params: MeasureParams, sae: UniversalSAE, data: Path
+    models: Sequence[str], params: MeasureParams, sae: UniversalSAE, data: Path, seed: int
 ) -> tuple[dict[str, pd.DataFrame], Numbers]:
     """Tables and numbers of the concepts, from one pass over the held-out codes."""
     codes = open_codes(data / "codes" / HELD_OUT, models)
     images = next(iter(codes.values())).images
     labels = load_labels(data / "images", HELD_OUT, images)
-    found = concept_statistics(codes, labels, params.threshold, params.exemplars)
+    classes = load_classes(data / "images", HELD_OUT, images)
+    found = concept_statistics(codes, labels, params, seed, classes)
     norms = dictionary_norms(sae, models)
     names = absent_labels(sae.concepts) if found.labels is None else found.labels.frame()
+    nulls = nulls_frame(found.firing, found.nulls, models)
+    concepts = concepts_frame(found.firing, norms, names, models)
     tables = {
-        "concepts": concepts_frame(found.firing, norms, names),
+        "concepts": concepts.join(significant_concepts(nulls, models, sae.concepts)),
         "concept_models": concept_models_frame(found.firing, norms, models),
+        "concept_pairs": concept_pairs_frame(found.firing, models),
+        "nulls": nulls,
         "patterns": patterns_frame(found.firing, models),
         "exemplars": found.exemplars.frame(),
     }
-    return tables, {"images": images, **concept_numbers(found.firing, norms, models)}
+    energies = energy(found.firing.mean_codes, norms)
+    return tables, {
+        "images": images,
+        **concept_numbers(found.firing, norms, models),
+        **null_numbers(found.firing, found.nulls, nulls, energies, models),
+    }
 
 
 def _encoded(data: Path) -> list[str]:

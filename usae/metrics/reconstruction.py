@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 
 from usae.store import Moments
 
@@ -99,6 +100,14 @@ def r2(residuals: Residuals, moments: Moments, centre: Centre = "scalar", epsilo
         return float("nan")
     total = _total(moments, centre) / residuals.elements + epsilon
     return 1 - residuals.mse / total if total > 0 else float("nan")
+
+
+def with_ceiling(table: pd.DataFrame, ceiling: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """Table `reconstruction` with `r2_ridge` and `r2_of_ridge` on the held-out rows."""
+    pairs = zip(table["source"], table["target"], strict=True)
+    ridge = pd.Series([ceiling.get(pair, np.nan) for pair in pairs], index=table.index, dtype=np.float64)
+    ridge = ridge.where(table["split"] == "val")
+    return table.assign(r2_ridge=ridge, r2_of_ridge=table["r2_channel"] / ridge.where(ridge > 0))
 
 
 def _total(moments: Moments, centre: Centre) -> float:

@@ -1,7 +1,7 @@
-"""One pass over the codes of a split, and one over its activations (stage `measure`).
+"""One pass over the codes of a split, and some over its activations (stage `measure`).
 
-The first feeds every accumulator that needs codes only, the second decodes the codes of each source model with the
-decoder of each target model and compares with the target's activations.
+The first feeds every accumulator that needs codes only. Of the others, one decodes the codes of each source model
+with the decoder of each target model and compares with the target's activations, one fits linear maps.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,20 @@ from usae.codes import CodeChunk, CodeStore, aligned_chunks
 from usae.errors import UserError
 from usae.metrics.exemplars import Exemplars
 from usae.metrics.labels import LabelCounts, Labels
+from usae.metrics.nulls import CofireNulls
 from usae.metrics.reconstruction import Reconstruction
+from usae.metrics.ridge import Products, ridge_r2
 from usae.metrics.universality import FiringCounts
+from usae.params import MeasureParams
 from usae.progress import progress
 from usae.sae import SparseCodes, UniversalSAE
 from usae.store import ActivationStore
 
+BLOCK_IMAGES = 64
+VALIDATION = 5  # one in so many blocks of training images chooses the penalty of the ridge regressions
+
 Array = np.ndarray[Any, np.dtype[Any]]
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -31,24 +38,32 @@ class ConceptStatistics:
     firing: FiringCounts
     exemplars: Exemplars
     labels: LabelCounts | None
+    nulls: CofireNulls
 
 
 def concept_statistics(
-    codes: Mapping[str, CodeStore], labels: Labels | None, threshold: float, exemplars: int
+    codes: Mapping[str, CodeStore], labels: Labels | None, params: MeasureParams, seed: int, classes: Array | None
 ) -> ConceptStatistics:
-    """Firing counts, the top `exemplars` images and label counts of the same images in all models."""
+    """Firing counts and their nulls, top images and label counts of the same images in all models.
+
+    `classes` (images,) are what null `class` keeps apart, None without.
+    """
+    threshold = params.threshold
     first = next(iter(codes.values()))
     statistics = ConceptStatistics(
         FiringCounts(len(codes), first.concepts, threshold),
-        Exemplars(tuple(codes), first.concepts, exemplars),
+        Exemplars(tuple(codes), first.concepts, params.exemplars),
         None if labels is None else LabelCounts(labels, first.concepts, threshold),
+        CofireNulls(len(codes), first.concepts, threshold, params.permutations, seed, first.images, classes),
     )
     bar = progress(aligned_chunks(codes), total=first.chunks, description="concepts", unit="chunk")
     for chunks in bar:
         statistics.firing.update(chunks)
         statistics.exemplars.update(chunks)
+        statistics.nulls.update(chunks)
         if statistics.labels is not None:
             statistics.labels.update(chunks)
+    statistics.nulls.finish()
     return statistics
 
 
@@ -75,6 +90,43 @@ def reconstruction(
             truth = _standardised(sae, target, store, parts[0].images)
             table.update(target, truth, _decoded(sae, target, sources))
     return table
+
+
+def linear_ceiling(
+    sae: UniversalSAE,
+    train: Mapping[str, ActivationStore],
+    train_images: int,
+    val: Mapping[str, ActivationStore],
+    val_images: int,
+) -> dict[Pair, float]:
+    """(source, target) -> R2 on the first `val_images` of `val` of ridge regression on the first `train_images`.
+
+    Empty for fewer than two training images, which leave none to choose the penalty with.
+    """
+    if train_images < 2:
+        return {}
+    step = max(1, min(BLOCK_IMAGES, train_images // VALIDATION))
+    origin = _side_by_side(sae, train, np.arange(step)).mean(axis=0, dtype=np.float64)
+    fit, validation, test = (Products.none(origin) for _ in range(3))
+    for number, images in enumerate(_runs(train_images, step, "ridge, fit")):
+        (fit if number % VALIDATION else validation).update(_side_by_side(sae, train, images))
+    for images in _runs(val_images, BLOCK_IMAGES, "ridge, test"):
+        test.update(_side_by_side(sae, val, images))
+    ends = np.cumsum([0, *(store.width for store in train.values())])
+    spans = {model: slice(int(a), int(b)) for model, a, b in zip(train, ends, ends[1:], strict=False)}
+    return ridge_r2(fit, validation, test, spans)
+
+
+def _runs(images: int, step: int, description: str) -> Iterator[Array]:
+    """Consecutive images, `step` at a time."""
+    parts = [np.arange(start, min(start + step, images)) for start in range(0, images, step)]
+    yield from progress(parts, total=len(parts), description=description, unit="block")
+
+
+def _side_by_side(sae: UniversalSAE, stores: Mapping[str, ActivationStore], images: Array) -> Array:
+    """(images * tokens, sum of widths) standardised activations of all models."""
+    parts = [_standardised(sae, model, store, images) for model, store in stores.items()]
+    return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], axis=1)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""From counts to tables and to the flat numbers of `reports/metrics.json` (stage `measure`).
+"""From counts and tables to the flat numbers of `reports/metrics.json` (stage `measure`).
 
 The numbers are those of arXiv 2502.03714 where it has them: R2 over the whole held-out set, entropy, co-firing
 proportion of the 1000 concepts with the most energy, correlation of co-fires and energy.
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from usae.metrics import universality as u
+from usae.metrics.frames import unique_to
 from usae.metrics.importance import log_fit, partial_fit
 
 TOP_CONCEPTS = 1000
@@ -24,71 +25,26 @@ Numbers = dict[str, float | None]
 HEADLINES = (
     "r2_self_mean",
     "r2_cross_mean",
+    "r2_ridge_cross_mean",
     "r2_scalar_self_mean",
     "r2_scalar_cross_mean",
     "alignment_tax_mean",
     "alive",
     "cofire_proportion_mean",
+    "cofire_proportion_null_mean",
+    "cofire_ceiling_mean",
     "lift_median",
+    "lift_null_median",
+    "significant_share",
     "firing_entropy_median",
     "universality_median",
+    "universality_null_median",
     "importance_r",
+    "importance_null_r",
     "importance_partial_r",
+    "consistency_auc_mean",
+    "consistency_gaussian_auc_mean",
 )
-
-
-def concepts_frame(firing: u.FiringCounts, norms: Array, labels: pd.DataFrame) -> pd.DataFrame:
-    """Table `concepts`; `norms` (m, c) are the row norms of the dictionaries, `labels` the label columns."""
-    fires, cofires = firing.fires, firing.cofires
-    lifts = u.lift(cofires, fires, firing.tokens)
-    models_alive = (fires > 0).sum(axis=0)
-    columns = {
-        "concept_id": np.arange(firing.concepts),
-        "alive": models_alive > 0,
-        "models_alive": models_alive,
-        "fires": fires.sum(axis=0),
-        "cofires": cofires,
-        "tokens": np.full(firing.concepts, firing.tokens),
-        "firing_entropy": u.firing_entropy(fires),
-        "universality": u.universality(cofires, fires),
-        "lift": lifts,
-        "log10_lift": u.log10_lift(lifts),
-        "energy": u.energy(firing.mean_codes, norms).mean(axis=0),
-    }
-    return pd.concat([pd.DataFrame(columns), labels], axis=1)
-
-
-def concept_models_frame(firing: u.FiringCounts, norms: Array, models: Sequence[str]) -> pd.DataFrame:
-    """Table `concept_models`: concepts in order, and models in order within each."""
-    fires, energies = firing.fires, u.energy(firing.mean_codes, norms)
-    columns = {
-        "concept_id": np.broadcast_to(np.arange(firing.concepts), fires.shape),
-        "model": np.broadcast_to(np.array(models, dtype=object)[:, None], fires.shape),
-        "fires": fires,
-        "firing_rate": fires / max(firing.tokens, 1),
-        "cofires_without": firing.cofires_without,
-        "cofire_proportion": u.cofire_proportion(firing.cofires, fires),
-        "cofire_ceiling": u.cofire_ceiling(fires),
-        "energy": energies,
-        "energy_squared": energies**2,
-        "mean_code": firing.mean_codes,
-        "max_code": firing.maxima,
-    }  # each (models, concepts)
-    return pd.DataFrame({name: values.T.ravel() for name, values in columns.items()})
-
-
-def patterns_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.DataFrame:
-    """Table `patterns`: the sets of models that fire together, for every concept."""
-    names = ["+".join(m for i, m in enumerate(models) if pattern >> i & 1) for pattern in range(2 ** len(models))]
-    concept, pattern = np.nonzero(firing.patterns)
-    return pd.DataFrame(
-        {
-            "concept_id": concept,
-            "pattern": pattern,
-            "models": np.array(names, dtype=object)[pattern],
-            "fires": firing.patterns[concept, pattern],
-        }
-    )
 
 
 def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str]) -> Numbers:
@@ -107,6 +63,7 @@ def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str])
         "lift_median": _median(u.lift(cofires, fires, firing.tokens)),
         **_per_model("dead_share", models, (fires == 0).mean(axis=1)),
         **_per_model("l0", models, firing.sparsity),
+        **{f"unique/{model}": int((unique_to(fires, models) == model).sum()) for model in models},
         **_cofire_numbers(firing, energies, models),
         **_importance_numbers(firing, energies.mean(axis=0)),
     }
@@ -124,6 +81,10 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
                 numbers[f"{prefix}{name}_self_mean"] = float(usae.loc[own, column].mean())
                 numbers[f"{prefix}{name}_cross_mean"] = float(usae.loc[~own, column].mean())
     held_out = table[table["split"] == "val"]
+    cross = held_out[(held_out["sae"] == "usae") & (held_out["source"] != held_out["target"])]
+    if "r2_ridge" in table and cross["r2_ridge"].notna().any():
+        numbers["r2_ridge_cross_mean"] = float(cross["r2_ridge"].mean())
+        numbers["r2_of_ridge_cross"] = float(cross["r2_channel"].mean() / cross["r2_ridge"].mean())
     shared, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in ("usae", "independent"))
     numbers |= {f"r2/{source}/{target}": value for (source, target), value in shared.items()}
     numbers |= {f"r2_independent/{model}": value for (model, _), value in alone.items()}
@@ -134,7 +95,7 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
 
 
 def headlines(numbers: Numbers) -> Numbers:
-    """The dozen numbers to compare runs by."""
+    """The numbers to compare runs by, each universality number beside its null."""
     return {name: numbers.get(name) for name in HEADLINES}
 
 
@@ -142,6 +103,11 @@ def summary_frame(numbers: Numbers) -> pd.DataFrame:
     """Table `summary`: every number by name."""
     values = [np.nan if value is None else float(value) for value in numbers.values()]
     return pd.DataFrame({"name": list(numbers), "value": values})
+
+
+def top_mean(shares: Array, top: Array) -> Array:
+    """(m,) mean of shares (m, c) over the concepts `top`; undefined ones count as 0, NaN for no concepts."""
+    return np.nan_to_num(shares[:, top]).mean(axis=1) if len(top) else np.full(len(shares), np.nan)
 
 
 def rounded(value: float) -> float | None:
@@ -154,11 +120,14 @@ def rounded(value: float) -> float | None:
 def _cofire_numbers(firing: u.FiringCounts, energies: Array, models: Sequence[str]) -> Mapping[str, float]:
     """Mean co-firing proportion of the concepts with the most energy; where a model is dead it counts as 0."""
     top = u.top_by_energy(energies, TOP_CONCEPTS)
-    proportions = np.nan_to_num(u.cofire_proportion(firing.cofires, firing.fires)[:, top])  # (models, top)
-    means = proportions.mean(axis=1) if len(top) else np.full(len(models), np.nan)
+    means, ceilings = (
+        top_mean(shares, top)
+        for shares in (u.cofire_proportion(firing.cofires, firing.fires), u.cofire_ceiling(firing.fires))
+    )
     return {
         "cofire_proportion_mean": float(means.mean()),
         "cofire_proportion_concepts": len(top),
+        "cofire_ceiling_mean": float(ceilings.mean()),
         **_per_model("cofire_proportion", models, means),
     }
 

@@ -16,8 +16,7 @@ from usae.codes import CodeChunk
 from usae.errors import UserError
 
 MAX_MODELS = 8
-MODEL_BITS = 3
-ROW_SHIFT = 32
+CACHED_CELLS = 2**22  # (token, concept) cells marked at once: they stay in the processor's cache
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -54,15 +53,13 @@ class FiringCounts:
     def update(self, codes: Sequence[CodeChunk]) -> None:
         """Add one chunk: the codes of every model, in order, for the same images."""
         self.tokens += codes[0].tokens
-        events = []
         for model, chunk in enumerate(codes):
             concepts = chunk.indices.ravel()  # (images * tokens * k)
             values = chunk.values.ravel()  # (images * tokens * k)
             self.active[model] += np.bincount(concepts[values > 0], minlength=self.concepts)
             self.sums[model] += np.bincount(concepts, weights=values, minlength=self.concepts)
             np.maximum.at(self.maxima[model], concepts, values)
-            events.append(_events(chunk, model, self.threshold))
-        self._count_patterns(np.concatenate(events))
+        self._count_patterns(codes)
 
     def merge(self, other: Self) -> None:
         """Add the counts of other images."""
@@ -106,18 +103,24 @@ class FiringCounts:
         """(m,) L0: mean number of codes above 0 per token."""
         return np.asarray(self.active.sum(axis=1) / max(self.tokens, 1))
 
-    def _count_patterns(self, events: Array) -> None:
-        if not events.size:
-            return
-        events.sort()
-        cells = events >> MODEL_BITS
-        starts = np.concatenate([[0], np.flatnonzero(cells[1:] != cells[:-1]) + 1])
-        bits = np.left_shift(1, events & (2**MODEL_BITS - 1))
-        fired = np.bitwise_or.reduceat(bits, starts)  # (cells,)
-        concepts = cells[starts] & (2 ** (ROW_SHIFT - MODEL_BITS) - 1)  # (cells,)
-        width = 2**self.models
-        counts = np.bincount(concepts * width + fired, minlength=self.patterns.size)
-        self.patterns += counts.reshape(-1, width)
+    def _count_patterns(self, codes: Sequence[CodeChunk]) -> None:
+        """Mark who fires in a small table of cells, some tokens at a time, and read the marks back."""
+        k = codes[0].indices.shape[2]
+        step = max(1, CACHED_CELLS // self.concepts)  # tokens
+        marks = np.zeros(min(step, codes[0].tokens) * self.concepts, dtype=np.uint8)
+        rows = [(chunk.indices.reshape(-1, k), chunk.values.reshape(-1, k)) for chunk in codes]
+        for start in range(0, codes[0].tokens, step):
+            tokens = slice(start, start + step)
+            cells = [_cells(indices[tokens], values[tokens], self) for indices, values in rows]
+            for model, cell in enumerate(cells):
+                marks[cell] |= np.uint8(1 << model)
+            for model, cell in enumerate(cells):
+                pattern = marks[cell]
+                first = (pattern & ((1 << model) - 1)) == 0  # of the models that fire here: one counts the cell
+                events = (cell[first] % self.concepts) * 2**self.models + pattern[first]
+                self.patterns += np.bincount(events, minlength=self.patterns.size).reshape(self.patterns.shape)
+            for cell in cells:
+                marks[cell] = 0
 
 
 def firing_entropy(fires: Array) -> Array:
@@ -179,13 +182,10 @@ def top_by_energy(energies: Array, count: int) -> Array:
     return np.asarray(order[summed[order] > 0])
 
 
-def _events(chunk: CodeChunk, model: int, threshold: float) -> Array:
-    """One sortable integer per fire: row in the chunk, then concept, then model."""
-    shape = chunk.indices.shape
-    rows = np.repeat(np.arange(shape[0] * shape[1]), shape[2])
-    firing = chunk.values.ravel() > np.float32(threshold)
-    concepts = chunk.indices.ravel()[firing].astype(np.int64)
-    return (rows[firing] << ROW_SHIFT) | (concepts << MODEL_BITS) | model
+def _cells(indices: Array, values: Array, counts: FiringCounts) -> Array:
+    """Token times c plus concept, for every fire among codes (tokens, k)."""
+    token, slot = np.nonzero(values > np.float32(counts.threshold))
+    return np.asarray(token * counts.concepts + indices[token, slot])
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
