@@ -110,7 +110,13 @@ def test_dead_concepts_come_back(world, recipe):
     """Encoder rows that can never fire: only the term for the dead moves them."""
     for aux, revived in (("none", False), ("dead", True)):
         params = recipe.model_copy(
-            update={"aux": aux, "dead_after": 2, "aux_weight": 1.0, "weight_decay": 0.0, "final_learning_rate": 3e-3}
+            update={
+                "aux": aux,
+                "dead_after": 2,
+                "aux_weight": 1.0,
+                "weight_decay": 0.0,
+                "final_learning_rate": 3e-3,
+            }
         )
         sae, engine, rows = started(world, params)
         with torch.no_grad():

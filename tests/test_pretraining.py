@@ -99,7 +99,7 @@ def test_shipped_checkpoints_are_small_finite_and_fit(objective):
     weights = shipped(objective)
     untrained(objective, 0).load_state_dict(weights, strict=True)
     assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in weights.values())
-    path = files("usae").joinpath("checkpoints", f"{objective}.safetensors")
+    path = files("usae").joinpath("shipped", f"{objective}.safetensors")
     assert len(path.read_bytes()) <= 2**20
 
 

@@ -15,7 +15,7 @@ import yaml
 from tests.test_pipeline import CODE, Checkout, small, stages
 from usae.checkpoints import Checkpoints
 from usae.store.__main__ import main
-from usae.store.files import is_sealed, read_sealed, size_text
+from usae.store.files import is_sealed, size_text
 
 ROOT = Path(__file__).parents[1]
 NAMES = [f"{model}-{split}-0123456789ab" for model in ("a", "b") for split in ("train", "val")]

@@ -12,6 +12,8 @@ def training():
     return pd.DataFrame(
         {
             "gradient_norm": [1.0, np.nan],
+            "r2_self": [0.5, np.nan],
+            "r2_cross": [0.25, np.nan],
             "step": [0, 1],
             "epoch": [0, 0],
             "source": ["language", "supervised"],

@@ -60,7 +60,12 @@ def test_the_same_seed_gives_the_same_bits(world, recipe):
 def test_side_by_side_is_as_if_alone(world, recipe):
     manifests, data = world
     short = recipe.model_copy(update={"epochs": 2})
-    variants = {"main": Variant(4, 0), "seed": Variant(4, 1), "k": Variant(2, 0), "null": Variant(4, 0, "shuffled")}
+    variants = {
+        "main": Variant(4, 0),
+        "seed": Variant(4, 1),
+        "k": Variant(2, 0),
+        "null": Variant(4, 0, "shuffled"),
+    }
     together = train(variants, manifests, data, short, RUNNING, seed=0)
     assert list(together) == list(variants)
     for name, variant in variants.items():
@@ -82,7 +87,9 @@ def test_eight_models(make_store, manifest_of, recipe):
     rng = np.random.default_rng(0)
     causes = rng.random((16, 6, 12)) * (rng.random((16, 6, 12)) < 0.15)
     widths = {f"m{i}": 5 + i for i in range(8)}
-    stores = {m: make_store(m, (causes @ rng.normal(size=(12, d))).astype("float16"), 8) for m, d in widths.items()}
+    stores = {
+        m: make_store(m, (causes @ rng.normal(size=(12, d))).astype("float16"), 8) for m, d in widths.items()
+    }
     manifests = {name: manifest_of(name, store) for name, store in stores.items()}
     sae, log = trained((manifests, PairedActivations(list(stores.values()))), recipe)
     assert sae.widths == widths

@@ -1,7 +1,7 @@
 """What surrounds a step: optimisers, learning rates, clipping, and the state that survives an interruption.
 
-One AdamW per model, as in the paper (sec. 3). With `update: source`, `schedule: per_model`, `aux: multi_topk` this is
-the authors' recipe, in which a model's rate moves only when it is the source.
+One AdamW per model, as in the paper (sec. 3). With `update: source`, `schedule: per_model`, `aux: multi_topk` this
+is the authors' recipe, in which a model's rate moves only when it is the source.
 """
 
 import math
@@ -130,6 +130,4 @@ class Engine:
             {"params": list(part.encoder.parameters()), "name": "encoder"},
             {"params": list(part.dictionary.parameters()), "name": "dictionary"},
         ]
-        return torch.optim.AdamW(
-            groups, lr=self.schedule.peak, weight_decay=self.params.weight_decay, fused=True
-        )
+        return torch.optim.AdamW(groups, lr=self.schedule.peak, weight_decay=self.params.weight_decay, fused=True)

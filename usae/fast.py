@@ -114,13 +114,13 @@ class FastStep:
         return Chosen(codes.indices, values, gradient * (values > 0), slope[:, batch.learning])
 
     def _second(self, batch: Batch, rows: slice, pre: Tensor, residual: Tensor, sums: Sums) -> None:
-        """The auxiliary term: a dense reconstruction, by all concepts of the targets or by dead ones of residuals."""
+        """The auxiliary term, dense: all concepts reconstruct the targets, or dead ones the residuals."""
+        concepts: slice | Tensor = slice(None)
         if self.recipe.aux == "multi_topk":
-            target, concepts = batch.targets[rows], slice(None)
-            codes = largest_codes(pre, self.sae.k + self.sae.concepts // 2)  # (rows, c)
+            target, codes = batch.targets[rows], largest_codes(pre, self.sae.k + self.sae.concepts // 2)
         elif batch.dead is not None and batch.dead.any():
-            target, concepts = residual, batch.dead.nonzero().squeeze(1)
-            codes = largest_codes(pre[:, concepts], min(self.recipe.aux_codes, len(concepts)))
+            concepts = batch.dead.nonzero().squeeze(1)
+            target, codes = residual, largest_codes(pre[:, concepts], self.recipe.aux_codes)
         else:
             return
         decoder = self.wide.rows[concepts]  # (concepts, wide)
@@ -178,6 +178,8 @@ class FastStep:
 def largest_codes(pre: Float[Tensor, "n c"], count: int) -> Float[Tensor, "n c"]:
     """ReLU(pre) with only the `count` largest codes of each token kept; rows with fewer positives stay whole."""
     codes = F.relu(pre)
+    if count >= pre.shape[1]:
+        return codes
     crowded = (codes.sign().sum(1) > count).nonzero().squeeze(1)
     if not len(crowded):
         return codes

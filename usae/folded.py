@@ -46,7 +46,9 @@ class FoldedEncoder:
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
         norm = self.encoder.norm
-        assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.momentum is not None
         norm.running_mean.lerp_(mean, norm.momentum)
         norm.running_var.lerp_(variance * (self.count / (self.count - 1)), norm.momentum)
         if norm.num_batches_tracked is not None:

@@ -1,9 +1,11 @@
 """An SAE before its first step: statistics of the activations, and where its concepts start.
 
-`random` is the authors' start. `paired` puts concept c of every model at one token (image, position), the same in all
-of them, so that the shared space is aligned before anything is learnt.
+`random` is the authors' start. `paired` puts concept c of every model at one token (image, position), the same in
+all of them, so that the shared space is aligned before anything is learnt.
 """
 
+import math
+import statistics
 from collections.abc import Mapping
 
 import numpy as np
@@ -59,7 +61,7 @@ def _set_statistics(sae: UniversalSAE, model: str, manifest: Manifest, params: T
         part.mean.copy_(torch.tensor(manifest.channel_mean))
         part.std.copy_(torch.tensor(manifest.channel_std))
     if params.gain == "width":  # a token's norm grows with the root of its width
-        part.gain.fill_((manifest.width / np.mean(list(sae.widths.values()))) ** 0.5)
+        part.gain.fill_(math.sqrt(manifest.width / statistics.mean(sae.widths.values())))
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
-"""How far a reconstruction is from its target: l1, l2 or Frobenius, with the closed-form slope the fast step needs.
+"""How far a reconstruction is from its target: l1, l2 or Frobenius, and the closed-form slope for the fast step.
 
-The paper's eq. 5 is the Frobenius norm (unsquared), its appendix A.1 and the authors' code the mean absolute error.
-All three are functions of one sum over elements, so they add up over blocks of rows and over processes.
+The paper's eq. 5 is the Frobenius norm (unsquared), its appendix A.1 and the authors' code the mean absolute
+error. All three are functions of one sum over elements, so they add up over blocks of rows and over processes.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Loss = Literal["l1", "l2", "frobenius"]
 
 @dataclass(frozen=True)
 class Objective:
-    """One of the three. A residual is target - reconstruction; `elements` counts its entries over the whole batch."""
+    """One of the three. A residual is target - reconstruction; `elements` counts its entries over the batch."""
 
     loss: Loss
 

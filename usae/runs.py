@@ -33,8 +33,7 @@ def training_run(
 ) -> Iterator[dict[str, Trained]]:
     """SAEs over `models`, by variant. One model alone has the steps of an independent SAE.
 
-    curve: where the loss of the first one is shown while it trains. In the processes of torchrun but the first, the
-    block gets nothing to write.
+    curve: where the loss of the first one is shown while it trains.
 
     Raises:
         UserError: see `usae.training.train` and `usae.manifests.Manifest.open`.

@@ -66,8 +66,8 @@ class Dictionary(nn.Module):
 class StandardisedSAE(nn.Module):
     """One model's encoder and dictionary, and the statistics of its activations.
 
-    mean, std: per channel [d]; all channels alike under `standardize: scalar`. gain: norm of the concepts as they are
-    decoded, 1 unless `gain: width`.
+    mean, std: per channel [d]; all channels alike under `standardize: scalar`. gain: norm of the concepts as they
+    are decoded, 1 unless `gain: width`.
     """
 
     mean: Tensor
@@ -194,7 +194,7 @@ def sparse_decode(codes: SparseCodes, dictionary: Float[Tensor, "c d"]) -> Float
 def transposed_product(
     indices: Int[Tensor, "n k"], values: Float[Tensor, "n k"], rows: Float[Tensor, "n d"], concepts: int
 ) -> Float[Tensor, "c d"]:
-    """Z^T X without forming Z: for each concept, the weighted sum of the rows that chose it, always in row order."""
+    """Z^T X without forming Z: for each concept, the weighted sum of the rows that chose it, in row order."""
     order = indices.flatten().argsort(stable=True)
     counts = torch.bincount(indices.flatten(), minlength=concepts)
     return F.embedding_bag(

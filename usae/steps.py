@@ -2,8 +2,8 @@
 
 loss_j = |A_j - Z D_j| + weight * aux_j, summed over the targets j; Z are the source's codes (paper eq. 5, 6). The
 authors' auxiliary term decodes the top half of the codes that were not chosen and fits the residual with it. The
-residual is not detached and both decodes share D_j, so aux_j = |A_j - Y D_j| where Y keeps the k + c/2 largest codes:
-a second reconstruction from a denser code ("Multi-TopK", Gao et al. 2024), not a remedy for dead concepts.
+residual is not detached and both decodes share D_j, so aux_j = |A_j - Y D_j| where Y keeps the k + c/2 largest
+codes: a second reconstruction from a denser code ("Multi-TopK", Gao et al. 2024), not a remedy for dead concepts.
 That remedy is `aux: dead`: concepts that have not fired for long fit the residual, which is detached.
 """
 

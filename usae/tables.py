@@ -344,6 +344,8 @@ TABLES = {
                 Column("auxiliary", "float64", "its auxiliary part, weight included"),
                 Column("learning_rate", "float64", "learning rate of the update"),
                 Column("gradient_norm", "float64", "norm of the gradient before clipping"),
+                Column("r2_self", "float64", "channel R2 of the source, in the batch; every 20th step"),
+                Column("r2_cross", "float64", "the same, mean over the other models"),
             ),
         ),
         Table(

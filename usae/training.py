@@ -105,6 +105,7 @@ class Trainee:
         self.variant, self.engine, self.log = variant, engine, log
         self.unread: list[tuple[Batch, str, float, Tensor]] = []
         self.lowest = math.inf
+        self.shown = (math.nan, math.nan)  # loss and cross R2 of the last look
 
     def step(self, batch: Batch) -> None:
         """One update; a batch of one image has no one to be shuffled with and is left out."""
@@ -145,7 +146,8 @@ class Trainee:
                     "r2_cross": r2_cross,
                 }
             )
-        self._check_converging(float(np.mean([row[0] for row in numbers])))
+        self.shown = (float(np.mean([row[0] for row in numbers])), numbers[0][-1])
+        self._check_converging(self.shown[0])
         self.unread.clear()
 
     def state(self) -> dict[str, Any]:
@@ -162,8 +164,8 @@ class Trainee:
         self.lowest = min(self.lowest, loss)
         if loss > DIVERGED * self.lowest:
             raise UserError(
-                f"Training diverges: the loss was {self.lowest:.4g} and is {loss:.4g}, more than {DIVERGED:g} times "
-                f"as much, at step {self.unread[-1][0].step}. Lower `train.learning_rate`, or raise "
+                f"Training diverges: the loss was {self.lowest:.4g} and is {loss:.4g}, more than {DIVERGED:g} "
+                f"times as much, at step {self.unread[-1][0].step}. Lower `train.learning_rate`, or raise "
                 "`train.warmup_epochs`."
             )
 
@@ -206,7 +208,7 @@ class Trainees:
 
     @property
     def _device(self) -> torch.device:
-        return next(iter(self.members.values())).engine.sae.device
+        return next(next(iter(self.members.values())).engine.sae.parameters()).device
 
 
 def draw_source(seed: int, step: int, models: tuple[str, ...]) -> str:
@@ -242,16 +244,14 @@ def _run(trainees: Trainees, loader: Loader, steps: int) -> None:
 
 def _show(bar: "tqdm[None]", trainees: Trainees, loader: Loader) -> None:
     """Loss, cross R2, tokens per second and the share of time spent waiting for data, beside the bar."""
-    log = next(iter(trainees.members.values())).log
-    if bar.disable or not len(log):
+    if bar.disable:
         return
+    loss, r2 = next(iter(trainees.members.values())).shown
     seconds = max(bar.format_dict["elapsed"], 1e-3)
     batch_tokens = loader.sampler.plan.batch_images * loader.data.tokens
     rate = (bar.n - bar.initial) * batch_tokens / seconds
-    r2 = [value for value in log.columns["r2_cross"][-5 * LOOK_EVERY :] if not math.isnan(value)]
     bar.set_postfix_str(
-        f"loss {log.columns['loss'][-1]:.3f}, cross R2 {np.mean(r2) if r2 else math.nan:.2f}, "
-        f"{rate:,.0f} tokens/s, {loader.waited / seconds:.0%} waiting",
+        f"loss {loss:.3f}, cross R2 {r2:.2f}, {rate:,.0f} tokens/s, {loader.waited / seconds:.0%} waiting",
         refresh=False,
     )
 

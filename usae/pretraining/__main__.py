@@ -1,6 +1,6 @@
 """Makes the shipped checkpoints, each in five to ten minutes on one core:
 
-python -m usae.pretraining supervised --output usae/checkpoints/supervised.safetensors
+python -m usae.pretraining supervised --output usae/shipped/supervised.safetensors
 """
 
 import argparse

@@ -20,7 +20,7 @@ def shipped(objective: ObjectiveName) -> dict[str, Tensor]:
         raise UserError(
             f"No checkpoint '{objective}' comes with the package; there are {', '.join(ARCHITECTURES)}."
         )
-    data = files("usae").joinpath("checkpoints", f"{objective}.safetensors").read_bytes()
+    data = files("usae").joinpath("shipped", f"{objective}.safetensors").read_bytes()
     return {name: tensor.float() for name, tensor in load(data).items()}
 
 
