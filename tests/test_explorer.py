@@ -160,6 +160,8 @@ def test_a_run_without_concepts_says_so(tmp_path):
             tables.exemplars.iloc[:0],
             tables.training.iloc[:0],
             tables.probes.iloc[:0],
+            tables.planted.iloc[:0],
+            tables.planted_concepts.iloc[:0],
         )
 
     page = Page(write_report(run_of(tmp_path, dead), tmp_path / "reports").read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrAll = Annotated[float, Field(gt=0, le=1)]
+ShareOrNone = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -112,6 +113,43 @@ class MeasureParams(Section):
     exemplars: Count  # top images kept per concept and ranking
 
 
+class WorldParams(Section):
+    """Planted concepts: how many of each kind, and what makes them hard to tell apart (usae/planted.py)."""
+
+    widths: tuple[Count, ...] = Field(min_length=2)  # activation width of each model
+    grid: Count  # tokens per side
+    shared: Count  # concepts of all models
+    pairwise: int = Field(ge=0)  # concepts of each two models
+    private: int = Field(ge=0)  # concepts of each one model
+    twins: int = Field(ge=0)  # groups of private concepts, one per model, that come together
+    rho: ShareOrNone  # chance that a twin comes where one of another model does
+    snr: Positive  # expected power of the concepts over that of the noise
+    position_pull: ShareOrNone  # chance that a concept keeps to its place: a confound
+    classes: Count  # classes of images
+    class_pull: ShareOrNone  # how far a concept keeps to its class: a confound
+
+    @property
+    def concepts(self) -> int:
+        """Planted concepts, all kinds together."""
+        models = len(self.widths)
+        pairs = models * (models - 1) // 2
+        return self.shared + pairs * self.pairwise + models * (self.private + self.twins)
+
+
+class PlantedParams(Section):
+    """Known concepts in generated activations, and an SAE that looks for them; the recipe is `train`'s."""
+
+    world: WorldParams
+    train: Count  # training images
+    val: Count  # held-out images
+    k: Count  # in place of the top-level k
+    dictionary: Count  # these four in place of `train`'s
+    epochs: Count
+    batch_images: Count
+    learning_rate: Positive
+    permutations: Count  # re-pairings of the held-out images behind the lift's p-values
+
+
 class MaximiseParams(Section):
     """Coordinated activation maximisation (MACO) of chosen concepts."""
 
@@ -154,6 +192,7 @@ class Params(Section):
     train: TrainParams
     encode: EncodeParams
     measure: MeasureParams
+    planted: PlantedParams
     maximise: MaximiseParams
     report: ReportParams
     runtime: RuntimeParams
@@ -244,6 +283,7 @@ def _cross_faults(params: Params) -> list[str]:
             f"`k` is {params.k} but the dictionary has only {params.train.dictionary} concepts; "
             "lower `k` or raise `train.dictionary`."
         )
+    faults += _planted_faults(params.planted)
     if params.images.source != "shapes" and params.images.path is None:
         faults.append(
             f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
@@ -254,6 +294,20 @@ def _cross_faults(params: Params) -> list[str]:
             f"`maximise.crop_side` should go from small to large, found {list(params.maximise.crop_side)}."
         )
     return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
+
+
+def _planted_faults(planted: PlantedParams) -> list[str]:
+    faults = []
+    if planted.dictionary < max(planted.world.concepts, planted.k):
+        faults.append(
+            f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} concepts "
+            f"and `planted.k` is {planted.k}; raise it, or plant fewer."
+        )
+    if planted.batch_images > planted.train:
+        faults.append(
+            f"`planted.batch_images` is {planted.batch_images}, but `planted.train` is {planted.train}; lower it."
+        )
+    return faults
 
 
 def _slug_fault(slug: str) -> str:

@@ -10,11 +10,12 @@ from usae.errors import UserError
 from usae.tables import TABLES, read_table
 
 REQUIRED = ("reconstruction", "concepts", "concept_models", "exemplars", "training")
+OPTIONAL = ("probes", "planted", "planted_concepts")
 
 
 @dataclass(frozen=True)
 class Reports:
-    """One frame per table of `reports/` (columns: usae/tables.py); `probes` has no rows where none were made."""
+    """One frame per table of `reports/` (columns: usae/tables.py); those in OPTIONAL may have no rows."""
 
     reconstruction: pd.DataFrame
     concepts: pd.DataFrame
@@ -22,6 +23,8 @@ class Reports:
     exemplars: pd.DataFrame
     training: pd.DataFrame
     probes: pd.DataFrame
+    planted: pd.DataFrame
+    planted_concepts: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -32,7 +35,7 @@ class Reports:
                 [f"{name}.parquet" for name in missing],
             )
         frames = {name: read_table(folder / f"{name}.parquet") for name in REQUIRED}
-        return cls(**frames, probes=_optional("probes", folder))
+        return cls(**frames, **{name: _optional(name, folder) for name in OPTIONAL})
 
 
 def _optional(name: str, folder: Path) -> pd.DataFrame:
