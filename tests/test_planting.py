@@ -1,4 +1,4 @@
-"""The whole trial, as in the demo: stores as `extract` writes them, ideal codes, and an SAE that finds concepts."""
+"""The whole trial, as in the demo: stores as `extract` writes them, ideal codes, and an SAE."""
 
 import numpy as np
 import pytest

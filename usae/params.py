@@ -300,8 +300,8 @@ def _planted_faults(planted: PlantedParams) -> list[str]:
     faults = []
     if planted.dictionary < max(planted.world.concepts, planted.k):
         faults.append(
-            f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} concepts "
-            f"and `planted.k` is {planted.k}; raise it, or plant fewer."
+            f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} "
+            f"concepts and `planted.k` is {planted.k}; raise it, or plant fewer."
         )
     if planted.batch_images > planted.train:
         faults.append(

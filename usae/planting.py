@@ -18,7 +18,8 @@ import torch
 from usae.codes import CodeChunk
 from usae.encoding import encoded
 from usae.manifests import Manifest, SplitManifest
-from usae.metrics.recovery import Matches, Tracking, match
+from usae.metrics.correlation import CrossCorrelation, code_rows
+from usae.metrics.recovery import Matches, match
 from usae.metrics.universality import FiringCounts
 from usae.metrics.verdicts import Finding, Pairings, scores
 from usae.params import PlantedParams, TrainParams
@@ -89,10 +90,10 @@ class Trial:
     @torch.inference_mode()
     def matches(self, sae: UniversalSAE, codes: Codes) -> Matches:
         """Which codes of a trained SAE stand for which planted concepts."""
-        tracking = [Tracking(sae.concepts, len(self.world.kinds)) for _ in sae.models]
+        tracking = [CrossCorrelation(sae.concepts, len(self.world.kinds)) for _ in sae.models]
         for block, chunks in zip(self.held_out, codes, strict=True):
             for sums, chunk in zip(tracking, chunks, strict=True):
-                sums.update(chunk, block.activity)
+                sums.update(code_rows(chunk, sae.concepts), block.activity.reshape(chunk.tokens, -1))
         dictionaries = [sae.dictionary(model).double().numpy() for model in sae.models]
         return match(dictionaries, self.world.directions, np.stack([sums.correlations for sums in tracking]))
 

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import ortho_group
 
 from usae.codes import CodeChunk
-from usae.metrics.recovery import Matches, Tracking, match, one_to_one
+from usae.metrics.recovery import Matches, match, one_to_one
 from usae.metrics.universality import firing_entropy
 from usae.metrics.verdicts import Finding, Pairings, discoveries, rules, scores, separation
 
@@ -56,18 +56,6 @@ def test_a_code_of_the_right_direction_that_never_fires_does_not_join(planted):
 
 def test_matching_is_one_to_one_and_best_in_total():
     assert one_to_one(np.array([[0.9, 0.8], [0.8, 0.1], [0.0, 0.0]])).tolist() == [1, 0]
-
-
-def test_tracking_is_the_correlation_over_all_tokens():
-    rng = np.random.default_rng(0)
-    codes, activity = rng.random((5, 4, 3)), rng.random((5, 4, 2))
-    codes[..., 2] = 0
-    sums = Tracking(3, 2)
-    for part in (slice(0, 2), slice(2, 5)):
-        sums.update(chunk(codes[part]), activity[part])
-    expected = np.corrcoef(codes[..., :2].astype(np.float32).reshape(20, 2).T, activity.reshape(20, 2).T)[:2, 2:]
-    np.testing.assert_allclose(sums.correlations[:2], expected, atol=1e-7)
-    assert sums.correlations[2].tolist() == [0, 0]
 
 
 @pytest.fixture

@@ -5,14 +5,11 @@ where its match is closer than 0.9. By activity: the one code that follows a con
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy import sparse
 from scipy.optimize import linear_sum_assignment
-
-from usae.codes import CodeChunk
 
 FOUND = 0.9  # cosine
 FOLLOWS = 0.5  # correlation
@@ -57,42 +54,6 @@ class Matches:
         """(g,) one code stands for the concept, by direction and by activity, in all models that have it."""
         stands = (self.joint_cosines > FOUND) & (self.joint_correlations > FOLLOWS)
         return np.asarray((stands | (self.codes < 0)).all(axis=0))
-
-
-@dataclass
-class Tracking:
-    """How codes follow planted activities in one model: streamed sums behind a (c, g) matrix of correlations."""
-
-    concepts: int
-    planted: int
-    tokens: int = 0
-    products: Array = field(init=False)
-    codes: Array = field(init=False)
-    activities: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.products = np.zeros((self.concepts, self.planted))
-        self.codes = np.zeros((2, self.concepts))
-        self.activities = np.zeros((2, self.planted))
-
-    def update(self, chunk: CodeChunk, activity: Array) -> None:
-        """Add codes and the `activity` (b, t, g) of the same tokens."""
-        rows = np.repeat(np.arange(chunk.tokens), chunk.indices.shape[2])
-        values, columns = chunk.values.ravel().astype(np.float64), chunk.indices.ravel().astype(np.int64)
-        codes = sparse.csr_array((values, (rows, columns)), shape=(chunk.tokens, self.concepts))
-        truth = activity.reshape(chunk.tokens, -1).astype(np.float64)  # (tokens, planted)
-        self.tokens += chunk.tokens
-        self.products += codes.T @ truth
-        self.codes += np.stack([codes.sum(axis=0), codes.power(2).sum(axis=0)])
-        self.activities += np.stack([truth.sum(axis=0), np.square(truth).sum(axis=0)])
-
-    @property
-    def correlations(self) -> Array:
-        """(c, g) Pearson correlation of every code with every activity; 0 where one of them never changes."""
-        (left, left_squared), (right, right_squared) = self.codes / self.tokens, self.activities / self.tokens
-        covariance = self.products / self.tokens - np.outer(left, right)
-        spread = np.sqrt(np.outer(left_squared - left**2, right_squared - right**2))
-        return np.asarray(np.divide(covariance, spread, out=np.zeros(spread.shape), where=spread > 0))
 
 
 def match(dictionaries: Sequence[Array], directions: Sequence[Array], correlations: Array) -> Matches:
