@@ -260,6 +260,38 @@ TABLES = {
             ),
         ),
         Table(
+            "label_concepts",
+            "one label and one model: the concept whose fires overlap most with the label's tokens",
+            (
+                MODEL,
+                Column("label", "string", "name of the label"),
+                CONCEPT,
+                Column(
+                    "iou",
+                    "float64",
+                    "tokens with the label on which it fires",
+                    denominator="tokens with the label or a fire",
+                ),
+                Column(
+                    "auroc", "float64", "chance that its code is larger on a token with the label; 0.5 = chance"
+                ),
+                Column("present", "int64", "tokens with the label", "tokens"),
+                Column("tokens", "int64", "labelled tokens", "tokens"),
+            ),
+        ),
+        Table(
+            "label_probes",
+            "one label and one model: the concept whose code alone tells images with the label from others best",
+            (
+                MODEL,
+                Column("label", "string", "name of the label"),
+                CONCEPT,
+                Column("log_loss", "float64", "of test images, lower is better, 0.693 = chance", "nats", "n"),
+                Column("positives", "int32", "test images with the label, half of them", "images"),
+                Column("n", "int32", "test images", "images"),
+            ),
+        ),
+        Table(
             "alignment",
             "one measure of likeness of two models (all: of all models) in one space",
             (
