@@ -6,7 +6,8 @@ from usae.codes import CodeStore
 from usae.metrics.alignment import Score, linear_cka, mutual_knn, neighbours, prepared
 from usae.metrics.buddies import best_buddies, rosetta_units
 from usae.metrics.correlation import CrossCorrelation, code_rows
-from usae.metrics.representations import ActivationSource, CodeSource, alignment_frame
+from usae.metrics.representations import alignment_frame
+from usae.metrics.sources import ActivationSource, CodeSource
 from usae.tables import write_table
 
 

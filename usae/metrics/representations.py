@@ -5,87 +5,24 @@ all tokens of these images. Only the sample is in memory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from usae.codes import CodeStore
 from usae.metrics.alignment import NEIGHBOURS, Score, linear_cka, mutual_knn, neighbours, prepared
 from usae.metrics.buddies import NEAREST, best_buddies, rosetta_units
-from usae.metrics.correlation import CrossCorrelation, Rows, code_rows
+from usae.metrics.correlation import CrossCorrelation, Rows
+from usae.metrics.sources import Source
 from usae.progress import progress
-from usae.store import ActivationStore
 
 BLOCK = 32  # images
 ALL = "all"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Row = dict[str, object]
-
-
-class Source(Protocol):
-    """Rows of one model, for images by number."""
-
-    @property
-    def units(self) -> int:
-        """Width of the rows."""
-        ...
-
-    @property
-    def tokens(self) -> int:
-        """Tokens per image."""
-        ...
-
-    def rows(self, images: Array) -> Rows:
-        """[images * tokens, units], dense or sparse."""
-        ...
-
-
-@dataclass(frozen=True)
-class ActivationSource:
-    """The activations of one model."""
-
-    store: ActivationStore
-
-    @property
-    def units(self) -> int:
-        """See `Source`."""
-        return self.store.width
-
-    @property
-    def tokens(self) -> int:
-        """See `Source`."""
-        return self.store.tokens
-
-    def rows(self, images: Array) -> Rows:
-        """See `Source`."""
-        parts = [self.store.rows(range(int(image), int(image) + 1)) for image in images]
-        return np.concatenate(parts).reshape(-1, self.units).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class CodeSource:
-    """The codes of one model."""
-
-    store: CodeStore
-
-    @property
-    def units(self) -> int:
-        """See `Source`."""
-        return self.store.concepts
-
-    @property
-    def tokens(self) -> int:
-        """See `Source`."""
-        return self.store.tokens
-
-    def rows(self, images: Array) -> Rows:
-        """See `Source`."""
-        return code_rows(self.store.read(images), self.units)
 
 
 def alignment_frame(
