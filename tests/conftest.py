@@ -34,6 +34,11 @@ def params(raw_params) -> Params:
     return parse_params(raw_params)
 
 
+@pytest.fixture(scope="module")
+def module_params() -> Params:
+    return parse_params(yaml.safe_load((ROOT / "params.yaml").read_text()))
+
+
 @pytest.fixture
 def make_store(tmp_path):
     """A finished store with the given activations [image, token, channel]."""

@@ -162,6 +162,8 @@ def test_a_run_without_concepts_says_so(tmp_path):
             tables.probes.iloc[:0],
             tables.nulls.iloc[:0],
             tables.consistency.iloc[:0],
+            tables.planted.iloc[:0],
+            tables.planted_concepts.iloc[:0],
         )
 
     page = Page(write_report(run_of(tmp_path, dead), tmp_path / "reports").read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.heat import heat_rgba, overlay
 from usae.figures.matrix import r2_matrix, r2_picture
+from usae.figures.planted import planted_picture
 from usae.figures.theme import OKABE_ITO, model_colours, percent
 from usae.gallery import Choice, Exhibit, exhibits, shared_concepts, specific_concepts, thumbnails, varied
 from usae.reports import Reports
@@ -28,6 +29,7 @@ NAMES = [
     "consistency",
     "loss",
     "probes",
+    "planted",
 ]
 
 
@@ -50,6 +52,25 @@ def test_every_figure_is_written_twice_alike(reports, tmp_path):
     svg = (tmp_path / "a/loss.svg").read_text()
     assert "<svg" in svg
     assert "<dc:date>" not in svg
+
+
+def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():
+    rows = [
+        ("ideal", "auroc", "lift", "private", 1.0, 4),
+        ("ideal", "auroc", "lift", "twin", 0.9, 12),
+        ("ideal", "auroc", "firing_entropy", "private", 0.5, 4),
+        ("ideal", "called", "entropy", "private", 1.0, 4),
+        ("ideal", "called", "entropy", "twin", 0.6, 12),
+        ("ideal", "called", "entropy", "pair", 0.0, 9),
+        ("matched", "called", "entropy", "twin", 0.0, 9),
+    ]
+    numbers = pd.DataFrame(rows, columns=["setting", "quantity", "by", "kind", "value", "planted"])
+    concepts = pd.DataFrame(
+        {"setting": "ideal", "kind": ["shared", "twin"], "firing_entropy": [1.0, 0.98], "lift": [100.0, None]}
+    )
+    claim = planted_picture(numbers, concepts).claim
+    assert "entropy calls 70 % of them universal (AUROC 0.50)" in claim
+    assert claim.endswith("from shared ones (AUROC 0.93)")
 
 
 def test_r2_claim_and_matrix_come_from_the_held_out_rows(reports):
@@ -122,6 +143,7 @@ def test_missing_data_is_a_sentence(reports, tmp_path):
         "No concept fires": entropy_picture(reports.concepts.iloc[:0], MODELS),
         "The models do not co-fire": energy_picture(reports.concepts.assign(cofires=0)),
         "No training was logged": loss_picture(reports.training.iloc[:0], MODELS),
+        "No concepts were planted": planted_picture(reports.planted, reports.planted_concepts),
         "No attribute could be probed": probe_picture(reports.probes.iloc[:0], MODELS),
         "There is no shared concept to show": grid_picture([], [], []),
     }

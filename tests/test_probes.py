@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from usae.probes import group_means, probe_report, probe_scenes, probe_tokens, ridge_scores, roc_auc
+from usae.probes import group_means, probe_report, probe_scenes, probe_tokens, ridge_scores
+from usae.ranking import roc_auc
 from usae.shapes import ATTRIBUTES, GROUPS, scene
 
 

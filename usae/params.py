@@ -27,6 +27,7 @@ Pairs = Literal["matched", "shuffled"]  # shuffled re-pairs the images between m
 Order = Literal["after", "before"]  # statistics of tokens resampled to the common grid | not yet (official)
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrAll = Annotated[float, Field(gt=0, le=1)]
+ShareOrNone = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -122,6 +123,43 @@ class MeasureParams(Section):
     permutations: Count  # of the images, per null of the co-fire counts
 
 
+class WorldParams(Section):
+    """Planted concepts: how many of each kind, and what makes them hard to tell apart (usae/planted.py)."""
+
+    widths: tuple[Count, ...] = Field(min_length=2)  # activation width of each model
+    grid: Count  # tokens per side
+    shared: Count  # concepts of all models
+    pairwise: int = Field(ge=0)  # concepts of each two models
+    private: int = Field(ge=0)  # concepts of each one model
+    twins: int = Field(ge=0)  # groups of private concepts, one per model, that come together
+    rho: ShareOrNone  # chance that a twin comes where one of another model does
+    snr: Positive  # expected power of the concepts over that of the noise
+    position_pull: ShareOrNone  # chance that a concept keeps to its place: a confound
+    classes: Count  # classes of images
+    class_pull: ShareOrNone  # how far a concept keeps to its class: a confound
+
+    @property
+    def concepts(self) -> int:
+        """Planted concepts, all kinds together."""
+        models = len(self.widths)
+        pairs = models * (models - 1) // 2
+        return self.shared + pairs * self.pairwise + models * (self.private + self.twins)
+
+
+class PlantedParams(Section):
+    """Known concepts in generated activations, and an SAE that looks for them; the recipe is `train`'s."""
+
+    world: WorldParams
+    train: Count  # training images
+    val: Count  # held-out images
+    k: Count  # in place of the top-level k
+    dictionary: Count  # these four in place of `train`'s
+    epochs: Count
+    batch_images: Count
+    learning_rate: Positive
+    permutations: Count  # re-pairings of the held-out images behind the lift's p-values
+
+
 class MaximiseParams(Section):
     """Coordinated activation maximisation (MACO) of chosen concepts."""
 
@@ -168,6 +206,7 @@ class Params(Section):
     train: TrainParams
     encode: EncodeParams
     measure: MeasureParams
+    planted: PlantedParams
     maximise: MaximiseParams
     report: ReportParams
     runtime: RuntimeParams
@@ -263,6 +302,7 @@ def _cross_faults(params: Params) -> list[str]:
             f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
             f"{params.train.batch_images}`); set it to thousands of images, or to null for the whole set."
         )
+    faults += _planted_faults(params.planted)
     if params.images.source != "shapes" and params.images.path is None:
         faults.append(
             f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
@@ -277,6 +317,20 @@ def _cross_faults(params: Params) -> list[str]:
             f"`runtime.tracker` is '{params.runtime.tracker}'; expected null, tensorboard:FOLDER or wandb:PROJECT."
         )
     return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
+
+
+def _planted_faults(planted: PlantedParams) -> list[str]:
+    faults = []
+    if planted.dictionary < max(planted.world.concepts, planted.k):
+        faults.append(
+            f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} "
+            f"concepts and `planted.k` is {planted.k}; raise it, or plant fewer."
+        )
+    if planted.batch_images > planted.train:
+        faults.append(
+            f"`planted.batch_images` is {planted.batch_images}, but `planted.train` is {planted.train}; lower it."
+        )
+    return faults
 
 
 def _slug_fault(slug: str) -> str:

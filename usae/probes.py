@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
+from usae.ranking import roc_auc
 from usae.shapes import ATTRIBUTES, scene
 
 MAJORITY = 128
@@ -91,16 +91,6 @@ def ridge_scores(features: Matrix, targets: NDArray[np.bool_], held_out: Matrix,
     known, asked = (features - mean) / scale, (held_out - mean) / scale
     gram = known.T @ known + ridge * len(known) * np.eye(known.shape[1])
     return np.asarray(asked @ np.linalg.solve(gram, known.T @ (targets - targets.mean(0))))
-
-
-def roc_auc(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float:
-    """Chance that a positive outranks a negative, ties counting half (Mann-Whitney); NaN without both kinds."""
-    positives = int(labels.sum())
-    negatives = len(labels) - positives
-    if not positives or not negatives:
-        return float("nan")
-    ranks = rankdata(scores)[labels].sum()
-    return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def _select(tokens: NDArray[np.floating], labels: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.bool_]]:

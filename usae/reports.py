@@ -10,12 +10,12 @@ from usae.errors import UserError
 from usae.tables import TABLES, read_table
 
 REQUIRED = ("reconstruction", "concepts", "concept_models", "exemplars", "training")
-OPTIONAL = ("probes", "nulls", "consistency")
+OPTIONAL = ("probes", "nulls", "consistency", "planted", "planted_concepts")
 
 
 @dataclass(frozen=True)
 class Reports:
-    """One frame per table of `reports/` (columns: usae/tables.py); the last three are empty where not made."""
+    """One frame per table of `reports/` (columns: usae/tables.py); those in OPTIONAL may have no rows."""
 
     reconstruction: pd.DataFrame
     concepts: pd.DataFrame
@@ -25,6 +25,8 @@ class Reports:
     probes: pd.DataFrame
     nulls: pd.DataFrame
     consistency: pd.DataFrame
+    planted: pd.DataFrame
+    planted_concepts: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path) -> Self:

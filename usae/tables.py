@@ -67,6 +67,19 @@ MODEL = Column("model", "string", "slug of the model")
 SPLIT = Column("split", "string", "val (held out) or train (the encoded part of the training images)")
 TOKENS = Column("tokens", "int64", "tokens measured", "tokens")
 
+SETTING = Column(
+    "setting",
+    "string",
+    "matched: an SAE trained on them; shuffled: on re-paired images; ideal: codes that are the concepts"
+    " themselves, with private concepts of different models at one index",
+)
+KIND = Column(
+    "kind",
+    "string",
+    "shared: all models have it; pair: two; private: one; twin: one, but it often comes with a like one of each"
+    " other model",
+)
+
 TABLES = {
     table.name: table
     for table in (
@@ -359,6 +372,117 @@ TABLES = {
                 Column("auc_untrained", "float64", "the same for the backbone before training"),
                 Column("positives", "int64", "tokens or images that carry the attribute"),
                 Column("n", "int64", "tokens or images tested"),
+            ),
+        ),
+        Table(
+            "label_concepts",
+            "one label and one model: the concept whose fires overlap most with the label's tokens",
+            (
+                MODEL,
+                Column("label", "string", "name of the label"),
+                CONCEPT,
+                Column(
+                    "iou",
+                    "float64",
+                    "tokens with the label on which it fires",
+                    denominator="tokens with the label or a fire",
+                ),
+                Column(
+                    "auroc", "float64", "chance that its code is larger on a token with the label; 0.5 = chance"
+                ),
+                Column("present", "int64", "tokens with the label", "tokens"),
+                Column("tokens", "int64", "labelled tokens", "tokens"),
+            ),
+        ),
+        Table(
+            "label_probes",
+            "one label and one model: the concept whose code alone tells images with the label from others best",
+            (
+                MODEL,
+                Column("label", "string", "name of the label"),
+                CONCEPT,
+                Column("log_loss", "float64", "of test images, lower is better, 0.693 = chance", "nats", "n"),
+                Column("positives", "int32", "test images with the label, half of them", "images"),
+                Column("n", "int32", "test images", "images"),
+            ),
+        ),
+        Table(
+            "alignment",
+            "one measure of likeness of two models (all: of all models) in one space",
+            (
+                Column(
+                    "measure",
+                    "string",
+                    "mutual_knn: share of the 10 nearest neighbours in common; cka, cka_unbiased: linear CKA;"
+                    " buddies: mutual nearest units by correlation, as a share of the smaller model's;"
+                    " buddies_5: units whose nearest unit has them among its 5 nearest, share of model_i's;"
+                    " buddy_correlation: median correlation of mutual nearest units; rosetta: tuples that are"
+                    " mutual nearest in all pairs, share of the smallest model's units",
+                ),
+                Column("space", "string", "activations or codes, and the rows: image means, tokens, all tokens"),
+                Column("model_i", "string", "slug of one model, or all"),
+                Column("model_j", "string", "slug of the other model, or all"),
+                Column("value", "float64", "the measure"),
+                Column("null_mean", "float64", "its mean over re-pairings of the images between models"),
+                Column("null_sd", "float64", "its standard deviation over them"),
+                Column(
+                    "calibrated",
+                    "float64",
+                    "value less null_mean: 0 = as re-paired images, 1 = identical",
+                    denominator="1 - null_mean",
+                ),
+                Column(
+                    "p",
+                    "float64",
+                    "share of pairings, the true one included, that reach the value",
+                    denominator="re-pairings + 1",
+                ),
+            ),
+        ),
+        Table(
+            "planted",
+            "one number about planted concepts in generated activations: setting, quantity, by what, and kind",
+            (
+                SETTING,
+                Column(
+                    "quantity",
+                    "string",
+                    "cosine: mean over concepts and models of the one-to-one match; found: share of matches"
+                    " above 0.9; agreed: share found at one index in all models that have the concept; joined:"
+                    " share with one code that has its direction and follows it in all of them; auroc: how"
+                    " well the score `by` ranks shared concepts above those of this kind (1 = always, 0.5 ="
+                    " chance; joined ones only); called: share that the rule `by` calls universal, the false-"
+                    " universality rate for other kinds than shared",
+                ),
+                Column("by", "string", "direction or activity of codes, or the score or rule judged"),
+                KIND,
+                Column("value", "float64", "the number; null where no concept is left", denominator="planted"),
+                Column("planted", "int32", "planted concepts counted", "concepts"),
+            ),
+        ),
+        Table(
+            "planted_concepts",
+            "one planted concept in one setting, at the code that follows it best in all its models",
+            (
+                SETTING,
+                Column("planted_id", "int32", "number of the planted concept"),
+                KIND,
+                CONCEPT,
+                Column(
+                    "cosine", "float64", "of the code's direction and the concept's, mean over models that have it"
+                ),
+                Column("agreed", "bool", "matches by direction are found at one index in all models that have it"),
+                Column("firing_entropy", "float64", "see table concepts"),
+                Column(
+                    "cofire_proportion", "float64", "smallest over models, see `universality` in table concepts"
+                ),
+                Column("lift", "float64", "see table concepts"),
+                Column(
+                    "p",
+                    "float64",
+                    "chance of as many co-fires when images are re-paired between models, tokens in their places",
+                    denominator="re-pairings + 1",
+                ),
             ),
         ),
         Table(

@@ -6,6 +6,7 @@ from usae.figures.curves import loss_picture, probe_picture
 from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.matrix import r2_picture
+from usae.figures.planted import planted_picture
 from usae.figures.theme import Picture
 from usae.reports import Reports
 
@@ -21,6 +22,7 @@ def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
         consistency_picture(reports.consistency, models),
         loss_picture(reports.training, models),
         probe_picture(reports.probes, models),
+        planted_picture(reports.planted, reports.planted_concepts),
     ]
 
 
