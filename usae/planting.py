@@ -70,7 +70,7 @@ class Trial:
     def fitted(self) -> dict[str, UniversalSAE]:
         """A universal SAE of the planted models, and one of re-paired images, through real stores."""
         recipe = self.recipe.model_copy(update={key: getattr(self.planted, key) for key in REPLACED})
-        variants = {pairs: Variant(self.planted.k, self.seed, pairs) for pairs in PAIRINGS}
+        variants: dict[str, Variant] = {pairs: Variant(self.planted.k, self.seed, pairs) for pairs in PAIRINGS}
         with TemporaryDirectory() as folder:
             manifests = write_stores(self.world, self.planted.train, Path(folder))
             data = open_paired(manifests, Path(folder))
