@@ -94,24 +94,11 @@ def compared(
     ]
 
 
-@torch.inference_mode()
 def scores(sae: UniversalSAE, stores: dict[str, ActivationStore], threshold: float) -> dict[str, float]:
     """Held-out R2 (channel means), co-firing and its lift over chance, entropy, dead concepts."""
-    table, counts = Reconstruction("usae", "val"), FiringCounts(len(stores), sae.concepts, threshold)
-    images, block = next(iter(stores.values())).images, 64
-    for start in range(0, images, block):
-        span = range(start, min(start + block, images))
-        raw = {model: np.array(store.rows(span)) for model, store in stores.items()}  # (b, t, d)
-        codes = {model: encoded(sae, model, rows, CPU) for model, rows in raw.items()}
-        counts.update([CodeChunk(np.arange(len(span)), *pair) for pair in codes.values()])
-        for target, rows in raw.items():
-            truth = sae.standardise(target, torch.from_numpy(rows)).numpy()
-            sparse = {m: SparseCodes(*map(torch.from_numpy, pair)) for m, pair in codes.items()}
-            guesses = ((source, sae.decode(target, code).numpy()) for source, code in sparse.items())
-            table.update(target, truth, guesses)
-    r2 = pd.DataFrame(table.rows(list(stores))).set_index(["source", "target"])["r2_channel"].unstack()
-    own = np.eye(len(r2), dtype=bool)
-    matrix = r2.loc[list(stores), list(stores)].to_numpy()
+    table, counts = evaluated(sae, stores, threshold)
+    matrix = matrix_of(table, list(stores))
+    own = np.eye(len(matrix), dtype=bool)
     fires, cofires = counts.fires, counts.cofires
     joint = cofires > 0
     return {
@@ -125,6 +112,32 @@ def scores(sae: UniversalSAE, stores: dict[str, ActivationStore], threshold: flo
         "entropy_above_95": float((firing_entropy(fires) > 0.95).mean()),
         "dead": int((fires.sum(0) == 0).sum()),
     }
+
+
+@torch.inference_mode()
+def evaluated(
+    sae: UniversalSAE, stores: dict[str, ActivationStore], threshold: float
+) -> tuple[Reconstruction, FiringCounts]:
+    """Sums over the held-out images."""
+    table, counts = Reconstruction("usae", "val"), FiringCounts(len(stores), sae.concepts, threshold)
+    images, block = next(iter(stores.values())).images, 64
+    for start in range(0, images, block):
+        span = range(start, min(start + block, images))
+        raw = {model: np.array(store.rows(span)) for model, store in stores.items()}  # (b, t, d)
+        codes = {model: encoded(sae, model, rows, CPU) for model, rows in raw.items()}
+        counts.update([CodeChunk(np.arange(len(span)), *pair) for pair in codes.values()])
+        for target, rows in raw.items():
+            truth = sae.standardise(target, torch.from_numpy(rows)).numpy()
+            sparse = {m: SparseCodes(*map(torch.from_numpy, pair)) for m, pair in codes.items()}
+            guesses = ((source, sae.decode(target, code).numpy()) for source, code in sparse.items())
+            table.update(target, truth, guesses)
+    return table, counts
+
+
+def matrix_of(table: Reconstruction, models: list[str]) -> np.ndarray:
+    """R2 about channel means [source, target]."""
+    r2 = pd.DataFrame(table.rows(models)).set_index(["source", "target"])["r2_channel"].unstack()
+    return r2.loc[models, models].to_numpy()
 
 
 def known(data: str, recipe: str, steps: int, seed: int) -> bool:
@@ -150,7 +163,7 @@ def markdown(table: pd.DataFrame) -> str:
     for (data, steps), group in means.groupby(level=["data", "steps"], sort=False):
         lines += [f"\n{data}, {steps} steps\n", "| recipe | " + " | ".join(numbers) + " |", "|---" * 7 + "|"]
         for recipe, row in group.droplevel(["data", "steps"]).sort_values("r2_cross", ascending=False).iterrows():
-            apart = spread.loc[(data, steps, recipe)]
+            apart = spread.loc[(data, steps, recipe)]  # type: ignore[index]
             cells = [f"{row[n]:.3f} (±{apart[n] / 2:.3f})" for n in numbers[:2]]
             lines.append(f"| {recipe} | " + " | ".join(cells + [f"{row[n]:.3g}" for n in numbers[2:]]) + " |")
     return "\n".join(lines)
