@@ -115,3 +115,19 @@ def test_mixed_precision_keeps_the_codes_and_stays_near():
     for name, gradient in gradients.items():
         if gradient.norm() > 0:
             assert (rough[name] - gradient).norm() / gradient.norm() < 0.05, name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("aux", ["multi_topk", "dead", "none"])
+def test_the_gpu_computes_the_same(aux):
+    recipe = Recipe(update="all", aux=aux, aux_codes=6)
+    slow, expected = after(slow_step, recipe, "a", 0)
+    sae, activations = fresh(0)
+    sae.cuda()
+    quick = FastStep(sae, recipe)("a", [rows.cuda() for rows in activations], dead_concepts().cuda())
+    close(quick.total.cpu(), slow.total)
+    gradients = {name: p.grad for name, p in expected.named_parameters()}
+    for name, parameter in sae.named_parameters():
+        if parameter.grad is not None and not name.endswith("linear.bias"):
+            assert (parameter.grad.cpu() - gradients[name]).norm() / gradients[name].norm() < 1e-10, name

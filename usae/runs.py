@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from usae.checkpoints import Checkpoints, checkpoint_folder
 from usae.manifests import Manifest, load_manifests
 from usae.params import Params
@@ -39,6 +41,8 @@ def training_run(
         UserError: see `usae.training.train` and `usae.manifests.Manifest.open`.
     """
     device = join(configure(params.runtime))
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32 in the encoder
     manifests = load_manifests(MANIFESTS, models)
     root = store_root(params.runtime.store)
     data = open_paired(manifests, root)
