@@ -59,6 +59,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "base, gain by width": {"gain": "width"},
     "base, tokens shuffled": {"shuffle_tokens": True},
     "base, l2, channels standardised": {"loss": "l2", "standardize": "channel"},
+    "base, l2, tokens shuffled": {"loss": "l2", "shuffle_tokens": True},
 }
 
 
