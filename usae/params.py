@@ -336,6 +336,8 @@ def _planted_faults(planted: PlantedParams) -> list[str]:
 def _slug_fault(slug: str) -> str:
     if slug in RESERVED_SLUGS:
         return f"The slug '{slug}' is reserved (it names rows in the reports); choose another."
+    if slug.startswith("untrained-"):
+        return f"The slug '{slug}' is reserved (it names a network with random weights); choose another."
     if SLUG.fullmatch(slug):
         return ""
     return f"The slug '{slug}' should be lower-case letters, digits, '-' and '_' (it names files and stages)."
