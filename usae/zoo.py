@@ -1,7 +1,7 @@
 """From an entry of `zoo:` to pinned weights: hub, checkpoint, random, shipped with the package, or trained here.
 
-Used by stages `weights` and `untrained`. Networks of the generated world are also probed: do their tokens know shapes, colours,
-textures and backgrounds better than the same network before training?
+Used by stages `weights` and `untrained`. Networks of the generated world are also probed: do their tokens know
+shapes, colours, textures and backgrounds better than the same network before training?
 """
 
 import dataclasses
