@@ -5,12 +5,9 @@ images, and on networks with random weights: all of them, or one among the other
 """
 
 from usae.manifests import UNTRAINED
+from usae.names import ALL_UNTRAINED, ONE_UNTRAINED, SEED, SHUFFLED, K
 from usae.params import Params
 from usae.training import Variant
-
-RUN = "usae"  # the universal SAE itself, beside its controls
-SHUFFLED, ALL_UNTRAINED, ONE_UNTRAINED = "shuffled", "untrained", "untrained-one"
-SEED, K = "seed-", "k-"  # before a number
 
 
 def variants(params: Params) -> dict[str, Variant]:
