@@ -334,7 +334,8 @@ TABLES = {
                     "measure",
                     "string",
                     "as in table summary; stability_mean, stability_above_X: cosines of the run's concepts with"
-                    " those of this seed (table stability), mean and share above X",
+                    " those of this seed (table stability), mean and share above X; stability_lift_r: their rank"
+                    " correlation with the lift, over the concepts that co-fire significantly",
                 ),
                 Column("value", "float64", "its value; null where it is not defined"),
                 Column(

@@ -8,7 +8,14 @@ import torch
 from usae.codes import open_codes
 from usae.encoding import encode_split
 from usae.metrics.consistency import concatenated, random_matching
-from usae.metrics.contrast import MEASURES, contrast, contrasts, excess, stability_frame
+from usae.metrics.contrast import (
+    MEASURES,
+    contrast,
+    contrasts,
+    excess,
+    stability_frame,
+    stability_numbers,
+)
 from usae.metrics.nulls import IMAGES
 from usae.metrics.streams import concept_statistics, reconstruction
 from usae.metrics.summary import concept_numbers
@@ -102,6 +109,24 @@ def test_a_reordered_dictionary_is_stable():
     floor = table[table["run"] == "gaussian"]
     np.testing.assert_array_equal(floor["cosine"], random_matching(30, 13, 0))
     assert floor["partner"].isna().all()
+
+
+def test_stability_is_set_beside_chance_and_the_lift():
+    cosines = {"seed-1": [0.9, 0.6, 0.4, -0.2], "gaussian": [0.6, 0.2, 0.2, 0.2]}
+    table = pd.concat([pd.DataFrame({"cosine": values}).assign(run=run) for run, values in cosines.items()])
+    concepts = pd.DataFrame({"concept_id": range(4), "q": [0.01, 0.05, 0.01, 0.9], "lift": [2.0, 3.0, 1.0, 99.0]})
+    found = stability_numbers(table, concepts).set_index("measure")
+    assert set(found["run"]) == {"seed-1"}
+    assert found["value"].to_dict() == pytest.approx(
+        {
+            "stability_mean": 1.9 / 4,
+            "stability_above_0.5": 0.5,
+            "stability_above_0.7": 0.25,
+            "stability_lift_r": 0.5,
+        }
+    )
+    assert found["null"].tolist()[:3] == pytest.approx([0.3, 0.25, 0])
+    assert np.isnan(found["null"].iloc[3])
 
 
 def test_excess_is_0_as_re_paired_1_as_often_as_the_rates_allow():

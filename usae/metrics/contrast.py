@@ -20,7 +20,7 @@ from usae.metrics.consistency import GAUSSIAN, above, auc, concatenated, matchin
 from usae.metrics.evidence import nulls_beside
 from usae.metrics.nulls import IMAGES, CofireNulls
 from usae.metrics.reconstruction import Reconstruction
-from usae.metrics.significance import Significance, significance
+from usae.metrics.significance import FALSE_DISCOVERY_RATE, Significance, significance
 from usae.metrics.streams import decoded, standardised
 from usae.metrics.summary import USAE, Numbers, concept_numbers, reconstruction_numbers, rounded
 from usae.names import RUN, SEED
@@ -115,7 +115,7 @@ def contrasts(
             with torch.inference_mode():
                 dictionaries[run] = concatenated([sae.dictionary(model).cpu().numpy() for model in sae.models])
     stability = stability_frame(dictionaries, seed)
-    controls = pd.concat([*numbers, stability_numbers(stability)], ignore_index=True)
+    controls = pd.concat([*numbers, stability_numbers(stability, concepts[0])], ignore_index=True)
     return {
         "controls": controls,
         "control_concepts": pd.concat(concepts, ignore_index=True),
@@ -168,14 +168,18 @@ def stability_frame(dictionaries: Mapping[str, Array], seed: int) -> pd.DataFram
     return frame.assign(partner=frame["partner"].where(frame["partner"] >= 0).astype("Int32"))
 
 
-def stability_numbers(stability: pd.DataFrame) -> pd.DataFrame:
-    """Rows of table `controls`: matched cosines, mean and shares above thresholds, beside random dictionaries."""
+def stability_numbers(stability: pd.DataFrame, concepts: pd.DataFrame) -> pd.DataFrame:
+    """Rows of table `controls`: matched cosines, mean and shares above thresholds, beside random dictionaries.
+
+    And their rank correlation with the lift, over the run's `concepts` that co-fire significantly.
+    """
+    lifts = concepts.loc[concepts["q"] <= FALSE_DISCOVERY_RATE].set_index("concept_id")["lift"]
     cosines = {run: rows["cosine"].to_numpy() for run, rows in stability.groupby("run", sort=False)}
     floor = _matched(cosines.pop(GAUSSIAN))
     rows = [
-        {"run": run, "measure": name, "value": value, "null": floor[name]}
+        {"run": run, "measure": name, "value": value, "null": floor.get(name)}
         for run, values in cosines.items()
-        for name, value in _matched(values).items()
+        for name, value in {**_matched(values), "stability_lift_r": _rank_correlation(values, lifts)}.items()
     ]
     return pd.DataFrame(rows, columns=["run", "measure", "value", "null"])
 
@@ -205,6 +209,10 @@ def _encoded(
 def _matched(cosines: Array) -> dict[str, float]:
     shares = {f"stability_above_{threshold}": above(cosines, threshold) for threshold in (0.5, 0.7)}
     return {"stability_mean": auc(cosines), **shares}
+
+
+def _rank_correlation(cosines: Array, lifts: "pd.Series[float]") -> float:
+    return float(pd.Series(cosines).reindex(lifts.index).corr(lifts, method="spearman"))
 
 
 @torch.inference_mode()
