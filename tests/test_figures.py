@@ -9,9 +9,11 @@ from tests.synthetic_run import CONCEPTS, MODELS, make_run
 from usae.errors import UserError
 from usae.figures import pictures
 from usae.figures.concept_grid import grid_picture, mosaic, overlap_claim
+from usae.figures.controls import controls_picture
 from usae.figures.curves import loss_picture, probe_picture
 from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
+from usae.figures.funnel import funnel_picture
 from usae.figures.heat import heat_rgba, overlay
 from usae.figures.matrix import r2_matrix, r2_picture
 from usae.figures.planted import planted_picture
@@ -25,6 +27,8 @@ NAMES = [
     "firing_entropy",
     "cofire_by_rank",
     "cofires_energy",
+    "funnel",
+    "controls",
     "nulls",
     "consistency",
     "loss",
@@ -52,6 +56,43 @@ def test_every_figure_is_written_twice_alike(reports, tmp_path):
     svg = (tmp_path / "a/loss.svg").read_text()
     assert "<svg" in svg
     assert "<dc:date>" not in svg
+
+
+def test_the_funnel_says_how_many_are_left_and_how_many_of_the_controls():
+    steps = {"usae": [500, 400, 100], "seed-1": [480, 200], "shuffled": [400, 6], "untrained": [200, 4]}
+    rows = [
+        (run, step, left, left / counts[0])
+        for run, counts in steps.items()
+        for step, left in zip(("alive", "significant", "stable"), counts, strict=False)
+    ]
+    table = pd.DataFrame(rows, columns=["run", "step", "concepts", "share"])
+    picture = funnel_picture(table)
+    assert picture.claim == (
+        "100 of 500 alive concepts (20 %) pass every step; of a control's at most 2.0 % (untrained networks)"
+    )
+    assert funnel_picture(table[table["run"] == "usae"]).claim.endswith("pass every step")
+    assert "dvc repro measure" in funnel_picture(table.head(0)).note
+
+
+def test_controls_are_set_against_the_run():
+    values = {
+        "firing_entropy_median": (0.9, 0.88),
+        "r2_cross_mean": (0.25, -0.04),
+        "significant_share": (0.75, 0.021),
+        "lift_median": (30.0, np.nan),
+    }
+    rows = [
+        (run, name, value, None)
+        for name, pair in values.items()
+        for run, value in zip(("usae", "shuffled"), pair, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["run", "measure", "value", "null"]).astype({"null": float})
+    assert controls_picture(table).claim == (
+        "Trained on re-paired images, firing entropy goes from 0.90 to 0.88, cross R² from 0.25 to -0.04, the "
+        "share of concepts that co-fire significantly from 75 % to 2.1 %"
+    )
+    assert controls_picture(table[table["run"] == "usae"]).claim == "The run beside its controls"
+    assert "dvc repro contrast" in controls_picture(table.head(0)).note
 
 
 def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():

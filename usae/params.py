@@ -109,6 +109,13 @@ class TrainParams(Section):
     shuffle_tokens: bool  # a batch is tokens of many images, instead of whole images
 
 
+class ControlsParams(Section):
+    """SAEs beside the universal one, of the same recipe and budget, that show what its numbers are worth."""
+
+    seeds: int = Field(ge=0)  # further runs that start elsewhere: is a concept found again?
+    k: tuple[Count, ...] | None  # further runs with these in place of the top-level k; null = none
+
+
 class EncodeParams(Section):
     """What is turned into sparse codes: always all held-out images, and some training images."""
 
@@ -204,6 +211,7 @@ class Params(Section):
     images: ImagesParams
     extract: ExtractParams
     train: TrainParams
+    controls: ControlsParams
     encode: EncodeParams
     measure: MeasureParams
     planted: PlantedParams
@@ -302,6 +310,7 @@ def _cross_faults(params: Params) -> list[str]:
             f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
             f"{params.train.batch_images}`); set it to thousands of images, or to null for the whole set."
         )
+    faults += _controls_faults(params)
     faults += _planted_faults(params.planted)
     if params.images.source != "shapes" and params.images.path is None:
         faults.append(
@@ -317,6 +326,16 @@ def _cross_faults(params: Params) -> list[str]:
             f"`runtime.tracker` is '{params.runtime.tracker}'; expected null, tensorboard:FOLDER or wandb:PROJECT."
         )
     return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
+
+
+def _controls_faults(params: Params) -> list[str]:
+    wanted = params.controls.k or ()
+    wide = [k for k in wanted if k > params.train.dictionary]
+    same = [k for k in wanted if k == params.k or wanted.count(k) > 1]
+    faults = [f"`controls.k` has {k}, more than the {params.train.dictionary} concepts there are." for k in wide]
+    if same:
+        faults.append(f"`controls.k` repeats {same[0]}; name each k once, and not the top-level `k` ({params.k}).")
+    return faults
 
 
 def _planted_faults(planted: PlantedParams) -> list[str]:
@@ -336,6 +355,8 @@ def _planted_faults(planted: PlantedParams) -> list[str]:
 def _slug_fault(slug: str) -> str:
     if slug in RESERVED_SLUGS:
         return f"The slug '{slug}' is reserved (it names rows in the reports); choose another."
+    if slug.startswith("untrained-"):
+        return f"The slug '{slug}' is reserved (it names a network with random weights); choose another."
     if SLUG.fullmatch(slug):
         return ""
     return f"The slug '{slug}' should be lower-case letters, digits, '-' and '_' (it names files and stages)."

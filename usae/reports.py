@@ -10,7 +10,7 @@ from usae.errors import UserError
 from usae.tables import TABLES, read_table
 
 REQUIRED = ("reconstruction", "concepts", "concept_models", "exemplars", "training")
-OPTIONAL = ("probes", "nulls", "consistency", "planted", "planted_concepts")
+OPTIONAL = ("probes", "nulls", "consistency", "planted", "planted_concepts", "controls", "funnel")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Reports:
     consistency: pd.DataFrame
     planted: pd.DataFrame
     planted_concepts: pd.DataFrame
+    controls: pd.DataFrame
+    funnel: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path) -> Self:

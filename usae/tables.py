@@ -67,6 +67,13 @@ MODEL = Column("model", "string", "slug of the model")
 SPLIT = Column("split", "string", "val (held out) or train (the encoded part of the training images)")
 TOKENS = Column("tokens", "int64", "tokens measured", "tokens")
 
+RUN = Column(
+    "run",
+    "string",
+    "usae: the run itself; seed-N: the same from another start; shuffled: trained on re-paired images; untrained:"
+    " all networks with random weights; untrained-one: the first one; k-N: another k",
+)
+
 SETTING = Column(
     "setting",
     "string",
@@ -168,6 +175,12 @@ TABLES = {
                     "all models co-fire more often than under null `images` of table nulls, at a false discovery"
                     " rate of 5 %; null when dead in some model",
                 ),
+                Column(
+                    "stops_at",
+                    "string",
+                    "first step of table funnel that it does not pass; universal: passes all that were asked",
+                ),
+                Column("why", "string", "what it lacks there; null for universal"),
                 Column(
                     "energy",
                     "float64",
@@ -310,6 +323,80 @@ TABLES = {
                 CONCEPT,
                 Column("partner", "int32", "matched concept of the other dictionary; null for gaussian"),
                 Column("cosine", "float64", "cosine of the two; the matching makes their sum largest"),
+            ),
+        ),
+        Table(
+            "controls",
+            "one measure of the run or of one of its controls, all on the same held-out images",
+            (
+                RUN,
+                Column(
+                    "measure",
+                    "string",
+                    "as in table summary; stability_mean, stability_above_X: cosines of the run's concepts with"
+                    " those of this seed (table stability), mean and share above X; stability_lift_r: their rank"
+                    " correlation with the lift, over the concepts that co-fire significantly",
+                ),
+                Column("value", "float64", "its value; null where it is not defined"),
+                Column(
+                    "null",
+                    "float64",
+                    "its value where the held-out images are re-paired between the models, or (stability) of"
+                    " random dictionaries; null where there is none",
+                ),
+            ),
+        ),
+        Table(
+            "control_concepts",
+            "one concept of the run or of one of its controls: what the funnel asks of it",
+            (
+                RUN,
+                CONCEPT,
+                Column("models_alive", "int8", "number of models in which it fires at least once", "models"),
+                Column("firing_entropy", "float64", "see table concepts"),
+                Column("cofires", "int64", "tokens on which all models fire", "tokens"),
+                Column("null_mean", "float64", "the same with re-paired images, mean", "tokens", "permutations"),
+                Column("lift", "float64", "co-fires over that mean", denominator="null_mean"),
+                Column(
+                    "excess",
+                    "float64",
+                    "co-fires beyond that mean: 0 = as re-paired images, 1 = all that the rates allow",
+                    denominator="fires of the model with the fewest, less null_mean",
+                ),
+                Column("q", "float64", "as in table nulls; null when dead in some model"),
+            ),
+        ),
+        Table(
+            "stability",
+            "one concept of the run, matched one to one with those of the same SAE from another start",
+            (
+                Column("run", "string", "seed-N; gaussian: two random dictionaries of this size"),
+                CONCEPT,
+                Column("partner", "int32", "matched concept of the other run; null for gaussian"),
+                Column(
+                    "cosine",
+                    "float64",
+                    "cosine of the two, all models' dictionaries side by side; the matching makes their sum"
+                    " largest",
+                ),
+            ),
+        ),
+        Table(
+            "funnel",
+            "one step that a universal concept has to pass, asked of the run or of one of its controls",
+            (
+                RUN,
+                Column(
+                    "step",
+                    "string",
+                    "alive: fires; in all models; significant: at least 20 co-fires, more than re-paired images"
+                    " give (q <= 0.05); beyond untrained: lift above that of 95 % of such concepts in either"
+                    " untrained control; stable: a cosine above 0.7 in most seeds, its own included; causal:"
+                    " taking it out has like effects in all models (table ablation). The last two are asked of the"
+                    " run only, the last one where there are labels",
+                ),
+                Column("concepts", "int32", "concepts that pass it and all steps before it", "concepts"),
+                Column("share", "float64", "the same as a share", denominator="alive concepts"),
             ),
         ),
         Table(

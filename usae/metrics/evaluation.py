@@ -26,18 +26,19 @@ from usae.metrics.evidence import (
     top_sets,
 )
 from usae.metrics.frames import concept_models_frame, concept_pairs_frame, concepts_frame, patterns_frame
+from usae.metrics.funnel import Funnel
 from usae.metrics.inputs import load_classes, load_labels, load_probes
 from usae.metrics.labels import absent_labels
 from usae.metrics.reconstruction import with_ceiling
 from usae.metrics.streams import concept_statistics, linear_ceiling, reconstruction
-from usae.metrics.summary import Numbers, concept_numbers, headlines, reconstruction_numbers, summary_frame
+from usae.metrics.summary import USAE, Numbers, concept_numbers, headlines, reconstruction_numbers, summary_frame
 from usae.metrics.universality import energy
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
 from usae.tables import describe, write_table
 
-USAE, INDEPENDENT = "usae", "independent"
+INDEPENDENT = "independent"
 HELD_OUT = "val"
 SPLITS = ("val", "train")
 
@@ -81,10 +82,12 @@ def evaluate(
     device: torch.device,
     data: Path = Path("data"),
     seed: int = 0,
+    reports: Path | None = None,
 ) -> Evaluation:
     """Measure the SAE in `data/usae` on the codes in `data/codes`, for `models` in this order.
 
-    `seed` is that of the permutations and of random baselines.
+    `seed` is that of the permutations and of random baselines; `reports`: where the tables
+    of stage `contrast` are (None: there are none, and no concept is judged).
 
     Raises UserError when codes, activations, images or truth are missing or do not belong together.
     """
@@ -97,10 +100,13 @@ def evaluate(
     table = with_ceiling(table, _ceiling(models, manifests, store_root, sae, data))
     tables, numbers = _concepts(models, params, sae, data, seed)
     tables |= {"reconstruction": table, "probes": load_probes(data / "weights", models)}
+    funnel = Funnel.load(reports, len(models)) if reports else Funnel.none(sae.concepts)
+    tables["concepts"], tables["funnel"] = tables["concepts"].join(funnel.verdicts), funnel.counts
     tables["consistency"] = _consistency(models, sae, data, seed)
     numbers = {
         **reconstruction_numbers(table),
         **numbers,
+        **funnel.numbers,
         **consistency_numbers(tables["consistency"], top_sets(tables["concepts"])),
     }
     return Evaluation({**tables, "summary": summary_frame(numbers)}, numbers, curves(tables, models))

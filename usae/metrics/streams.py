@@ -87,8 +87,8 @@ def reconstruction(
     for parts in bar:
         sources = dict(zip(codes, parts, strict=True))
         for target, store in activations.items():
-            truth = _standardised(sae, target, store, parts[0].images)
-            table.update(target, truth, _decoded(sae, target, sources))
+            truth = standardised(sae, target, store, parts[0].images)
+            table.update(target, truth, decoded(sae, target, sources))
     return table
 
 
@@ -117,6 +117,24 @@ def linear_ceiling(
     return ridge_r2(fit, validation, test, spans)
 
 
+@torch.inference_mode()
+def standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
+    """(images, tokens, width) activations of increasing images, in the units in which they are reconstructed."""
+    device = next(sae.parameters()).device
+    raw = torch.from_numpy(_rows(store, images)).to(device)  # (images, tokens, width)
+    return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
+
+
+@torch.inference_mode()
+def decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
+    """Per source model, its codes through the target's decoder, (images, tokens, width)."""
+    device = next(sae.parameters()).device
+    for source, chunk in sources.items():
+        indices = torch.from_numpy(chunk.indices.astype(np.int64)).to(device)  # (images, tokens, k)
+        values = torch.from_numpy(chunk.values).to(device)  # (images, tokens, k)
+        yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
+
+
 def _runs(images: int, step: int, description: str) -> Iterator[Array]:
     """Consecutive images, `step` at a time."""
     parts = [np.arange(start, min(start + step, images)) for start in range(0, images, step)]
@@ -125,26 +143,8 @@ def _runs(images: int, step: int, description: str) -> Iterator[Array]:
 
 def _side_by_side(sae: UniversalSAE, stores: Mapping[str, ActivationStore], images: Array) -> Array:
     """(images * tokens, sum of widths) standardised activations of all models."""
-    parts = [_standardised(sae, model, store, images) for model, store in stores.items()]
+    parts = [standardised(sae, model, store, images) for model, store in stores.items()]
     return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], axis=1)
-
-
-@torch.inference_mode()
-def _standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
-    """(images, tokens, width) activations in the units in which the SAE reconstructs them."""
-    device = next(sae.parameters()).device
-    raw = torch.from_numpy(_rows(store, images)).to(device)  # (images, tokens, width)
-    return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
-
-
-@torch.inference_mode()
-def _decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
-    """Per source model, its codes through the target's decoder, (images, tokens, width)."""
-    device = next(sae.parameters()).device
-    for source, chunk in sources.items():
-        indices = torch.from_numpy(chunk.indices.astype(np.int64)).to(device)  # (images, tokens, k)
-        values = torch.from_numpy(chunk.values).to(device)  # (images, tokens, k)
-        yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
 
 
 def _rows(store: ActivationStore, images: Array) -> Array:
