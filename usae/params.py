@@ -160,6 +160,14 @@ class PlantedParams(Section):
     permutations: Count  # re-pairings of the held-out images behind the lift's p-values
 
 
+class InterventionsParams(Section):
+    """Readouts of labels, and a model that joins a finished universal SAE."""
+
+    readout_images: Count  # most training images that label readouts learn from
+    held_out: str | None  # slug of the model that joins late; null = the last of `models`
+    onboarding_images: tuple[Count, ...] = Field(min_length=1)  # training images it learns from, one fit each
+
+
 class MaximiseParams(Section):
     """Coordinated activation maximisation (MACO) of chosen concepts."""
 
@@ -207,6 +215,7 @@ class Params(Section):
     encode: EncodeParams
     measure: MeasureParams
     planted: PlantedParams
+    interventions: InterventionsParams
     maximise: MaximiseParams
     report: ReportParams
     runtime: RuntimeParams
@@ -303,6 +312,11 @@ def _cross_faults(params: Params) -> list[str]:
             f"{params.train.batch_images}`); set it to thousands of images, or to null for the whole set."
         )
     faults += _planted_faults(params.planted)
+    if (late := params.interventions.held_out) is not None and late not in params.models:
+        faults.append(
+            f"`interventions.held_out` is '{late}', which is not in `models`; known there: "
+            f"{', '.join(params.models)}. null is the last of them."
+        )
     if params.images.source != "shapes" and params.images.path is None:
         faults.append(
             f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
