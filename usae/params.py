@@ -20,6 +20,7 @@ TRACKER = re.compile(r"(tensorboard|wandb):.+")
 RESERVED_SLUGS = ("mean", "usae", "independent")
 
 Count = Annotated[int, Field(ge=1)]
+Sample = Annotated[int, Field(ge=10)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
@@ -165,7 +166,7 @@ class InterventionsParams(Section):
 
     readout_images: Count  # most training images that label readouts learn from
     held_out: str | None  # slug of the model that joins late; null = the last of `models`
-    onboarding_images: tuple[Count, ...] = Field(min_length=1)  # training images it learns from, one fit each
+    onboarding_images: tuple[Sample, ...] = Field(min_length=1)  # training images it learns from, one fit each
 
 
 class MaximiseParams(Section):

@@ -98,6 +98,9 @@ def sae_of(maps: dict[str, np.ndarray]) -> UniversalSAE:
         part = sae.part(model)
         part.std.fill_(1 - STD_EPSILON)
         part.dictionary.weight.data = torch.from_numpy(rows)
+        part.encoder.linear.weight.data = torch.from_numpy(np.linalg.pinv(rows).T.copy())  # pre-codes are causes
+        part.encoder.linear.bias.data.zero_()
+        part.encoder.norm.weight.data.fill_((1 + part.encoder.norm.eps) ** 0.5)
     return sae
 
 
