@@ -440,6 +440,21 @@ TABLES = {
             ),
         ),
         Table(
+            "paper",
+            "one number that arXiv 2502.03714 prints, beside this run's",
+            (
+                Column("where", "string", "figure, table or topic; v1, v2: version of the paper"),
+                Column("quantity", "string", "what it is"),
+                Column("model", "string", "the paper's model, or source to target; null for means"),
+                Column("paper", "float64", "the published number"),
+                Column(
+                    "ours", "float64", "this run's; of one model only where its slug is the paper's, else null"
+                ),
+                Column("difference", "float64", "ours less the paper's"),
+                Column("differs", "string", "how the settings differ"),
+            ),
+        ),
+        Table(
             "stitching",
             "one way from the images of a source model to the label readout of a target model, on held-out images",
             (

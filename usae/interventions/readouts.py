@@ -15,7 +15,7 @@ from scipy import sparse
 
 from usae.codes import CodeChunk
 from usae.metrics.concept_labels import Unit
-from usae.metrics.labels import ImageLabels, Labels
+from usae.metrics.labels import ImageLabels, Labels, carried_by_images
 from usae.metrics.ridge import LinearMap, Products, ridge_map
 from usae.metrics.streams import model_spans
 from usae.progress import progress
@@ -60,13 +60,8 @@ class Targets:
 
         (n,) int, image or image * tokens + token, counted within `images`; (n, L) bool.
         """
-        rows, carried = self.labels.matrix(images, self.tokens)
-        if self.unit == "image":
-            places, group = np.unique(rows // self.tokens, return_inverse=True)
-            gather = sparse.csr_array(
-                (np.ones(len(rows)), (group, np.arange(len(rows)))), (len(places), len(rows))
-            )
-            rows, carried = places, gather @ carried
+        known = carried_by_images if self.unit == "image" else _carried_by_tokens
+        rows, carried = known(self.labels, images, self.tokens)
         shown = carried.toarray()[:, self.kept] > 0  # (units, labels)
         chosen = shown.any(axis=1) if self.exclusive else np.ones(len(rows), dtype=bool)
         return rows[chosen], shown[chosen]
@@ -142,3 +137,7 @@ def mean_codes(codes: CodeChunk, concepts: int) -> sparse.csr_array:
 def blocks(images: int) -> list[Array]:
     """Consecutive images, some at a time."""
     return [np.arange(start, min(start + BLOCK_IMAGES, images)) for start in range(0, images, BLOCK_IMAGES)]
+
+
+def _carried_by_tokens(labels: Labels, images: Array, tokens: int) -> tuple[Array, sparse.csr_array]:
+    return labels.matrix(images, tokens)
