@@ -7,10 +7,10 @@ from typing import Self
 import pandas as pd
 
 from usae.errors import UserError
-from usae.tables import TABLES, read_table
+from usae.tables import no_rows, read_table
 
 REQUIRED = ("reconstruction", "concepts", "concept_models", "exemplars", "training")
-OPTIONAL = ("probes", "nulls", "consistency", "planted", "planted_concepts")
+OPTIONAL = ("probes", "nulls", "consistency", "planted", "planted_concepts", "stitching", "onboarding")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Reports:
     consistency: pd.DataFrame
     planted: pd.DataFrame
     planted_concepts: pd.DataFrame
+    stitching: pd.DataFrame
+    onboarding: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -43,6 +45,4 @@ class Reports:
 
 def _optional(name: str, folder: Path) -> pd.DataFrame:
     path = folder / f"{name}.parquet"
-    if path.is_file():
-        return read_table(path)
-    return pd.DataFrame({column.name: pd.Series(dtype=object) for column in TABLES[name].columns})
+    return read_table(path) if path.is_file() else no_rows(name)
