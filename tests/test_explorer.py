@@ -164,6 +164,8 @@ def test_a_run_without_concepts_says_so(tmp_path):
             tables.consistency.iloc[:0],
             tables.planted.iloc[:0],
             tables.planted_concepts.iloc[:0],
+            tables.stitching.iloc[:0],
+            tables.onboarding.iloc[:0],
         )
 
     page = Page(write_report(run_of(tmp_path, dead), tmp_path / "reports").read_text(encoding="utf-8"))

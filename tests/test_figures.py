@@ -15,6 +15,7 @@ from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.funnel import funnel_picture
 from usae.figures.heat import heat_rgba, overlay
+from usae.figures.interventions import onboarding_picture, stitching_picture
 from usae.figures.matrix import r2_matrix, r2_picture
 from usae.figures.planted import planted_picture
 from usae.figures.theme import OKABE_ITO, model_colours, percent
@@ -31,6 +32,8 @@ NAMES = [
     "controls",
     "nulls",
     "consistency",
+    "stitching",
+    "onboarding",
     "loss",
     "probes",
     "planted",
@@ -93,6 +96,38 @@ def test_controls_are_set_against_the_run():
     )
     assert controls_picture(table[table["run"] == "usae"]).claim == "The run beside its controls"
     assert "dvc repro contrast" in controls_picture(table.head(0)).note
+
+
+def test_stitching_claim_is_the_mean_over_other_models():
+    rows = [("usae", "a", "b", 0.5), ("usae", "b", "a", 0.7), ("usae", "a", "a", 0.99), ("clean", "a", "a", 1.0),
+            ("ridge", "a", "b", 0.8), ("independent", "a", "b", 0.25)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "source", "target", "recovered"])
+    table = table.assign(score="auc", labels=5, images=40)
+    picture = stitching_picture(table)
+    assert picture.claim == (
+        "Through another model's universal codes a label readout keeps 60 % of its skill; through matched codes "
+        "of independent SAEs 25 %"
+    )
+    assert "auc over 5 labels, 40 held-out images" in picture.note
+    assert "No readout" in stitching_picture(table[table["source"] == table["target"]]).claim
+
+
+def test_onboarding_claim_compares_few_and_many_images():
+    rows = [(setting, images, *pair, r2) for setting, gain in (("matched", 0.1), ("shuffled", 0.0))
+            for images in (30, 1000) for pair, r2 in ((("new", "old"), gain * np.log10(images)),
+                                                      (("old", "new"), 0.2), (("new", "new"), 0.9))]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["setting", "images", "source", "target", "r2"]).assign(r2_ridge=0.5)
+    joint = pd.DataFrame([("usae", "val", "old", "new", 0.4), ("usae", "val", "new", "old", 0.3)],
+                         columns=["sae", "split", "source", "target", "r2_channel"])  # fmt: skip
+    picture = onboarding_picture(table, joint, ("old", "new"))
+    assert picture.claim == (
+        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000"
+    )
+    lines = picture.figure.axes[0].get_lines()
+    assert [len(line.get_xdata()) for line in lines] == [2, 2, 2, 1]
+    assert lines[-1].get_ydata()[0] == 0.3
+    assert picture.figure.axes[1].get_lines()[-1].get_ydata()[0] == 0.4
+    assert onboarding_picture(table.iloc[:0], joint, ("old",)).claim == "No model has joined late"
 
 
 def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():

@@ -39,6 +39,7 @@ def test_every_key_of_the_schema_is_written_out(raw_params):
         "encode",
         "measure",
         "planted",
+        "interventions",
         "maximise",
         "report",
         "runtime",
@@ -106,6 +107,7 @@ def test_faults_between_keys_come_together(raw_params):
     raw_params["models"] = ["supervised", "supervized", "supervised"]
     raw_params["images"]["source"] = "folder"
     raw_params["controls"]["k"] = [1024, 64, 64]
+    raw_params["interventions"]["held_out"] = "clip"
     raw_params["planted"] |= {"dictionary": 40, "train": 8}
     raw_params["zoo"]["language"]["backbone"]["factory"] = "torch.nn.Identity"
     raw_params["zoo"]["Bad Slug"] = raw_params["zoo"]["supervised"]
@@ -121,6 +123,7 @@ def test_faults_between_keys_come_together(raw_params):
         "`models` names supervised more than once",
         "`planted.dictionary` is 40, but `planted.world` has 46 concepts and `planted.k` is 4; raise it",
         "`planted.batch_images` is 16, but `planted.train` is 8; lower it.",
+        "`interventions.held_out` is 'clip', which is not in `models`; known there: supervised,",
         "`images.path` is empty, but `images.source: folder` reads from there",
         "`zoo.language.backbone` should name exactly one of `timm` and `factory`.",
         "expected 'module:callable' or 'file.py:callable'",

@@ -31,6 +31,7 @@ def small(params: dict) -> dict:
     params["train"] |= {"dictionary": 24, "epochs": 2, "batch_images": 8}
     params["encode"] |= {"train_images": 16}
     params["planted"] |= {"train": 32, "val": 16, "dictionary": 48, "epochs": 1, "permutations": 9}
+    params["interventions"] |= {"onboarding_images": [10, 32]}
     params["maximise"] |= {"concepts": 1, "steps": 2, "crops": 1, "size": 32}
     params["report"] |= {"concepts": 2, "unique": 1, "images": 3}
     params["runtime"] |= {"threads": 1}
@@ -110,7 +111,8 @@ def checkout(tmp_path_factory):
 def test_one_command_makes_everything(checkout):
     ran = stages(checkout.first)
     assert set(ran) == {
-        "images", "train", "controls", "encode", "contrast", "measure", "planted", "maximise", "report",
+        "images", "train", "controls", "encode", "contrast", "measure", "interventions", "onboarding", "planted",
+        "maximise", "report",
         *(f"{stage}@{model}" for stage in ("weights", "extract", "untrained", "baselines") for model in MODELS),
     }  # fmt: skip
     assert "<html" in (checkout.root / "reports" / "index.html").read_text()

@@ -20,6 +20,7 @@ TRACKER = re.compile(r"(tensorboard|wandb):.+")
 RESERVED_SLUGS = ("mean", "usae", "independent")
 
 Count = Annotated[int, Field(ge=1)]
+Sample = Annotated[int, Field(ge=10)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
@@ -167,6 +168,14 @@ class PlantedParams(Section):
     permutations: Count  # re-pairings of the held-out images behind the lift's p-values
 
 
+class InterventionsParams(Section):
+    """Readouts of labels, and a model that joins a finished universal SAE."""
+
+    readout_images: Count  # most training images that label readouts learn from
+    held_out: str | None  # slug of the model that joins late; null = the last of `models`
+    onboarding_images: tuple[Sample, ...] = Field(min_length=1)  # training images it learns from, one fit each
+
+
 class MaximiseParams(Section):
     """Coordinated activation maximisation (MACO) of chosen concepts."""
 
@@ -215,6 +224,7 @@ class Params(Section):
     encode: EncodeParams
     measure: MeasureParams
     planted: PlantedParams
+    interventions: InterventionsParams
     maximise: MaximiseParams
     report: ReportParams
     runtime: RuntimeParams
@@ -312,6 +322,11 @@ def _cross_faults(params: Params) -> list[str]:
         )
     faults += _controls_faults(params)
     faults += _planted_faults(params.planted)
+    if (late := params.interventions.held_out) is not None and late not in params.models:
+        faults.append(
+            f"`interventions.held_out` is '{late}', which is not in `models`; known there: "
+            f"{', '.join(params.models)}. null is the last of them."
+        )
     if params.images.source != "shapes" and params.images.path is None:
         faults.append(
             f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "

@@ -7,10 +7,20 @@ from typing import Self
 import pandas as pd
 
 from usae.errors import UserError
-from usae.tables import TABLES, read_table
+from usae.tables import no_rows, read_table
 
 REQUIRED = ("reconstruction", "concepts", "concept_models", "exemplars", "training")
-OPTIONAL = ("probes", "nulls", "consistency", "planted", "planted_concepts", "controls", "funnel")
+OPTIONAL = (
+    "probes",
+    "nulls",
+    "consistency",
+    "planted",
+    "planted_concepts",
+    "controls",
+    "funnel",
+    "stitching",
+    "onboarding",
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,8 @@ class Reports:
     planted_concepts: pd.DataFrame
     controls: pd.DataFrame
     funnel: pd.DataFrame
+    stitching: pd.DataFrame
+    onboarding: pd.DataFrame
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -45,6 +57,4 @@ class Reports:
 
 def _optional(name: str, folder: Path) -> pd.DataFrame:
     path = folder / f"{name}.parquet"
-    if path.is_file():
-        return read_table(path)
-    return pd.DataFrame({column.name: pd.Series(dtype=object) for column in TABLES[name].columns})
+    return read_table(path) if path.is_file() else no_rows(name)

@@ -527,6 +527,120 @@ TABLES = {
             ),
         ),
         Table(
+            "paper",
+            "one number that arXiv 2502.03714 prints, beside this run's",
+            (
+                Column("where", "string", "figure, table or topic; v1, v2: version of the paper"),
+                Column("quantity", "string", "what it is"),
+                Column("model", "string", "the paper's model, or source to target; null for means"),
+                Column("paper", "float64", "the published number"),
+                Column(
+                    "ours", "float64", "this run's; of one model only where its slug is the paper's, else null"
+                ),
+                Column("difference", "float64", "ours less the paper's"),
+                Column("differs", "string", "how the settings differ"),
+            ),
+        ),
+        Table(
+            "stitching",
+            "one way from the images of a source model to the label readout of a target model, on held-out images",
+            (
+                Column(
+                    "method",
+                    "string",
+                    "what the readout is shown: clean: the target's own activations; usae: their reconstruction"
+                    " from the source's universal codes; ridge: their best linear prediction from the source's"
+                    " activations; independent: their reconstruction from codes of the source's own SAE, each"
+                    " concept turned into its match in the target's own SAE",
+                ),
+                Column("source", "string", "slug of the model that sees the images"),
+                Column("target", "string", "slug of the model whose readout is asked"),
+                Column(
+                    "score",
+                    "string",
+                    "accuracy: of images of one class each; auc: area under the ROC curve, mean over labels",
+                ),
+                Column("value", "float64", "the score"),
+                Column("clean", "float64", "the score of method clean for this target"),
+                Column("chance", "float64", "auc: 0.5; accuracy: share of the commonest class"),
+                Column("recovered", "float64", "value less chance", denominator="clean less chance"),
+                Column("labels", "int32", "labels read out", "labels"),
+                Column("images", "int32", "labelled held-out images", "images"),
+            ),
+        ),
+        Table(
+            "ablation",
+            "one concept taken out of the held-out images in which it fires",
+            (
+                CONCEPT,
+                Column("images", "int32", "images in which it fires, in the model with the fewest", "images"),
+                Column("label", "string", "label whose score moves most; null where it is dead in some model"),
+                Column(
+                    "effect",
+                    "float64",
+                    "change of that score, mean over models",
+                    "label (0 or 1)",
+                    "images of each",
+                ),
+                Column(
+                    "selectivity",
+                    "float64",
+                    "largest change of a label over the mean of the others, without sign, mean over models",
+                ),
+                Column(
+                    "agreement",
+                    "float64",
+                    "correlation over labels of the changes in two models, each less the mean concept's and in"
+                    " units of the label's spread over concepts; smallest over pairs of models; null where it is"
+                    " dead in some model",
+                ),
+                Column(
+                    "p",
+                    "float64",
+                    "mismatches (the first model's concept, random ones of the others) that agree as well",
+                    denominator="mismatches + 1",
+                ),
+                Column(
+                    "q", "float64", "p after Benjamini and Hochberg, over the concepts that fire in all models"
+                ),
+                Column("agrees", "bool", "q is at most 0.05"),
+            ),
+        ),
+        Table(
+            "onboarding",
+            "one newcomer to the frozen universal SAE of the other models, and one way of reconstruction with it",
+            (
+                Column(
+                    "setting",
+                    "string",
+                    "matched: the newcomer learnt from true pairs; shuffled: from re-paired images",
+                ),
+                Column("images", "int32", "training images that it learnt from", "images"),
+                Column("source", "string", "slug of the encoded model; it or the target is the newcomer"),
+                Column("target", "string", "slug of the reconstructed model"),
+                Column(
+                    "r2",
+                    "float64",
+                    "share of the held-out sum of squares explained by the source's codes",
+                    denominator="sum of squares about the mean of each channel",
+                ),
+                Column(
+                    "r2_ridge",
+                    "float64",
+                    "the same of the best linear map from source to target, learnt from as many images, paired as"
+                    " in this setting",
+                    denominator="sum of squares about the mean of each channel",
+                ),
+                Column(
+                    "lift",
+                    "float64",
+                    "co-fires of source and target over chance (see concept_pairs), median over concepts; null for"
+                    " the newcomer with itself",
+                ),
+                TOKENS,
+            ),
+        ),
+        Table(
             "planted",
             "one number about planted concepts in generated activations: setting, quantity, by what, and kind",
             (
@@ -606,6 +720,11 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"Expected the table {path}, found none. Run `dvc repro` to write it.")
     return pd.read_parquet(path)
+
+
+def no_rows(name: str) -> pd.DataFrame:
+    """Table `name` where there is nothing to measure."""
+    return pd.DataFrame({column.name: pd.Series(dtype=object) for column in TABLES[name].columns})
 
 
 def describe(tables: Sequence[Table] = tuple(TABLES.values())) -> str:

@@ -105,16 +105,29 @@ def linear_ceiling(
     """
     if train_images < 2:
         return {}
-    step = max(1, min(BLOCK_IMAGES, train_images // VALIDATION))
-    origin = _side_by_side(sae, train, np.arange(step)).mean(axis=0, dtype=np.float64)
-    fit, validation, test = (Products.none(origin) for _ in range(3))
-    for number, images in enumerate(_runs(train_images, step, "ridge, fit")):
-        (fit if number % VALIDATION else validation).update(_side_by_side(sae, train, images))
+    fit, validation = training_products(sae, train, train_images)
+    test = Products.none(fit.origin)
     for images in _runs(val_images, BLOCK_IMAGES, "ridge, test"):
         test.update(_side_by_side(sae, val, images))
-    ends = np.cumsum([0, *(store.width for store in train.values())])
-    spans = {model: slice(int(a), int(b)) for model, a, b in zip(train, ends, ends[1:], strict=False)}
-    return ridge_r2(fit, validation, test, spans)
+    return ridge_r2(fit, validation, test, model_spans(train))
+
+
+def training_products(
+    sae: UniversalSAE, train: Mapping[str, ActivationStore], images: int
+) -> tuple[Products, Products]:
+    """Sums over tokens of the first `images` training images, models side by side: to fit on, to validate."""
+    step = max(1, min(BLOCK_IMAGES, images // VALIDATION))
+    origin = _side_by_side(sae, train, np.arange(step)).mean(axis=0, dtype=np.float64)
+    fit, validation = Products.none(origin), Products.none(origin)
+    for number, block in enumerate(_runs(images, step, "ridge, fit")):
+        (fit if number % VALIDATION else validation).update(_side_by_side(sae, train, block))
+    return fit, validation
+
+
+def model_spans(stores: Mapping[str, ActivationStore]) -> dict[str, slice]:
+    """The columns of each model where all stand side by side."""
+    ends = np.cumsum([0, *(store.width for store in stores.values())])
+    return {model: slice(int(a), int(b)) for model, a, b in zip(stores, ends, ends[1:], strict=False)}
 
 
 @torch.inference_mode()
