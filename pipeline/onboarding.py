@@ -23,8 +23,8 @@ def main(params: Params) -> str:
         write_table("onboarding", no_rows("onboarding"), TABLE)
         return "one model alone joins nobody"
     variants = {"usae": Variant(params.k, params.seed, params.train.pairs)}
-    with training_run(params, "onboarding", others, variants) as trained:
-        manifests = load_manifests(MANIFESTS, params.models)
+    manifests = load_manifests(MANIFESTS, params.models)
+    with training_run(params, "onboarding", {model: manifests[model] for model in others}, variants) as trained:
         team = gathered(trained["usae"].sae, manifests, params.train, store_root(params.runtime.store))
         found = onboard(team, params.interventions.onboarding_images, params.measure.threshold)
         write_table("onboarding", found, TABLE)
