@@ -1,7 +1,7 @@
 """Are the concepts of the universal SAE found again from another start? (stage `contrast`)
 
-Those of two seeds are matched one to one by the cosines of all models' dictionaries side by side (Paulo and Belrose,
-arXiv 2501.16615, for one model), beside two random dictionaries of that size.
+Those of two seeds are matched one to one by the cosines of all models' dictionaries side by side (for one model:
+Paulo and Belrose, arXiv 2501.16615), beside two random dictionaries of that size.
 """
 
 from collections.abc import Mapping
