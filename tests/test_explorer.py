@@ -153,20 +153,11 @@ def test_maximised_images_stand_beside_their_model(tmp_path):
 def test_a_run_without_concepts_says_so(tmp_path):
     def dead(tables):
         concepts = tables.concepts.assign(alive=False, cofires=0, fires=0, universality=np.nan, lift=np.nan)
-        return Reports(
-            tables.reconstruction.iloc[:0],
-            concepts.assign(firing_entropy=np.nan),
-            tables.concept_models.assign(fires=0, cofire_proportion=np.nan),
-            tables.exemplars.iloc[:0],
-            tables.training.iloc[:0],
-            tables.probes.iloc[:0],
-            tables.nulls.iloc[:0],
-            tables.consistency.iloc[:0],
-            tables.planted.iloc[:0],
-            tables.planted_concepts.iloc[:0],
-            tables.stitching.iloc[:0],
-            tables.onboarding.iloc[:0],
-        )
+        kept = {
+            "concepts": concepts.assign(firing_entropy=np.nan),
+            "concept_models": tables.concept_models.assign(fires=0, cofire_proportion=np.nan),
+        }
+        return replace(tables, **{name: kept.get(name, frame.iloc[:0]) for name, frame in vars(tables).items()})
 
     page = Page(write_report(run_of(tmp_path, dead), tmp_path / "reports").read_text(encoding="utf-8"))
     assert "No concept fires on 100 tokens" in " ".join(page.words)
