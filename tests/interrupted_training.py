@@ -1,8 +1,8 @@
 """Interrupts real training runs: `python -m tests.interrupted_training FOLDER INTERRUPTIONS SEED`.
 
-FOLDER is empty. Every run is a forked process of its own, stopped at a random moment: three times in four by
-SIGKILL, else by SIGTERM. The next goes on where it stopped. A run that ends is compared with one that was left
-alone, to the bit, and the next begins anew.
+FOLDER is empty. Every run is a forked process of its own, stopped at a random moment after none, one or two more
+checkpoints: three times in four by SIGKILL, else by SIGTERM. The next goes on where it stopped. A run that ends is
+compared with one that was left alone, to the bit, and the next begins anew.
 """
 
 import json
@@ -55,18 +55,24 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def newest(folder: Path) -> int:
+    """The number of the last checkpoint, 0 for none."""
+    return max((int(path.stem) for path in folder.glob("training/stopped/*.state")), default=0)
+
+
 def main(folder: Path, interruptions: int, seed: int) -> None:
     """Writes {"killed": ..., "terminated": ..., "resumed": ..., "compared": ...}."""
     two_models(folder)
-    started = time.monotonic()
     forked(folder, "alone").join()
-    seconds = time.monotonic() - started
     expected = contents(folder / "alone")
     rng, counts = np.random.default_rng(seed), {"killed": 0, "terminated": 0, "resumed": 0, "compared": 0}
     while counts["killed"] + counts["terminated"] < interruptions:
-        counts["resumed"] += any((folder / "training").glob("stopped/*.state"))
-        process = forked(folder, "stopped")
-        process.join(rng.uniform(0.1, 0.6) * seconds)
+        before = newest(folder)
+        counts["resumed"] += before > 0
+        process, more = forked(folder, "stopped"), rng.integers(3)
+        while process.exitcode is None and newest(folder) < before + more:
+            time.sleep(0.001)
+        process.join(rng.uniform(0, 0.1))
         term = rng.random() < 0.25
         if process.exitcode is None:
             (process.terminate if term else process.kill)()

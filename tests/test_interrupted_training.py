@@ -20,4 +20,4 @@ def test_twenty_interruptions_change_no_bit(tmp_path):
     assert counts["killed"] + counts["terminated"] == INTERRUPTIONS
     assert counts["killed"] >= 10
     assert counts["terminated"] >= 1
-    assert counts["resumed"] >= 5  # otherwise the kills came before anything was saved
+    assert counts["resumed"] >= 10  # otherwise the kills came before anything was saved
