@@ -1,7 +1,7 @@
 """What the page's script reads: one JSON with the table of all concepts, the cards, and their pictures (stage
 `report`).
 
-Numbers are those of the tables in `reports/`, with five significant digits; undefined ones are null, never NaN.
+Numbers are those of the tables in `reports/`, with nine significant digits; undefined ones are null, never NaN.
 """
 
 import json
@@ -17,7 +17,7 @@ from usae.errors import UserError
 from usae.params import Params
 from usae.tables import TABLES
 
-DIGITS = 5
+DIGITS = 9  # more than are shown, so that nothing is rounded twice
 TABLE = {  # column of table concepts -> its heading
     "universality": "agreement",
     "lift": "lift",
@@ -90,7 +90,7 @@ def tips(table: str, names: Mapping[str, str]) -> list[Json]:
 
 
 def plain(values: pd.Series) -> list[Any]:
-    """A column as JSON holds it: null for what is not defined, five significant digits."""
+    """A column as JSON holds it: null for what is not defined, nine significant digits."""
     return [plain_value(value) for value in values.astype(object)]
 
 

@@ -35,8 +35,10 @@ const mapView = (rows) => {
   };
   if (!points.length) return h("p", { class: "empty" }, "None of these concepts has a lift and an energy above 0.");
   const [x, y] = [scale(AXES.x, left, width - 14), scale(AXES.y, height - bottom, 14)];
-  const ticks = (axis) => Array.from({ length: 20 }, (_, n) => Math.ceil(axis.low) - 1 + n).filter((n) => n >= axis.low && n <= axis.high);
-  const plain = (n) => number(10 ** n);
+  const decades = Array.from({ length: 24 }, (_, n) => n - 12);
+  const steps = [1, 2, 5].map(Math.log10);
+  const ticks = (axis) => decades.flatMap((n) => (axis.high - axis.low > 3 ? [n] : steps.map((step) => n + step))).filter((n) => n >= axis.low && n <= axis.high);
+  const plain = (n) => number(Number((10 ** n).toPrecision(3)));
   const marks = [
     ...ticks(x).map((n) => [s("line", { class: "grid", x1: x.at(10 ** n), x2: x.at(10 ** n), y1: 14, y2: height - bottom }), s("text", { x: x.at(10 ** n), y: height - bottom + 18, "text-anchor": "middle" }, plain(n))]),
     ...ticks(y).map((n) => [s("line", { class: "grid", y1: y.at(10 ** n), y2: y.at(10 ** n), x1: left, x2: width - 14 }), s("text", { x: left - 8, y: y.at(10 ** n) + 4, "text-anchor": "end" }, plain(n))]),
