@@ -153,19 +153,14 @@ def test_cards_by_address_show_the_numbers_of_the_tables(run, visit):
 def test_photos_and_heatmaps_are_drawn(tab, visit):
     visit(concept="")
     assert cards(tab)
-    sizes = tab.run(
-        "[...document.querySelectorAll('#list img')].map((image) => image.decode().then(() => image.naturalWidth))"
-        ".reduce((all, one) => all.then((list) => one.then((width) => [...list, width])), Promise.resolve([]))"
-    )
+    width = "(image) => image.decode().then(() => image.naturalWidth)"
+    sizes = tab.run(f"Promise.all([...document.querySelectorAll('#list img')].map({width}))")
     assert sizes
     assert min(sizes) > 0
-    heats = tab.run(
-        "[...document.querySelectorAll('#list .heat')].map((heat) => getComputedStyle(heat).backgroundImage.slice(0, 20))"
-    )
-    assert set(heats) == {'url("data:image/png;'}
-    assert tab.run(
-        "[...document.querySelectorAll('#list img.photo:not(.dim)')].every((image) => image.alt.startsWith('image '))"
-    )
+    start = "(heat) => getComputedStyle(heat).backgroundImage.slice(0, 20)"
+    assert set(tab.run(f"[...document.querySelectorAll('#list .heat')].map({start})")) == {'url("data:image/png;'}
+    photos = "[...document.querySelectorAll('#list img.photo:not(.dim)')]"
+    assert tab.run(f"{photos}.every((image) => image.alt.startsWith('image '))")
 
 
 def test_the_slider_fades_heatmaps_and_stays_in_the_address(tab, visit):
