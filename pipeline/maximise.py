@@ -1,49 +1,32 @@
-"""Stage `maximise`: for the most universal concepts, the image that each model likes best (MACO).
+"""Stage `maximise`: for chosen concepts, the image that each model likes best (MACO), and what that proves.
 
 dvc repro maximise
 """
 
 from pathlib import Path
 
-import numpy as np
-
 from pipeline import stage
-from usae.backbones import Backbone
-from usae.gallery import shared_concepts
-from usae.images import ImageIndex
-from usae.manifests import load_manifests
-from usae.maximisation import maximise_concepts
-from usae.maximised import write_maximised
+from usae.coordination import maximise
 from usae.params import Params
 from usae.runtime import configure
-from usae.sae import UniversalSAE
-from usae.store import store_root
-from usae.tables import read_table
-from usae.yardstick import real_scores, run_spectrum
+from usae.tables import write_table
+from usae.transfer import own_above, transfer_table, write_maximised
 
 
 @stage
 def main(params: Params) -> str:
-    """Write `data/maximised/CONCEPT/MODEL.png`, the scores and the curves."""
-    device, settings = configure(params.runtime), params.maximise
-    table = read_table(Path("reports/concepts.parquet"))
-    concepts = [choice.concept for choice in shared_concepts(table, settings.concepts)]
-    index = ImageIndex.load(Path("data/images/val.parquet"), Path(params.images.path or "."))
-    usae = UniversalSAE.from_pretrained("data/usae").to(device)
-    manifests = load_manifests(Path("data/manifests"), params.models)
-    magnitude = run_spectrum(index, settings.size, next(iter(manifests.values())).fit)
-    results, real = {}, {}
-    for model, manifest in manifests.items():
-        folder = Path("data/weights") / model
-        backbone = Backbone.load(folder, manifest.layer, manifest.grid, manifest.norm).to(device)
-        batch = params.runtime.batch_images
-        results[model] = maximise_concepts(
-            usae, backbone, model, concepts, magnitude, settings, params.seed, batch
-        )
-        real[model] = real_scores(usae, model, manifest.open("val", store_root(params.runtime.store)), concepts)
-    scores = write_maximised(Path("data/maximised"), concepts, results, real)
-    median = np.median([score.percentile for score in scores]) if scores else float("nan")
-    return f"{len(scores)} pictures, at the median above {median:.0f} % of real images by the model's own score"
+    """Write `data/maximised/CONCEPT/MODEL.png`, the curves, and `reports/maximisation.parquet`."""
+    with maximise(params, configure(params.runtime)) as gallery:
+        table = transfer_table(gallery)
+        write_maximised(Path("data/maximised"), gallery)
+        write_table("maximisation", table, Path("reports/maximisation.parquet"))
+    shown = sum(target.kind == "concept" for target in gallery.targets)
+    if not shown:
+        return "no concept to maximise: see `maximise.rule` and `maximise.concepts` in params.yaml"
+    return (
+        f"{shown} concepts; {own_above(table):.0%} of their pictures beat 99 % of real images in their own model, "
+        f"{own_above(table, 'random'):.0%} of those of random directions"
+    )
 
 
 if __name__ == "__main__":

@@ -11,14 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+import yaml
 from PIL import Image
 
 from usae.codes import CodeStore, aligned_chunks, open_codes
+from usae.finished import Run
 from usae.images import ImageIndex, Record, write_index
 from usae.metrics.exemplars import Exemplars
 from usae.metrics.universality import FiringCounts, cofire_proportion, firing_entropy, lift, universality
+from usae.portraits import Collection, Portrait, targets_of
+from usae.sae import UniversalSAE
 from usae.shapes import ATTRIBUTES, GRID, scene
+from usae.tables import write_table
+from usae.transfer import transfer_table, write_maximised
 
+ROOT = Path(__file__).parents[1]
 MODELS = ("supervised", "distilled", "language")
 K = 6
 OWN = 3
@@ -52,9 +60,34 @@ def make_run(root: Path, images: int = 48) -> SyntheticRun:
     coverage = np.stack([item.coverage for item in scenes]).reshape(images, GRID * GRID, -1) / 255.0
     for number, model in enumerate(MODELS):
         _write_codes(root / "data/codes/val" / model, model, number, coverage)
+    torch.manual_seed(FRAGMENT_SEED)
+    UniversalSAE(dict.fromkeys(MODELS, 8), CONCEPTS, K).save_pretrained(root / "data/usae")
     codes = open_codes(root / "data/codes/val", MODELS)
     _write_tables(root / "reports", codes)
     return SyntheticRun(root, ImageIndex.load(root / "data/images/val.parquet"), codes)
+
+
+def synthetic_run(root: Path, **report: object) -> Run:
+    """The run with a params.yaml of its own, few cards unless `report` says otherwise, opened."""
+    make_run(root)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["report"] |= {"concepts": 5, "unique": 1, "images": 4, "own_images": 2, **report}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    return Run.load(root)
+
+
+def maximised_run(run: Run, concepts: list[int]) -> Run:
+    """The same with the folder and the table of stage `maximise`, pictures all grey, opened anew."""
+    m, n = len(MODELS), len(concepts) + 1
+    scores = np.arange(m * m * 2 * n, dtype=np.float32).reshape(m, m, 2, n)
+    maps, views = np.ones((m, m, 2, 4), np.float32), np.full((m, 2, 3), 3**-0.5, np.float32)
+    curves, pictures = np.ones((m, 2, 5), np.float32), np.full((m, 2, 16, 16, 4), 200, np.uint8)
+    real = dict.fromkeys(MODELS, np.stack([np.arange(n), np.arange(n) + 2.0]))
+    portraits = [Portrait(pictures, curves, scores, maps, views)] * n
+    collection = Collection(targets_of(concepts, 1), portraits, real)
+    write_maximised(run.maximised, collection)
+    write_table("maximisation", transfer_table(collection), run.root / "reports/maximisation.parquet")
+    return Run.load(run.root)
 
 
 def _png(pixels: np.ndarray) -> bytes:

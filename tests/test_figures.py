@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from tests.synthetic_run import CONCEPTS, MODELS, make_run
+from usae.choice import Choice, chosen_concepts, shared_concepts, specific_concepts, support, varied
 from usae.errors import UserError
 from usae.figures import pictures
 from usae.figures.concept_grid import grid_picture, mosaic, overlap_claim
@@ -19,7 +20,7 @@ from usae.figures.interventions import onboarding_picture, stitching_picture
 from usae.figures.matrix import r2_matrix, r2_picture
 from usae.figures.planted import planted_picture
 from usae.figures.theme import OKABE_ITO, model_colours, percent
-from usae.gallery import Choice, Exhibit, exhibits, shared_concepts, specific_concepts, thumbnails, varied
+from usae.gallery import Exhibit, different, exhibits, sketch_of, thumbnails
 from usae.reports import Reports
 from usae.shapes import ATTRIBUTES
 
@@ -253,9 +254,58 @@ def test_concepts_are_chosen_by_agreement_then_by_ownership(reports):
 
 def test_rare_concepts_are_not_shown():
     concepts = pd.DataFrame(
-        {"concept_id": [0, 1, 2], "cofires": [99, 100, 500], "universality": [1.0, 0.5, np.nan]}
+        {"concept_id": [0, 1, 2], "cofires": [99, 100, 500], "universality": [1.0, 0.5, np.nan], "tokens": 60_000}
     )
     assert shared_concepts(concepts, 3) == [Choice(1)]
+
+
+@pytest.mark.parametrize(("tokens", "least"), [(0, 10), (4900, 12), (38_400, 96), (9_800_000, 100)])
+def test_support_grows_with_the_tokens(tokens, least):
+    assert support(pd.DataFrame({"tokens": [tokens]})) == least
+
+
+def test_concepts_that_pass_the_funnel_come_first():
+    concepts = pd.DataFrame(
+        {
+            "concept_id": [0, 1, 2],
+            "cofires": 500,
+            "universality": [0.9, 0.5, 0.6],
+            "tokens": 9000,
+            "stops_at": ["stable", "universal", "universal"],
+        }
+    )
+    assert [choice.concept for choice in shared_concepts(concepts, 3)] == [2, 1, 0]
+
+
+def test_rules_choose_what_is_maximised(reports, params):
+    def choose(**settings):
+        chosen = params.maximise.model_copy(update={"concepts": 3, **settings})
+        return chosen_concepts(reports.concepts, reports.concept_models, chosen, MODELS)
+
+    strongest = reports.concepts.sort_values("energy", ascending=False)["concept_id"].head(3).tolist()
+    assert choose(rule="energy") == strongest
+    assert choose(rule="funnel") == [choice.concept for choice in shared_concepts(reports.concepts, 3)]
+    assert [(concept - len(ATTRIBUTES)) // 3 for concept in choose(rule="entropy")] == [0, 1, 2]
+    assert choose(rule="ids", ids=(7, 2, 7)) == [7, 2]
+    with pytest.raises(
+        UserError, match=r"`maximise.ids` in params.yaml should name concepts from 0 to \d+, found 999, 998"
+    ):
+        choose(rule="ids", ids=(2, 999, 998))
+
+
+def test_near_duplicates_are_left_out():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    pictures[2] = np.clip(pictures[0] + rng.normal(0, 4, pictures[0].shape), 0, 255)
+    shift = [np.zeros((32, 32, 3), np.uint8), *pictures]
+    assert different([1, 3, 2, 0], 4, lambda image: sketch_of(shift[image])) == [1, 2, 0]
+    assert different([1, 2, 0], 2, lambda image: sketch_of(shift[image])) == [1, 2]
+
+
+def test_sketches_are_means_of_blocks():
+    picture = np.arange(16 * 16 * 3).reshape(16, 16, 3).astype(np.uint8)
+    wanted = picture.reshape(8, 2, 8, 2, 3).astype(float).mean(axis=(1, 3)) / 255
+    np.testing.assert_allclose(sketch_of(picture), wanted)
 
 
 def test_varied_takes_one_of_each_kind_first():
@@ -288,7 +338,7 @@ def test_heat_colours():
 
 
 def test_grid_shows_every_model_on_every_image(run, reports, tmp_path):
-    shown = list(exhibits(shared_concepts(reports.concepts, 3), reports.exemplars, run.codes, 4))
+    shown = exhibits(shared_concepts(reports.concepts, 3), reports.exemplars, run.codes, 4)
     photos = [thumbnails(run.index, exhibit.images, 32, "squash") for exhibit in shown]
     block = mosaic(shown[0], photos[0])
     assert block.shape == (4 * 36 - 4, 4 * 36 - 4, 3)

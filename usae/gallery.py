@@ -1,35 +1,22 @@
-"""Which concepts are shown, on which images, and where on them each model switches the concept on.
+"""Concepts on their best images, and where on them each model switches the concept on (stage `report`)."""
 
-Used by the stages `report` (concept cards, the README's picture) and `maximise`, so that both show
-the same concepts by the same rule.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from usae.choice import Choice
 from usae.codes import CodeStore
 from usae.geometry import fit_image
 from usae.images import ImageIndex
 from usae.params import Fit
 
-SUPPORT = 100  # tokens on which a concept has to (co-)fire before it is shown: proportions of fewer are noise
-MEAN_RANKING = "mean"
+SKETCH = 8  # pixels per side of what near-duplicates are told by
+ALIKE = 0.04  # root mean square difference of sketches, in 0..1, below which images are near-duplicates
 
-
-@dataclass(frozen=True)
-class Choice:
-    """A concept to show: shared by all models, or specific to one of them (`owner`)."""
-
-    concept: int
-    owner: str | None = None
-
-    @property
-    def ranking(self) -> str:
-        """Which ranking in exemplars.parquet its images come from."""
-        return self.owner or MEAN_RANKING
+Sketch = Callable[[int], np.ndarray]  # image -> [8, 8, 3] in 0..1
 
 
 @dataclass(frozen=True)
@@ -50,65 +37,71 @@ class Exhibit:
         return float(self.codes[self.models.index(model)].max(initial=0.0))
 
 
-def shared_concepts(concepts: pd.DataFrame, count: int) -> list[Choice]:
-    """The `count` concepts on which the models agree most: largest `universality` with at least 100 co-fires."""
-    supported = concepts[(concepts["cofires"] >= SUPPORT) & (concepts["universality"] > 0)]
-    order = supported.sort_values(["universality", "concept_id"], ascending=[False, True])
-    return [Choice(int(concept)) for concept in order["concept_id"].head(count)]
-
-
-def specific_concepts(
-    concepts: pd.DataFrame, concept_models: pd.DataFrame, models: Sequence[str], count: int
-) -> list[Choice]:
-    """Per model, the `count` concepts that are most its own.
-
-    Those with the lowest `firing_entropy` among the concepts that fire most in this model, and there 100 times.
-    """
-    fires = concept_models.pivot(index="concept_id", columns="model", values="fires")[list(models)]
-    frame = pd.DataFrame({"owner": fires.idxmax(axis=1), "fires": fires.max(axis=1)})
-    frame["entropy"] = concepts.set_index("concept_id")["firing_entropy"]
-    frame = frame[frame["fires"] >= SUPPORT].reset_index()
-    frame = frame.sort_values(["entropy", "fires", "concept_id"], ascending=[True, False, True])
+def exhibits(
+    choices: Sequence[Choice],
+    exemplars: pd.DataFrame,
+    codes: Mapping[str, CodeStore],
+    count: int,
+    sketch: Sketch | None = None,
+) -> list[Exhibit]:
+    """The chosen concepts on their `count` best images, near-duplicates left out where `sketch` shows them."""
+    groups = exemplars.sort_values("rank").groupby(["concept_id", "ranking"])["image"]
+    ranked: dict[Any, list[int]] = {key: rows.tolist() for key, rows in groups}
+    hung = []
+    for choice in choices:
+        images = ranked.get((choice.concept, choice.ranking), [])
+        hung.append(different(images, count, sketch) if sketch else images[:count])
+    maps = heatmaps(codes, [choice.concept for choice in choices], hung)
     return [
-        Choice(int(concept), model)
-        for model in models
-        for concept in frame.loc[frame["owner"] == model, "concept_id"].head(count)
+        Exhibit(choice, tuple(codes), tuple(images), cells)
+        for choice, images, cells in zip(choices, hung, maps, strict=True)
     ]
 
 
-def varied(choices: Sequence[Choice], concepts: pd.DataFrame, count: int) -> list[Choice]:
-    """The first `count` choices of different kinds, where labels name kinds ('shape: star' is a shape)."""
-    labels = concepts.set_index("concept_id")["top_label"]
-    kinds: dict[str, Choice] = {}
-    for choice in choices:
-        label = labels[choice.concept]
-        kinds.setdefault(str(choice.concept) if pd.isna(label) else label.split(":")[0], choice)
-    chosen = list(kinds.values())[:count]
-    return chosen + [choice for choice in choices if choice not in chosen][: count - len(chosen)]
+def different(images: Sequence[int], count: int, sketch: Sketch) -> list[int]:
+    """The first `count` images that no earlier one of them nearly equals."""
+    chosen: list[int] = []
+    for image in images:
+        if len(chosen) == count:
+            break
+        if all(_distance(sketch(image), sketch(other)) > ALIKE for other in chosen):
+            chosen.append(image)
+    return chosen
 
 
-def exhibits(
-    choices: Sequence[Choice], exemplars: pd.DataFrame, codes: Mapping[str, CodeStore], count: int
-) -> Iterator[Exhibit]:
-    """The chosen concepts on their `count` best images, one at a time; the codes are read as they are needed."""
-    ranked = exemplars.sort_values("rank")
-    for choice in choices:
-        own = ranked[(ranked["concept_id"] == choice.concept) & (ranked["ranking"] == choice.ranking)]
-        images = tuple(int(image) for image in own["image"].head(count))
-        yield Exhibit(choice, tuple(codes), images, heatmaps(codes, choice.concept, images))
-
-
-def heatmaps(codes: Mapping[str, CodeStore], concept: int, images: Sequence[int]) -> np.ndarray:
-    """The code of one concept at every token of chosen images: (m, n, grid, grid) float32."""
-    maps = []
-    for store in codes.values():
-        chunk = store.read(images)
-        values = np.where(chunk.indices == concept, chunk.values, 0).sum(axis=-1, dtype=np.float32)  # (n, tokens)
-        maps.append(values.reshape(len(images), store.grid, store.grid))
-    return np.stack(maps)
+def heatmaps(
+    codes: Mapping[str, CodeStore], concepts: Sequence[int], images: Sequence[Sequence[int]]
+) -> list[np.ndarray]:
+    """Each concept's code at every token of its images: arrays (m, n, grid, grid) float32; a chunk is read
+    once."""
+    first = next(iter(codes.values()))
+    maps = [np.zeros((len(codes), len(row), first.tokens), np.float32) for row in images]
+    wanted: dict[int, list[tuple[int, int, int]]] = {}  # chunk -> concept's place, image's place, row in the chunk
+    for place, row in enumerate(images):
+        for slot, image in enumerate(row):
+            wanted.setdefault(image // first.chunk_images, []).append((place, slot, image % first.chunk_images))
+    for chunk, uses in sorted(wanted.items()):
+        for model, store in enumerate(codes.values()):
+            read = store.chunk(chunk)
+            for place, slot, row_in_chunk in uses:
+                hits = read.indices[row_in_chunk] == concepts[place]  # (tokens, k)
+                maps[place][model, slot] = np.where(hits, read.values[row_in_chunk], 0).sum(axis=-1)
+    return [cells.reshape(len(codes), -1, first.grid, first.grid) for cells in maps]
 
 
 def thumbnails(index: ImageIndex, images: Sequence[int], side: int, fit: Fit) -> np.ndarray:
     """Images in the geometry the models saw: (n, side, side, 3) uint8."""
     fitted = [fit_image(index.open(image), side, fit, "bicubic") for image in images]
     return np.stack(fitted).transpose(0, 2, 3, 1) if fitted else np.empty((0, side, side, 3), np.uint8)
+
+
+def sketch_of(picture: np.ndarray) -> np.ndarray:
+    """Means of blocks: [side, side, 3] uint8, side at least 8 -> [8, 8, 3] in 0..1."""
+    edges = np.linspace(0, len(picture), SKETCH + 1).astype(int)
+    rows = np.add.reduceat(picture.astype(np.float64), edges[:-1], axis=0) / np.diff(edges)[:, None, None]
+    both: np.ndarray = np.add.reduceat(rows, edges[:-1], axis=1) / np.diff(edges)[:, None]
+    return both / 255
+
+
+def _distance(one: np.ndarray, two: np.ndarray) -> float:
+    return float(np.sqrt(np.square(one - two).mean()))

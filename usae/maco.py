@@ -38,35 +38,34 @@ def decorrelate(pixels: Tensor) -> Tensor:
 def magnitude_spectrum(images: Iterable[Tensor]) -> Tensor:
     """Mean amplitude over images, scaled so that a rendered image has unit variance around its mean colour.
 
-    The zero frequency holds the signed mean colour, so renders have the average colour of the images.
+    The zero frequency holds the mean strength of the images' mean colours: how far a render's may be from grey.
 
     Shapes: each image [3, h, h], RGB in 0..1 -> [3, h, h//2 + 1], float64.
     Raises `UserError` when there is no image.
     """
-    total, mean_colour, count = torch.zeros(0), torch.zeros(0), 0
+    total, count = torch.zeros(0), 0
     for image in images:
         spectrum = torch.fft.rfft2(decorrelate(image))  # (channel, row frequency, column frequency)
         total = spectrum.abs() + (total if count else 0)
-        mean_colour = spectrum[:, 0, 0].real + (mean_colour if count else 0)
         count += 1
     if not count:
         raise UserError(
             "The magnitude spectrum is the mean over the run's images, but no image was given. "
             "Check data/images/val.parquet, or use `fallback_spectrum`."
         )
-    total[:, 0, 0] = mean_colour
     return unit_contrast(total / count)
 
 
 def fallback_spectrum(size: int) -> Tensor:
-    """Analytic magnitude, frequency ** -1.3 in all channels and a grey mean, for when no image is at hand.
+    """Analytic magnitude, frequency ** -1.3 in all channels, for when no image is at hand.
+
+    The zero frequency, the mean colour, is as strong as the lowest other one.
 
     Shapes: -> [3, size, size//2 + 1], float64.
     """
     rows, columns = torch.fft.fftfreq(size).double(), torch.fft.rfftfreq(size).double()
     frequency = torch.hypot(rows[:, None], columns[None, :])  # (rows, columns), cycles per pixel
     magnitude = frequency.clamp(min=1.0 / size) ** FALLBACK_SLOPE
-    magnitude[0, 0] = 0.0
     return unit_contrast(magnitude.expand(3, -1, -1).clone())
 
 
@@ -103,10 +102,11 @@ def initial_phase(size: int, generator: torch.Generator) -> Tensor:
 
 
 def spectrum_of(phase: Tensor, magnitude: Tensor) -> Tensor:
-    """Complex half spectrum with exactly the given magnitude.
+    """Complex half spectrum with exactly the given magnitude, but for the zero frequency.
 
     Phases are standardised per image (the step size of the optimiser then shrinks by itself, as in MACO) and made
     odd in the columns that hold both a frequency and its mirror; otherwise `irfft2` would change the magnitude.
+    The zero frequency is real: as in MACO its phase sets the mean colour, from minus to plus its magnitude.
 
     Shapes: phase [..., 3, h, h//2 + 1], magnitude [3, h, h//2 + 1] -> [..., 3, h, h//2 + 1], complex.
     """
@@ -117,7 +117,9 @@ def spectrum_of(phase: Tensor, magnitude: Tensor) -> Tensor:
     both[0] = True
     if phase.shape[-2] % 2 == 0:
         both[-1] = True
-    angle = torch.where(both, (angle - mirrored) / 2, angle)
+    colour = torch.zeros_like(both).expand(phase.shape[-2:]).clone()
+    colour[0, 0] = True  # (row frequency, column frequency)
+    angle = torch.where(both & ~colour, (angle - mirrored) / 2, angle)
     return torch.complex(magnitude * torch.cos(angle), magnitude * torch.sin(angle))
 
 

@@ -1,11 +1,11 @@
-"""Coordinated activation maximisation: the image that each model likes best for the same concept.
+"""Coordinated activation maximisation: the image that a model likes best for a concept (stage `maximise`).
 
-Used by the `maximise` stage (arXiv 2502.03714, section 4.5). Every model is maximised on its own; initial phase,
-crops and noise are shared, so differences between the pictures come from the models. The score is
-the mean over tokens of the code before ReLU and TopK, which has a gradient even where the concept is not chosen.
+arXiv 2502.03714, section 4.5 and eq. 8. Every model is maximised on its own; initial phase, crops and noise are
+functions of the seed alone, the same for all models and concepts, so differences between the pictures come from
+the models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,84 +13,71 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from usae.backbones import Backbone
+from usae.directions import Directions, reduce_tokens
 from usae.maco import initial_phase, render
-from usae.maximised import Maximised
 from usae.params import MaximiseParams
-from usae.progress import progress
-from usae.sae import UniversalSAE
 
 CENTRE_SPREAD = 0.15  # standard deviation of the crop centres, in image sides
 MASK_PERCENTILE = 80.0  # attributions above it are shown opaque
 
+Look = Callable[[Tensor], Tensor]  # pixels [b, 3, input, input] -> tokens [b, t, d]
+
 
 @dataclass(frozen=True)
 class Crops:
-    """The views of one step, the same for every concept and model."""
+    """The views of one step from one start, the same for every concept and model."""
 
     grid: Tensor  # (crops, input, input, 2), sampling positions in -1..1
     noise: Tensor  # (crops, 3, input, input)
 
 
-def maximise_concepts(
-    usae: UniversalSAE,
-    backbone: Backbone,
-    model: str,
-    concepts: Sequence[int],
-    magnitude: Tensor,
-    params: MaximiseParams,
-    seed: int,
-    batch: int,
-) -> Maximised:
-    """Maximise every concept for one model, with at most `batch` crops per forward pass.
+@dataclass(frozen=True)
+class Ascent:
+    """One picture from each start."""
 
-    Shapes: magnitude [3, size, size//2 + 1] (see `usae.maco`). The same seed gives the same phase, crops and noise
-    for every model whose input size is the same. Put `usae` and `backbone` in eval mode first.
-    """
-    if not concepts:
-        nothing = np.empty((0, params.size, params.size, 4), np.uint8)
-        return Maximised(nothing, np.empty((params.steps, 0), np.float32), np.empty(0, np.float32))
-    together = max(1, batch // params.crops)
-    groups = [list(concepts[start : start + together]) for start in range(0, len(concepts), together)]
-    parts = [ascend(usae, backbone, model, group, magnitude, params, seed) for group in groups]
-    return Maximised(
-        pictures=np.concatenate([part.pictures for part in parts]),
-        curve=np.concatenate([part.curve for part in parts], axis=1),
-        scores=np.concatenate([part.scores for part in parts]),
-    )
+    images: Tensor  # (starts, 3, size, size), RGB in 0..1
+    attribution: Tensor  # (starts, size, size), sum over steps of |d score / d pixel|
+    curve: Tensor  # (starts, steps), score of the crops before each step
 
 
 def ascend(
-    usae: UniversalSAE,
-    backbone: Backbone,
-    model: str,
-    concepts: list[int],
-    magnitude: Tensor,
-    params: MaximiseParams,
-    seed: int,
-) -> Maximised:
-    """Gradient ascent on the phases of one group of concepts (NAdam, as MACO)."""
-    device = next(backbone.parameters()).device
+    tokens: Look, pixels: int, target: Directions, magnitude: Tensor, params: MaximiseParams, seeds: list[int]
+) -> Ascent:
+    """Gradient ascent on the phases (NAdam, as MACO), from one start per seed, all at once.
+
+    Shapes: magnitude [3, size, size//2 + 1] (see `usae.maco`); `target` is one direction; `pixels` is the side of
+    the model's input.
+    """
+    device = target.weight.device
     spectrum = magnitude.to(device, torch.float32)
-    start = initial_phase(params.size, generator_of(seed, 0))
-    phase = start.repeat(len(concepts), 1, 1, 1).to(device).requires_grad_()  # (concepts, 3, rows, columns)
+    starts = [initial_phase(params.size, generator_of(seed, 0)) for seed in seeds]
+    phase = torch.stack(starts).to(device).requires_grad_()  # (starts, 3, rows, columns)
     optimiser = torch.optim.NAdam([phase], lr=params.learning_rate)
-    attribution = torch.zeros(len(concepts), params.size, params.size, device=device)
-    curve = np.empty((params.steps, len(concepts)), dtype=np.float32)
-    for step in progress(range(params.steps), description=f"maximise {model}", unit="step"):
-        images = render(phase, spectrum)  # (concepts, 3, size, size)
-        crops = draw_crops(seed, step, params, backbone.size)
-        scores = concept_scores(usae, backbone, model, concepts, look(images, crops))  # (concepts,)
-        phase_gradient, image_gradient = torch.autograd.grad(scores.sum(), [phase, images])
+    attribution = torch.zeros(len(seeds), params.size, params.size, device=device)
+    curve = torch.empty(len(seeds), params.steps, device=device)
+    for step in range(params.steps):
+        images = render(phase, spectrum)  # (starts, 3, size, size)
+        views = look(images, [draw_crops(seed, step, params, pixels) for seed in seeds])
+        scores = reduce_tokens(target(tokens(views)), params.score).unflatten(0, (len(seeds), -1))  # (., crops, 1)
+        score = scores.mean(dim=(1, 2))  # (starts,)
+        objective = score - penalty(images, params)
+        phase_gradient, image_gradient = torch.autograd.grad(objective.sum(), [phase, images])
         phase.grad = -phase_gradient
         optimiser.step()
         attribution += image_gradient.abs().mean(dim=1)
-        curve[step] = scores.detach().cpu().numpy()
-    with torch.no_grad():
-        images = render(phase, spectrum)
-        whole = F.interpolate(images, size=(backbone.size, backbone.size), mode="bilinear", antialias=True)
-        final = concept_scores(usae, backbone, model, concepts, whole)
-    return Maximised(to_rgba(images, attribution), curve, final.cpu().numpy())
+        curve[:, step] = score.detach()
+    return Ascent(render(phase.detach(), spectrum), attribution, curve)
+
+
+def penalty(images: Tensor, params: MaximiseParams) -> Tensor:
+    """The regulariser of eq. 8, per image: weighted total variation and distance from grey, both means over
+    pixels.
+
+    Shapes: images [n, 3, size, size] in 0..1 -> [n].
+    """
+    down, right = images.diff(dim=-2).abs().mean(dim=(1, 2, 3)), images.diff(dim=-1).abs().mean(dim=(1, 2, 3))
+    grey = (images - 0.5).square().mean(dim=(1, 2, 3))
+    return params.total_variation * (down + right) + params.l2 * grey
 
 
 def draw_crops(seed: int, step: int, params: MaximiseParams, pixels: int) -> Crops:
@@ -114,26 +101,17 @@ def draw_crops(seed: int, step: int, params: MaximiseParams, pixels: int) -> Cro
     return Crops(grid, params.noise * (normal + uniform))
 
 
-def look(images: Tensor, crops: Crops) -> Tensor:
-    """All crops of all images: [concepts, 3, size, size] -> [concepts * crops, 3, input, input]."""
-    count, concepts = len(crops.grid), len(images)
-    grid = crops.grid.to(images.device).repeat(concepts, 1, 1, 1)
-    noise = crops.noise.to(images.device).repeat(concepts, 1, 1, 1)
-    views = F.grid_sample(images.repeat_interleave(count, dim=0), grid, align_corners=False)
-    return views + noise  # (concepts * crops, 3, input, input)
+def look(images: Tensor, crops: list[Crops]) -> Tensor:
+    """The crops of each image: [starts, 3, size, size] -> [starts * crops, 3, input, input], start by start."""
+    grid = torch.cat([part.grid for part in crops]).to(images.device)  # (starts * crops, input, input, 2)
+    noise = torch.cat([part.noise for part in crops]).to(images.device)
+    views = F.grid_sample(images.repeat_interleave(len(crops[0].grid), dim=0), grid, align_corners=False)
+    return views + noise
 
 
-def concept_scores(
-    usae: UniversalSAE, backbone: Backbone, model: str, concepts: Sequence[int], pixels: Tensor
-) -> Tensor:
-    """Score of each concept on its own images: mean code before ReLU and TopK over crops and tokens.
-
-    Shapes: pixels [concepts * crops, 3, input, input], concept by concept -> [concepts].
-    """
-    codes: Tensor = usae.pre_codes(model, backbone.tokens(pixels))  # (concepts * crops, tokens, dictionary)
-    own: Tensor = codes.mean(dim=1).unflatten(0, (len(concepts), -1)).mean(dim=1)  # (concepts, dictionary)
-    rows = torch.arange(len(concepts), device=own.device)
-    return own[rows, torch.tensor(concepts, device=own.device)]  # (concepts,)
+def whole(images: Tensor, pixels: int) -> Tensor:
+    """Complete images as the model sees them: [n, 3, size, size] -> [n, 3, pixels, pixels]."""
+    return F.interpolate(images, size=(pixels, pixels), mode="bilinear", antialias=True)
 
 
 def to_rgba(images: Tensor, attribution: Tensor) -> np.ndarray:
@@ -141,7 +119,7 @@ def to_rgba(images: Tensor, attribution: Tensor) -> np.ndarray:
 
     Shapes: images [n, 3, size, size] in 0..1, attribution [n, size, size] -> [n, size, size, 4] uint8.
     """
-    colour = images.detach().permute(0, 2, 3, 1).cpu().numpy()  # (concepts, rows, columns, rgb)
+    colour = images.permute(0, 2, 3, 1).cpu().numpy()  # (n, rows, columns, rgb)
     weight = attribution.cpu().numpy()
     limit = np.percentile(weight, MASK_PERCENTILE, axis=(1, 2), keepdims=True)
     alpha = np.minimum(weight / np.maximum(limit, np.finfo(np.float32).tiny), 1.0)
@@ -149,7 +127,7 @@ def to_rgba(images: Tensor, attribution: Tensor) -> np.ndarray:
     return np.asarray(np.rint(rgba * 255), dtype=np.uint8)
 
 
-def generator_of(seed: int, stream: int) -> torch.Generator:
+def generator_of(*key: int) -> torch.Generator:
     """A CPU generator for one stream of one seed, so that every device draws the same numbers."""
-    state = np.random.SeedSequence([seed, stream]).generate_state(1, dtype=np.uint64)[0]
+    state = np.random.SeedSequence(key).generate_state(1, dtype=np.uint64)[0]
     return torch.Generator().manual_seed(int(state) % 2**63)

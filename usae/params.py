@@ -179,21 +179,34 @@ class InterventionsParams(Section):
 class MaximiseParams(Section):
     """Coordinated activation maximisation (MACO) of chosen concepts."""
 
-    concepts: int = Field(ge=0)  # how many concepts, from the top of the page's ranking
+    rule: Literal[
+        "funnel", "energy", "entropy", "ids"
+    ]  # shared, best first | strongest | each model's own | listed
+    concepts: int = Field(ge=0)  # how many; 0 = none
+    ids: tuple[int, ...] | None  # for rule: ids, in place of `concepts`
+    starts: Count  # pictures of each concept and model from different random phases, for repeatability
+    random: int = Field(ge=0)  # random directions maximised in the same way: the control
+    score: Literal["mean", "max", "centre"]  # of a concept over the tokens of a picture
     steps: Count
     crops: Count  # random crops per step
     size: Count  # pixels per side of the optimised image
     learning_rate: Positive
     crop_side: tuple[ShareOrAll, ShareOrAll]  # range of a crop's side, as a share of the image
     noise: NonNegative  # standard deviation of the noise added to crops
+    spectrum: Literal["images", "analytic"]  # fixed magnitudes: the mean of the run's images | frequency ** -1.3
+    total_variation: NonNegative  # weight of |differences| of neighbouring pixels (paper eq. 8); 0 = none
+    l2: NonNegative  # weight of the squared distance from grey (paper eq. 8); 0 = none
 
 
 class ReportParams(Section):
     """What `reports/index.html` shows."""
 
-    concepts: Count  # concept cards, by universality
+    concepts: Count  # concept cards with images, by universality
     unique: int = Field(ge=0)  # further cards of concepts that only one model has, per model
-    images: Count  # images per card
+    images: Count  # images per card, at most measure.exemplars
+    own_images: int = Field(ge=0)  # further images per card and model: those that the model ranks highest
+    thumbnail: int = Field(ge=16)  # pixels per side of an image
+    megabytes: Positive  # most that the page may have
 
 
 class RuntimeParams(Section):
@@ -335,6 +348,15 @@ def _cross_faults(params: Params) -> list[str]:
     if params.maximise.crop_side[0] > params.maximise.crop_side[1]:
         faults.append(
             f"`maximise.crop_side` should go from small to large, found {list(params.maximise.crop_side)}."
+        )
+    if params.maximise.rule == "ids" and not params.maximise.ids:
+        faults.append(
+            "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none; for example [12, 40]."
+        )
+    if params.report.images > params.measure.exemplars:
+        faults.append(
+            f"`report.images` is {params.report.images}, but `measure.exemplars` keeps only "
+            f"{params.measure.exemplars}; lower the one or raise the other."
         )
     if params.runtime.tracker is not None and not TRACKER.fullmatch(params.runtime.tracker):
         faults.append(

@@ -1,5 +1,6 @@
 """The tables of one run, read together: what the figures and the page are made of (stage `report`)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -20,12 +21,18 @@ OPTIONAL = (
     "funnel",
     "stitching",
     "onboarding",
+    "label_concepts",
+    "maximisation",
 )
+PANELS = ("paper", "funnel", "controls", "alignment", "onboarding", "stitching", "ablation")
 
 
 @dataclass(frozen=True)
 class Reports:
-    """One frame per table of `reports/` (columns: usae/tables.py); those in OPTIONAL may have no rows."""
+    """One frame per table of `reports/` (columns: usae/tables.py); those in OPTIONAL may have no rows.
+
+    `panels` holds those of PANELS that the run has.
+    """
 
     reconstruction: pd.DataFrame
     concepts: pd.DataFrame
@@ -41,6 +48,9 @@ class Reports:
     funnel: pd.DataFrame
     stitching: pd.DataFrame
     onboarding: pd.DataFrame
+    label_concepts: pd.DataFrame
+    maximisation: pd.DataFrame
+    panels: Mapping[str, pd.DataFrame]
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -52,7 +62,9 @@ class Reports:
             )
         frames = {name: read_table(folder / f"{name}.parquet") for name in REQUIRED}
         optional = {name: _optional(name, folder) for name in OPTIONAL}
-        return cls(**frames, **optional)
+        found = {name: folder / f"{name}.parquet" for name in PANELS}
+        panels = {name: read_table(path) for name, path in found.items() if path.is_file()}
+        return cls(**frames, **optional, panels=panels)
 
 
 def _optional(name: str, folder: Path) -> pd.DataFrame:

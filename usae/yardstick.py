@@ -1,16 +1,16 @@
 """What maximised pictures are held against: spectrum and scores of the run's own images (stage `maximise`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from usae.directions import Directions, Score, reduce_tokens
 from usae.geometry import fit_image
 from usae.images import ImageIndex
 from usae.maco import magnitude_spectrum
 from usae.params import Fit
-from usae.sae import UniversalSAE
 from usae.store import ActivationStore
 
 SPECTRUM_IMAGES = 256
@@ -23,19 +23,19 @@ def run_spectrum(index: ImageIndex, size: int, fit: Fit) -> Tensor:
     return magnitude_spectrum(torch.from_numpy(pixels.copy()) / 255 for pixels in images)
 
 
+@torch.inference_mode()
 def real_scores(
-    usae: UniversalSAE, model: str, store: ActivationStore, concepts: Sequence[int], count: int = REAL_IMAGES
+    directions: Directions, store: ActivationStore, score: Score, count: int = REAL_IMAGES
 ) -> np.ndarray:
-    """The score of `count` evenly spaced real images, the yardstick of the pictures.
+    """The scores of `count` evenly spaced real images, the yardstick of the pictures.
 
-    Shapes: -> [count, concepts], float32.
+    Shapes: n directions -> [count, n], float32.
     """
-    device = usae.dictionary(model).device
-    scores = []
-    with torch.inference_mode():
-        for tokens in _spaced_tokens(store, count):
-            codes = usae.pre_codes(model, torch.from_numpy(tokens).to(device))  # (images, tokens, dictionary)
-            scores.append(codes[..., list(concepts)].mean(dim=1).cpu().numpy())  # (images, concepts)
+    device = directions.weight.device
+    scores = [
+        reduce_tokens(directions(torch.from_numpy(tokens).to(device)), score).cpu().numpy()  # (images, n)
+        for tokens in _spaced_tokens(store, count)
+    ]
     return np.concatenate(scores)
 
 

@@ -1,17 +1,21 @@
 """The page's first screen: the numbers that matter, what ran, and the reconstruction table (stage `report`)."""
 
 import math
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from usae.choice import support
 from usae.figures.matrix import r2_matrix
 from usae.figures.theme import MISSING, percent
-from usae.gallery import SUPPORT
 from usae.params import Params
 from usae.reports import Reports
+
+CODE = ("usae", "pipeline", "params.yaml", "dvc.yaml")
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,9 @@ class R2Row:
 
 def tiles(reports: Reports, images: int, models: Sequence[str]) -> list[Tile]:
     """Alive and shared concepts, median lift, and the two means of the R² matrix."""
-    concepts = reports.concepts
-    alive, shared = int(concepts["alive"].sum()), int((concepts["cofires"] >= SUPPORT).sum())
-    supported = concepts.loc[concepts["cofires"] >= SUPPORT, "lift"].dropna()
+    concepts, least = reports.concepts, support(reports.concepts)
+    alive, shared = int(concepts["alive"].sum()), int((concepts["cofires"] >= least).sum())
+    supported = concepts.loc[concepts["cofires"] >= least, "lift"].dropna()
     matrix = r2_matrix(reports.reconstruction, models, "usae")
     own, across = _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(models), dtype=bool)])
     tokens = int(concepts["tokens"].max()) if len(concepts) else 0
@@ -53,13 +57,23 @@ def tiles(reports: Reports, images: int, models: Sequence[str]) -> list[Tile]:
     return [
         Tile(
             f"{shared:,}",
-            f"of {alive:,} alive concepts fire in all {len(models)} models at once on {SUPPORT}+ tokens",
+            f"of {alive:,} alive concepts fire in all {len(models)} models at once on {least}+ tokens",
         ),
         Tile(lift, "as often as chance would have it: the median co-firing of these"),
         Tile(own, "of a model's held-out variance explained by its own codes (mean R²)"),
         Tile(across, "explained by the codes of another model (mean R²)"),
         Tile(f"{alive:,}", f"of {len(concepts):,} concepts fire on {images:,} held-out images, {tokens:,} tokens"),
     ]
+
+
+def code_version(root: Path) -> str:
+    """The last commit that touched code or settings, and whether they differ from it; a dash outside git.
+
+    Outputs and dvc.lock do not count, so that committing a run does not change its page.
+    """
+    commit = _git(root, "log", "-1", "--format=%h, %cs", "--", *CODE)
+    changed = _git(root, "status", "--porcelain", "--", *CODE)
+    return (commit + (", with local changes" if changed else "")) if commit else MISSING
 
 
 def models_table(params: Params) -> list[ZooRow]:
@@ -81,6 +95,14 @@ def r2_rows(reconstruction: pd.DataFrame, models: Sequence[str]) -> list[R2Row]:
         R2Row(model, tuple(float(value) for value in matrix[place]), float(alone[place]))
         for place, model in enumerate(models)
     ]
+
+
+def _git(root: Path, *command: str) -> str:
+    try:
+        run = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git here
+        return ""
+    return run.stdout.strip()
 
 
 def _mean(values: np.ndarray) -> str:

@@ -90,8 +90,8 @@ def rank_picture(concept_models: pd.DataFrame, models: Sequence[str]) -> Picture
 def energy_picture(concepts: pd.DataFrame) -> Picture:
     """Energy against co-fires on logarithmic axes, with correlation and slope."""
     shown = concepts[(concepts["cofires"] > 0) & (concepts["energy"] > 0)]
-    if len(shown) < 3:
-        text = f"{len(shown)} concepts co-fire at all; three are needed for a line. {NO_CODES}"
+    if len(shown) < 3 or shown["cofires"].nunique() < 2:
+        text = f"{len(shown)} concepts co-fire at all; three that differ are needed for a line. {NO_CODES}"
         return sentence("cofires_energy", "The models do not co-fire", text)
     cofires, energy = shown["cofires"].to_numpy(np.float64), shown["energy"].to_numpy(np.float64)
     fit = stats.linregress(np.log10(cofires), np.log10(energy))

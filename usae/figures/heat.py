@@ -1,7 +1,5 @@
 """Heatmaps of one concept over images: the same colours in the concept grid and on the page (stage `report`)."""
 
-import io
-
 import matplotlib as mpl
 import numpy as np
 from PIL import Image
@@ -10,6 +8,7 @@ HEAT_MAP = "inferno"
 DARKEST = 0.3  # of the map: below it the colours vanish on the darkened image
 DIM = 0.55  # brightness of the image under a heatmap
 FAINTEST = 0.45  # opacity of the smallest positive code
+LEVELS = 16  # of a heatmap on the page
 
 
 def heat_rgba(codes: np.ndarray, top: float) -> np.ndarray:
@@ -37,14 +36,13 @@ def overlay(image: np.ndarray, heat: np.ndarray, opacity: float = 0.85) -> np.nd
     return np.asarray(np.rint((1 - alpha) * grey + alpha * cells[..., :3]), dtype=np.uint8)
 
 
-def strip(tiles: np.ndarray) -> np.ndarray:
-    """Tiles side by side: (n, rows, columns, channels) -> (rows, n * columns, channels)."""
-    return np.concatenate(list(tiles), axis=1)
+def heat_levels(codes: np.ndarray, top: float) -> np.ndarray:
+    """Codes in 16 levels, 0 for no code, 15 for `top`: [...] float -> [...] uint8, for `heat_palette`."""
+    share = np.clip(codes / top, 0, 1) if top > 0 else np.zeros_like(codes)
+    return np.where(codes > 0, np.maximum(1, np.rint(share * (LEVELS - 1))), 0).astype(np.uint8)
 
 
-def encoded(pixels: np.ndarray, kind: str) -> bytes:
-    """An array [rows, columns, 3 or 4] uint8 as the bytes of a `jpeg` or `png` file."""
-    buffer = io.BytesIO()
-    options = {"quality": 88} if kind == "jpeg" else {"optimize": True}
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
+def heat_palette() -> tuple[np.ndarray, np.ndarray]:
+    """The colours of the levels, [16, 3] uint8, and their opacity, [16] uint8; those of `heat_rgba`."""
+    rgba = heat_rgba(np.arange(LEVELS) / (LEVELS - 1), 1.0)  # (levels, rgba)
+    return rgba[:, :3], rgba[:, 3]

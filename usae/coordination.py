@@ -1,0 +1,106 @@
+"""The maximisation of all chosen concepts, one after the other, so that a killed run goes on (stage `maximise`).
+
+Finished portraits lie beside the training checkpoints, below the store root, until the stage's outputs are
+written.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from usae.backbones import Backbone
+from usae.checkpoints import checkpoint_folder
+from usae.choice import chosen_concepts
+from usae.images import ImageIndex
+from usae.maco import fallback_spectrum
+from usae.manifests import Manifest, load_manifests
+from usae.params import Params
+from usae.portraits import Collection, Eye, Portrait, Target, open_eye, paint, targets_of
+from usae.progress import progress
+from usae.sae import WEIGHTS, UniversalSAE
+from usae.store import store_root
+from usae.tables import read_table
+from usae.yardstick import real_scores, run_spectrum
+
+SAE, REPORTS, INDEX = Path("data/usae"), Path("reports"), Path("data/images/val.parquet")
+TABLES = ("concepts", "concept_models")
+
+
+@contextmanager
+def maximise(params: Params, device: torch.device) -> Iterator[Collection]:
+    """Portraits of the concepts that `params.maximise` chooses, and of random directions.
+
+    What is finished stays below the store root until the block ends, so that the same command goes on after a
+    kill.
+
+    Raises:
+        UserError: `maximise.ids` names concepts that there are not; stores, weights or tables are missing.
+    """
+    settings = params.maximise
+    concepts, concept_models = (read_table(REPORTS / f"{name}.parquet") for name in TABLES)
+    chosen = chosen_concepts(concepts, concept_models, settings, params.models)
+    targets = targets_of(chosen, settings.random if chosen else 0)
+    manifests = load_manifests(Path("data/manifests"), params.models)
+    root = store_root(params.runtime.store)
+    eyes = _open_eyes(params, manifests, targets, device)
+    real = {
+        model: real_scores(eye.directions, manifests[model].open("val", root), settings.score)
+        for model, eye in eyes.items()
+    }
+    folder = checkpoint_folder(root, "maximise", _identity(params, manifests, targets))
+    yield Collection(targets, _portraits(params, eyes, targets, _spectrum(params, manifests), folder), real)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _portraits(
+    params: Params, eyes: Mapping[str, Eye], targets: Sequence[Target], magnitude: Tensor, folder: Path
+) -> list[Portrait]:
+    """Every target's portrait, from `folder` where it is finished there."""
+    seeds = [params.seed + start for start in range(params.maximise.starts)]
+    portraits = []
+    for place, target in enumerate(progress(targets, description="maximise", unit="concept")):
+        path = folder / f"{target.name}.npz"
+        if path.is_file():
+            portraits.append(Portrait.load(path))
+            continue
+        portrait = paint(eyes, place, magnitude, params.maximise, seeds, params.runtime.batch_images)
+        portrait.save(path)
+        portraits.append(portrait)
+    return portraits
+
+
+def _open_eyes(
+    params: Params, manifests: Mapping[str, Manifest], targets: Sequence[Target], device: torch.device
+) -> dict[str, Eye]:
+    usae = UniversalSAE.from_pretrained(SAE).to(device)
+    eyes = {}
+    for model, manifest in manifests.items():
+        folder = Path("data/weights") / model
+        backbone = Backbone.load(folder, manifest.layer, manifest.grid, manifest.norm).to(device)
+        eyes[model] = open_eye(usae, model, backbone, targets, manifest.channel_mean, params.seed)
+    return eyes
+
+
+def _spectrum(params: Params, manifests: Mapping[str, Manifest]) -> Tensor:
+    size = params.maximise.size
+    if params.maximise.spectrum == "analytic":
+        return fallback_spectrum(size)
+    index = ImageIndex.load(INDEX, Path(params.images.path or "."))
+    return run_spectrum(index, size, next(iter(manifests.values())).fit)
+
+
+def _identity(params: Params, manifests: Mapping[str, Manifest], targets: Sequence[Target]) -> dict[str, Any]:
+    """All that a portrait depends on."""
+    return {
+        "seed": params.seed,
+        "maximise": params.maximise.model_dump(exclude={"rule", "ids", "concepts"}),
+        "usae": hashlib.sha256((SAE / WEIGHTS).read_bytes()).hexdigest(),
+        "stores": {model: [m.val.store, m.val.images_digest] for model, m in manifests.items()},
+        "targets": [target.name for target in targets],
+    }

@@ -1,0 +1,87 @@
+// Controls, keys, and what is shown.
+const at = (id) => document.getElementById(id);
+const fields = ["q", "kind", "label", "stop", "lift", "energy", "low", "high", "sort", "images", "opacity"];
+
+const fill = (id, options) => at(id).append(...options.map(([set, label]) => h("option", { value: set }, label)));
+const prepare = () => {
+  const labels = [...new Set((DATA.concepts.top_label ?? []).filter((label) => label !== null))].sort();
+  const stops = [...new Set((DATA.concepts.stops_at ?? []).filter((step) => step !== null))];
+  fill("kind", ["universal", "some", ...MODELS, "dead"].map((kind) => [kind, kindName(kind)]));
+  fill("label", labels.map((label) => [label, label]));
+  fill("stop", stops.map((step) => [step, step]));
+  fill("sort", [["id", "number"], ...DATA.columns.map((column) => [column.name, column.label])]);
+  fill("images", [["mean", "mean over models"], ...MODELS.map((model) => [model, model])]);
+  at("label").closest("label").hidden = !labels.length;
+  at("stop").closest("label").hidden = !stops.length;
+  for (const field of fields) {
+    const quiet = field === "opacity" || at(field).type === "search" || at(field).type === "number";
+    at(field).addEventListener(quiet ? "input" : "change", () => go({ [field]: at(field).value, ...(field === "images" || field === "opacity" ? {} : { page: "1" }) }, quiet));
+  }
+  at("random").addEventListener("click", random);
+  at("clear").addEventListener("click", () => go({ ...DEFAULTS, view: state.view, opacity: state.opacity }));
+};
+
+const random = () => {
+  const rows = selected().filter((row) => DATA.cards[DATA.concepts.id[row]]);
+  const pool = rows.length ? rows : DATA.concepts.id.map((_, row) => row);
+  go({ concept: String(DATA.concepts.id[pool[Math.floor(Math.random() * pool.length)]]) });
+};
+const step = (by) => {
+  const rows = selected();
+  if (!rows.length) return;
+  const place = rows.findIndex((row) => String(DATA.concepts.id[row]) === state.concept);
+  go({ concept: String(DATA.concepts.id[rows[place < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, place + by))]]) });
+};
+
+const opened = () => {
+  if (!state.concept) return [];
+  const id = Number(state.concept);
+  const bar = h("p", { class: "bar" }, h("button", { type: "button", onclick: () => step(-1) }, "\u2190 previous"), h("button", { type: "button", onclick: () => step(1) }, "next \u2192"), h("button", { type: "button", onclick: () => go({ concept: "" }) }, "close"));
+  if (!ROW.has(id)) return [h("p", { class: "empty", id: "opened", role: "alert" }, `There is no concept ${state.concept}: this dictionary has ${number(DATA.concepts.id.length)}, from ${Math.min(...DATA.concepts.id)} to ${Math.max(...DATA.concepts.id)}.`), h("p", { class: "bar" }, h("button", { type: "button", onclick: () => go({ concept: "" }) }, "close"))];
+  return [bar, cardView(id, true)];
+};
+const pager = (pages, page) => pages < 2 ? [] : [
+  page > 1 ? h("a", { href: link({ page: page - 1 }), rel: "prev" }, "\u2190 back") : "", h("span", {}, `page ${page} of ${pages}`),
+  page < pages ? h("a", { href: link({ page: page + 1 }), rel: "next" }, "more \u2192") : "",
+];
+
+let shownConcept = "";
+const update = () => {
+  readHash();
+  for (const field of fields) if (at(field).value !== state[field]) at(field).value = state[field];
+  document.body.style.setProperty("--opacity", state.opacity);
+  for (const view of document.querySelectorAll("[data-view]")) {
+    view.setAttribute("href", link({ view: view.dataset.view, page: "1" }));
+    view.setAttribute("aria-current", view.dataset.view === state.view ? "true" : "false");
+  }
+  const rows = selected();
+  const pages = Math.max(1, Math.ceil(rows.length / PER_PAGE[state.view]));
+  const page = Math.max(1, Math.min(pages, Number(state.page) || 1));
+  const part = state.view === "map" ? rows : rows.slice((page - 1) * PER_PAGE[state.view], page * PER_PAGE[state.view]);
+  const views = { table: tableView, map: mapView, cards: (list) => h("div", {}, list.map((row) => cardView(DATA.concepts.id[row]))) };
+  at("count").textContent = `${number(rows.length)} of ${number(DATA.concepts.id.length)} concepts${state.view === "cards" ? " (those with images)" : ""}`;
+  at("open").replaceChildren(...opened());
+  at("list").replaceChildren(rows.length ? views[state.view](part) : h("p", { class: "empty" }, DATA.concepts.kind.every((kind) => kind === "dead")
+    ? "No concept fires, so there is none to show. Train longer or on more images, then run dvc repro; the loss curve above says whether training works at all."
+    : "No concept matches. The button \u201cclear\u201d removes all filters."));
+  at("pager").replaceChildren(...pager(pages, page));
+  if (state.concept && state.concept !== shownConcept) at("opened").scrollIntoView({ block: "start" });
+  shownConcept = state.concept;
+  document.title = `${state.concept ? `Concept ${state.concept}: u` : "U"}niversal concepts of ${MODELS.join(", ")}`;
+};
+
+const KEYS = { ArrowLeft: () => step(-1), ArrowRight: () => step(1), Escape: () => go({ concept: "" }), r: random, t: () => go({ view: "table", page: "1" }), c: () => go({ view: "cards", page: "1" }), m: () => go({ view: "map" }), "/": () => at("q").focus() };
+addEventListener("keydown", (event) => {
+  const writing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+  if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
+  if (writing && event.key === "Escape") event.target.blur();
+  if (writing || (event.key.startsWith("Arrow") && event.target.closest(".scroll, .rows"))) return;
+  event.preventDefault();
+  KEYS[event.key]();
+});
+for (const anchor of document.querySelectorAll("[data-section]")) anchor.addEventListener("click", (event) => { event.preventDefault(); at(anchor.dataset.section).scrollIntoView(); });
+addEventListener("hashchange", update);
+addEventListener("popstate", update);
+prepare();
+update();
+document.documentElement.dataset.ready = String(Math.round(performance.now()));

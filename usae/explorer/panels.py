@@ -1,0 +1,125 @@
+"""Panels for the tables that a run may have: a sentence how to read it, a figure, a small table (stage
+`report`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from usae.figures.bars import bar_picture
+from usae.figures.theme import MISSING, Picture
+
+MOST_ROWS, MOST_BARS = 40, 12
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is shown: its rows' labels, what is spread over columns, and the values."""
+
+    title: str
+    how: str
+    rows: tuple[str, ...] = ()
+    columns: str | None = None
+    value: str | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A table ready to be shown; cells are texts. `left_out` rows are in the Parquet file only."""
+
+    name: str
+    title: str
+    how: str
+    header: list[str]
+    body: list[list[str]]
+    left_out: int
+    picture: Picture | None
+
+
+LAYOUTS = {
+    "paper": Layout(
+        "The paper and this run",
+        "The paper's numbers are of other models, images and sizes: compare their order, not their digits.",
+    ),
+    "funnel": Layout(
+        "The funnel",
+        "A concept is called universal when it passes every step. Each number counts the concepts that pass a "
+        "step and all before it; the controls say how many do so by accident.",
+        ("step",),
+        "run",
+        "concepts",
+    ),
+    "controls": Layout(
+        "The run and its controls",
+        "Each column is the run or a control, measured on the same held-out images. What a control reaches too "
+        "is no evidence of shared concepts.",
+        ("measure",),
+        "run",
+        "value",
+    ),
+    "alignment": Layout(
+        "How alike the representations are",
+        "Each likeness stands beside its mean over re-paired images; calibrated, 0 is what re-paired images give "
+        "and 1 is identity.",
+    ),
+    "onboarding": Layout(
+        "A newcomer",
+        "One model was kept out and then learnt the frozen dictionary of the others from few images; columns are "
+        "numbers of images, values are held-out R\u00b2.",
+        ("setting", "source", "target"),
+        "images",
+        "r2",
+    ),
+    "stitching": Layout(
+        "Stitching",
+        "What a readout trained on one model's tokens still does on tokens that another model's codes rebuilt.",
+    ),
+    "ablation": Layout(
+        "Taking concepts out",
+        "What a readout loses when a concept is taken out of one model; a shared concept costs all models alike.",
+    ),
+}
+
+
+def panels(tables: Mapping[str, pd.DataFrame]) -> list[Panel]:
+    """One panel per table that the run has and that has rows."""
+    return [make_panel(name, frame, LAYOUTS[name]) for name, frame in tables.items() if len(frame)]
+
+
+def make_panel(name: str, frame: pd.DataFrame, layout: Layout) -> Panel:
+    """The table as laid out; as it is, where it lacks the columns that the layout names."""
+    wanted = {*layout.rows, layout.columns, layout.value} - {None}
+    spread = bool(wanted) and wanted <= set(frame.columns)
+    shown = _spread(frame, layout) if spread else frame
+    header = [str(column) for column in shown.columns]
+    picture = _picture(name, shown, layout) if spread else None
+    body = [[cell(value) for value in row] for row in shown.head(MOST_ROWS).itertuples(index=False)]
+    return Panel(name, layout.title, layout.how, header, body, max(0, len(shown) - MOST_ROWS), picture)
+
+
+def cell(value: Any) -> str:
+    """A value of a table as text."""
+    if pd.isna(value):
+        return MISSING
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _spread(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Rows by labels, columns by the values of one column, both in the order of the table."""
+    wide = frame.pivot_table(
+        index=list(layout.rows), columns=layout.columns, values=layout.value, sort=False, observed=True
+    )
+    order: Sequence[Any] = list(dict.fromkeys(frame[layout.columns]))
+    return wide.reindex(columns=[column for column in order if column in wide]).reset_index()
+
+
+def _picture(name: str, shown: pd.DataFrame, layout: Layout) -> Picture | None:
+    """Bars, where there are few enough of them and one unit for all."""
+    if name not in ("funnel", "onboarding") or len(shown) > MOST_BARS:
+        return None
+    labels = [" \u2192 ".join(map(str, row)) for row in shown[list(layout.rows)].itertuples(index=False)]
+    series = {str(c): shown[c].tolist() for c in shown.columns if c not in layout.rows}
+    return bar_picture(name, layout.title, layout.how, labels, series, str(layout.value))

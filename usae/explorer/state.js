@@ -1,0 +1,53 @@
+// All state of the page is in the URL's hash, so that every view has its link.
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const MODELS = DATA.models.map((model) => model.name);
+const colourOf = (name) => DATA.models[MODELS.indexOf(name)]?.colour;
+const ROW = new Map(DATA.concepts.id.map((id, row) => [id, row]));
+const value = (name, row) => (DATA.concepts[name] ? DATA.concepts[name][row] : null);
+
+const DEFAULTS = {
+  view: "cards", sort: "universality", order: "desc", kind: "", q: "", label: "", stop: "",
+  lift: "", energy: "", low: "", high: "", page: "1", concept: "", images: "mean", opacity: "0.85",
+};
+const state = { ...DEFAULTS };
+const readHash = () => {
+  const found = new URLSearchParams(location.hash.slice(1));
+  for (const [key, standard] of Object.entries(DEFAULTS)) state[key] = found.get(key) ?? standard;
+};
+const link = (changes) => {
+  const wanted = { ...state, ...changes };
+  const kept = Object.entries(wanted).filter(([key, set]) => String(set) !== DEFAULTS[key]);
+  return `#${new URLSearchParams(kept)}`;
+};
+// `quiet` replaces the entry of the history: for typing and sliding.
+const go = (changes, quiet = false) => {
+  history[quiet ? "replaceState" : "pushState"](null, "", link(changes));
+  update();
+};
+
+const KINDS = { universal: "universal", some: "shared by some", dead: "never fires" };
+const kindName = (kind) => KINDS[kind] ?? `unique to ${kind}`;
+const text = (row) => `concept ${DATA.concepts.id[row]} ${value("top_label", row) ?? ""}`.toLowerCase();
+const within = (set, low, high) => (low === "" || (set !== null && set >= Number(low))) && (high === "" || (set !== null && set <= Number(high)));
+const matches = (row) =>
+  (!state.kind || DATA.concepts.kind[row] === state.kind) &&
+  (!state.label || value("top_label", row) === state.label) &&
+  (!state.stop || value("stops_at", row) === state.stop) &&
+  (!state.q || (/^\d+$/.test(state.q.trim()) ? String(DATA.concepts.id[row]) === state.q.trim() : text(row).includes(state.q.trim().toLowerCase()))) &&
+  within(value("lift", row), state.lift, "") &&
+  within(value("energy", row), state.energy, "") &&
+  within(value("firing_entropy", row), state.low, state.high);
+
+// Rows that match, in order; undefined numbers come last either way.
+const selected = () => {
+  const sign = state.order === "asc" ? 1 : -1;
+  const key = (row) => (state.sort === "id" ? DATA.concepts.id[row] : value(state.sort, row));
+  const compare = (a, b) => {
+    const [one, two] = [key(a), key(b)];
+    if (one === null || two === null) return (one === null) - (two === null) || a - b;
+    return sign * (typeof one === "string" ? one.localeCompare(two) : one - two) || a - b;
+  };
+  let rows = DATA.concepts.id.map((_, row) => row).filter(matches);
+  if (state.view === "cards" && !state.q) rows = rows.filter((row) => DATA.cards[DATA.concepts.id[row]] || state.kind === "dead");
+  return rows.sort(compare);
+};
