@@ -91,7 +91,7 @@ class Tab:
         """Load an address and wait until the page's script has run."""
         self.ask("Page.navigate", url="about:blank")
         self.ask("Page.navigate", url=address)
-        self.wait("document.documentElement?.dataset.ready !== undefined")
+        self.wait("document.documentElement?.dataset.complete !== undefined")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression."""

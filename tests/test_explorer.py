@@ -24,7 +24,7 @@ from usae.explorer.album import Album
 from usae.explorer.cards import chosen, make_cards
 from usae.explorer.neighbours import Company, near_directions
 from usae.explorer.overview import code_version, tiles
-from usae.explorer.page import payload, render
+from usae.explorer.page import payload, render, split
 from usae.explorer.panels import LAYOUTS, make_panel
 from usae.explorer.payload import kinds, plain, script_text, tips
 from usae.explorer.wording import number, places, share
@@ -67,8 +67,12 @@ def with_tables(run, **tables):
 
 
 def data_of(page):
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    return json.loads(found.group(1), parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
+    parts = [
+        json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
+        for text in re.findall(r'<script type="application/json" id="\w+">(.*?)</script>', page, re.DOTALL)
+    ]
+    first, rest = parts
+    return first | {name: first[name] | rest[name] for name in ("cards", "photos")}
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +149,16 @@ def test_cards_are_of_the_chosen_concepts(run, data):
             assert set(view["images"]) <= set(ranked["image"])
             assert np.max(view["tops"]) == pytest.approx(max(view["peaks"]))
             assert {str(image) for image in view["images"]} <= set(data["photos"])
+
+
+def test_the_first_cards_come_first(run):
+    data = payload(run)
+    first, rest = split(data, 3)
+    assert list(first["cards"]) == list(data["cards"])[:3]
+    assert first["cards"] | rest["cards"] == data["cards"]
+    assert first["photos"] | rest["photos"] == data["photos"]
+    assert not set(first["photos"]) & set(rest["photos"])
+    assert first["carded"].keys() == data["cards"].keys()
 
 
 def test_heat_sheets_hold_the_codes(run):

@@ -76,6 +76,7 @@ const cardView = (id, open = false) => {
   const header = h("header", {}, h("h3", {}, concept(id, `Concept ${id}`)), chips(id, row, card));
   const article = (...content) => h("article", { class: `card${open ? " open" : ""}`, id: open ? "opened" : null, "data-card": id, tabindex: open ? -1 : null, "aria-label": `Concept ${id}` }, header, ...content);
   if (kind === "dead") return article(h("p", { class: "empty" }, `Concept ${id} never fires: on none of the ${number(DATA.tokens)} held-out tokens does its code exceed the threshold in any model, so it has no images and no maximised pictures.`));
+  if (!card && DATA.carded[id]) return article(h("p", { class: "empty" }, "Its images are further down in this file; a moment."));
   const images = card ? imageRows(id, card) : h("p", { class: "empty" }, "Its images are not on this page. Raise ", h("code", {}, "report.concepts"), " in params.yaml and run ", h("code", {}, "dvc repro report"), ".");
   const details = [h("dl", { class: "numbers" }, facts), numbersTable(row), card ? nearList(card) : ""];
   if (open) return article(images, maximisedBlock(id, card), ...details);

@@ -22,7 +22,7 @@ const prepare = () => {
 };
 
 const random = () => {
-  const rows = selected().filter((row) => DATA.cards[DATA.concepts.id[row]]);
+  const rows = selected().filter((row) => DATA.carded[DATA.concepts.id[row]]);
   const pool = rows.length ? rows : DATA.concepts.id.map((_, row) => row);
   go({ concept: String(DATA.concepts.id[pool[Math.floor(Math.random() * pool.length)]]) });
 };
@@ -82,6 +82,16 @@ addEventListener("keydown", (event) => {
 for (const anchor of document.querySelectorAll("[data-section]")) anchor.addEventListener("click", (event) => { event.preventDefault(); at(anchor.dataset.section).scrollIntoView(); });
 addEventListener("hashchange", update);
 addEventListener("popstate", update);
+// The first cards come early in the file, the others at its end.
+const merge = () => {
+  const rest = JSON.parse(at("rest").textContent);
+  Object.assign(DATA.cards, rest.cards);
+  Object.assign(DATA.photos, rest.photos);
+  const waiting = state.view === "cards" || state.concept;
+  if (Object.keys(rest.cards).length && waiting) { shownConcept = ""; update(); }
+  document.documentElement.dataset.complete = String(Math.round(performance.now()));
+};
 prepare();
 update();
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
+addEventListener("DOMContentLoaded", merge);

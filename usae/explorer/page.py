@@ -35,6 +35,7 @@ from usae.finished import Run
 HERE = Path(__file__).parent
 SCRIPTS = ("words.js", "state.js", "table.js", "card.js", "main.js")
 FIGURES = Path("figures")
+FIRST = 12  # cards that come before everything else, so that they show while the rest of the page is read
 
 
 def write_report(run: Run, folder: Path) -> Path:
@@ -72,6 +73,25 @@ def payload(run: Run) -> Json:
     }
 
 
+def split(data: Json, count: int = FIRST) -> tuple[Json, Json]:
+    """The payload in two: all numbers and what the first `count` cards need; the other `cards` and `photos`."""
+    cards, photos = data["cards"], data["photos"]
+    early = dict(list(cards.items())[:count])
+    needed = {
+        str(image) for card in early.values() for view in card["rankings"].values() for image in view["images"]
+    }
+    first = data | {
+        "carded": dict.fromkeys(cards, True),
+        "cards": early,
+        "photos": {image: photo for image, photo in photos.items() if image in needed},
+    }
+    rest = {
+        "cards": {concept: card for concept, card in cards.items() if concept not in early},
+        "photos": {image: photo for image, photo in photos.items() if image not in needed},
+    }
+    return first, rest
+
+
 def render(run: Run, shown: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]) -> str:
     """The page as text; `files` holds the SVG file of every figure by name."""
     environment = Environment(
@@ -83,12 +103,14 @@ def render(run: Run, shown: Sequence[Picture], added: Sequence[Panel], files: Ma
     )
     environment.filters |= {"number": number, "share": share, "places": places}
     models, data = run.params.models, payload(run)
+    first, rest = split(data)
     text = environment.get_template("template.html.jinja").render(
         params=run.params,
         colours=model_colours(models),
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
-        data=Markup(script_text(data)),
+        data=Markup(script_text(first)),
+        rest=Markup(script_text(rest)),
         tiles=tiles(run.reports, len(run.index), models),
         zoo=models_table(run.params),
         version=code_version(run.root),

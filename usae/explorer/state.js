@@ -48,6 +48,6 @@ const selected = () => {
     return sign * (typeof one === "string" ? one.localeCompare(two) : one - two) || a - b;
   };
   let rows = DATA.concepts.id.map((_, row) => row).filter(matches);
-  if (state.view === "cards" && !state.q) rows = rows.filter((row) => DATA.cards[DATA.concepts.id[row]] || state.kind === "dead");
+  if (state.view === "cards" && !state.q) rows = rows.filter((row) => DATA.carded[DATA.concepts.id[row]] || state.kind === "dead");
   return rows.sort(compare);
 };

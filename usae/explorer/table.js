@@ -14,7 +14,7 @@ const tableView = (rows) => {
   const body = rows.map((row) => {
     const id = DATA.concepts.id[row];
     return h("tr", { "data-row": id, class: String(id) === state.concept ? "current" : null },
-      h("th", { scope: "row" }, concept(id), DATA.cards[id] ? h("span", { class: "has", title: "with images" }, " \u25a0") : ""),
+      h("th", { scope: "row" }, concept(id), DATA.carded[id] ? h("span", { class: "has", title: "with images" }, " \u25a0") : ""),
       h("td", {}, value("top_label", row) ?? DASH),
       h("td", {}, h("span", { class: "kind", style: { "--colour": colourOf(DATA.concepts.kind[row]) ?? "inherit" } }, kindName(DATA.concepts.kind[row]))),
       DATA.columns.map((column) => h("td", { class: "number" }, shown(column, value(column.name, row)))));

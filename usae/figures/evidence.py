@@ -9,6 +9,7 @@ import pandas as pd
 from usae.figures.theme import INK, MUTED, OKABE_ITO, RC, Picture, canvas, model_colours, percent, sentence
 
 NULL = "images"
+MOST = 1000  # points drawn one by one; more are an image inside the SVG
 FLOOR = 0.5  # co-fires, where none would have no place on a logarithmic axis
 THRESHOLDS = np.linspace(0, 1, 201)
 AGAIN = "Run `dvc repro measure` to write it."
@@ -28,7 +29,16 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
     figure, axes = canvas(claim)
     expected, found = (np.maximum(rows[name].to_numpy(np.float64), FLOOR) for name in ("null_mean", "cofires"))
     for chosen, colour, label in ((~sure, MUTED, "not significant"), (sure, OKABE_ITO[0], "significant")):
-        axes.scatter(expected[chosen], found[chosen], color=colour, label=label, s=14, linewidths=0, alpha=0.8)
+        axes.scatter(
+            expected[chosen],
+            found[chosen],
+            color=colour,
+            label=label,
+            s=14,
+            linewidths=0,
+            alpha=0.8,
+            rasterized=len(rows) > MOST,
+        )
     ends = [FLOOR, max(float(found.max()), float(expected.max()))]
     axes.plot(ends, ends, color=INK, linestyle="--", linewidth=1.2)
     axes.set(xscale="log", yscale="log", xlabel="co-fires with re-paired images, mean", ylabel="co-fires")

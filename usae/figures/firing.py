@@ -22,6 +22,7 @@ from usae.figures.theme import (
     sentence,
 )
 
+MOST_POINTS = 1000  # drawn one by one: more points are an image inside the SVG, longer lines are thinned
 EVEN = 0.9  # firing entropy above which we call the use of a concept even
 BINS = 25
 TOP_SHARE = 1 / 6  # the paper averages over the top 1000 of 6144 concepts
@@ -77,7 +78,8 @@ def rank_picture(concept_models: pd.DataFrame, models: Sequence[str]) -> Picture
         line = lines[model]
         window = max(3, line.size // 40)
         smooth = pd.Series(line).rolling(window, center=True, min_periods=1).mean()
-        axes.plot(np.arange(1, line.size + 1), smooth, color=colour, label=model)
+        keep = np.unique(np.linspace(0, max(line.size - 1, 0), min(MOST_POINTS, line.size)).astype(int))
+        axes.plot(1 + keep, smooth.to_numpy()[keep], color=colour, label=model)
     axes.set(xlabel="rank of the concept by energy in that model", ylabel="co-fires / fires of that model")
     axes.set_ylim(0, None)
     axes.set_xlim(1, None)
@@ -108,6 +110,7 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
         s=16,
         linewidths=0,
         alpha=0.85,
+        rasterized=len(shown) > MOST_POINTS,
     )
     ends = np.array([cofires.min(), cofires.max()])
     axes.plot(ends, 10 ** (fit.intercept + fit.slope * np.log10(ends)), color=INK, linewidth=1.5)
