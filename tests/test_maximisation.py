@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from usae.backbones import Backbone, build, pin
+from usae.coordination import paint_all
 from usae.directions import concept_directions, random_directions, reduce_tokens
 from usae.errors import UserError
 from usae.images import ImageIndex, Record, write_index
@@ -236,6 +237,18 @@ def test_a_portrait_survives_its_file(portraits, tmp_path):
     again = Portrait.load(tmp_path / "3.npz")
     for name in ("pictures", "curves", "scores", "maps", "views"):
         assert np.array_equal(getattr(again, name), getattr(portraits[0], name))
+
+
+def test_a_killed_run_goes_on_with_the_next_concept(eyes, portraits, params, tmp_path):
+    chosen = params.model_copy(update={"maximise": SHORT})
+    targets = targets_of(CHOSEN, PARAMS.random)
+    portraits[0].save(tmp_path / "3.npz")
+    portraits[1].save(tmp_path / "20.npz")  # another concept's: shows whether it is read or made again
+    found = paint_all(chosen, eyes, targets, fallback_spectrum(SIZE), tmp_path)
+    assert np.array_equal(found[0].pictures, portraits[0].pictures)
+    assert np.array_equal(found[1].pictures, portraits[1].pictures)
+    assert np.array_equal(found[2].pictures, portraits[1].pictures)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["20.npz", "3.npz", "7.npz", "random-0.npz"]
 
 
 def hand_made():

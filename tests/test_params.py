@@ -109,6 +109,8 @@ def test_faults_between_keys_come_together(raw_params):
     raw_params["controls"]["k"] = [1024, 64, 64]
     raw_params["interventions"]["held_out"] = "clip"
     raw_params["planted"] |= {"dictionary": 40, "train": 8}
+    raw_params["maximise"]["rule"] = "ids"
+    raw_params["report"]["images"] = 40
     raw_params["zoo"]["language"]["backbone"]["factory"] = "torch.nn.Identity"
     raw_params["zoo"]["Bad Slug"] = raw_params["zoo"]["supervised"]
     with pytest.raises(UserError) as error:
@@ -124,6 +126,8 @@ def test_faults_between_keys_come_together(raw_params):
         "`planted.dictionary` is 40, but `planted.world` has 46 concepts and `planted.k` is 4; raise it",
         "`planted.batch_images` is 16, but `planted.train` is 8; lower it.",
         "`interventions.held_out` is 'clip', which is not in `models`; known there: supervised,",
+        "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none",
+        "`report.images` is 40, but `measure.exemplars` keeps only 12; lower the one or raise the other.",
         "`images.path` is empty, but `images.source: folder` reads from there",
         "`zoo.language.backbone` should name exactly one of `timm` and `factory`.",
         "expected 'module:callable' or 'file.py:callable'",

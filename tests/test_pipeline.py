@@ -32,8 +32,8 @@ def small(params: dict) -> dict:
     params["encode"] |= {"train_images": 16}
     params["planted"] |= {"train": 32, "val": 16, "dictionary": 48, "epochs": 1, "permutations": 9}
     params["interventions"] |= {"onboarding_images": [10, 32]}
-    params["maximise"] |= {"concepts": 1, "steps": 2, "crops": 1, "size": 32}
-    params["report"] |= {"concepts": 2, "unique": 1, "images": 3}
+    params["maximise"] |= {"rule": "energy", "concepts": 1, "steps": 2, "crops": 1, "size": 32, "random": 1}
+    params["report"] |= {"concepts": 2, "unique": 1, "images": 3, "own_images": 1}
     params["runtime"] |= {"threads": 1}
     params["zoo"] = {
         "one": {"backbone": BACKBONE, "layer": -1, "norm": True},
@@ -116,6 +116,9 @@ def test_one_command_makes_everything(checkout):
         *(f"{stage}@{model}" for stage in ("weights", "extract", "untrained", "baselines") for model in MODELS),
     }  # fmt: skip
     assert "<html" in (checkout.root / "reports" / "index.html").read_text()
+    maximised = pd.read_parquet(checkout.root / "reports" / "maximisation.parquet")
+    assert len(maximised) == 2 * 2 * 2 * 2  # a concept and a direction, starts, models made for, models that look
+    assert not (checkout.root / "data/activations/training").exists()
     r2 = pd.read_parquet(checkout.root / "reports" / "reconstruction.parquet")
     assert set(r2["source"]) == set(r2["target"]) == set(MODELS)
     summary = pd.read_parquet(checkout.root / "reports" / "summary.parquet").set_index("name")["value"]

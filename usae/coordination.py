@@ -7,7 +7,7 @@ written.
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,16 @@ def maximise(params: Params, device: torch.device) -> Iterator[Collection]:
         for model, eye in eyes.items()
     }
     folder = checkpoint_folder(root, "maximise", _identity(params, manifests, targets))
-    yield Collection(targets, _portraits(params, eyes, targets, _spectrum(params, manifests), folder), real)
+    yield Collection(targets, paint_all(params, eyes, targets, _spectrum(params, manifests), folder), real)
     shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # another run's are there
+        folder.parent.rmdir()
 
 
-def _portraits(
+def paint_all(
     params: Params, eyes: Mapping[str, Eye], targets: Sequence[Target], magnitude: Tensor, folder: Path
 ) -> list[Portrait]:
-    """Every target's portrait, from `folder` where it is finished there."""
+    """Every target's portrait; those that `folder` holds are not made again, new ones are kept there."""
     seeds = [params.seed + start for start in range(params.maximise.starts)]
     portraits = []
     for place, target in enumerate(progress(targets, description="maximise", unit="concept")):
