@@ -115,6 +115,8 @@ def recipe(model: str, source: Path, folder: Path, options: argparse.Namespace) 
             batch_images=options.batch,
             workers=options.workers,
             store=str(folder / "stores"),
+            resident="auto",
+            processes=1,
             dask=None,
             checkpoint_minutes=10,
             tracker=None,

@@ -3,16 +3,22 @@
 from pathlib import Path
 
 from pipeline import checked_model, stage
+from usae.manifests import load_manifests
 from usae.params import Params
-from usae.runs import training_run
+from usae.runs import MANIFESTS, training_run
+from usae.seeds import seed_of
 from usae.training import Variant
 
 
 @stage
 def main(params: Params, model: str) -> str:
-    """Train on MODEL alone and save to `data/baselines/MODEL/`."""
-    variants = {model: Variant(params.k, params.seed)}
-    with training_run(params, f"baseline-{model}", (checked_model(params, model),), variants) as trained:
+    """Train on MODEL alone and save to `data/baselines/MODEL/`.
+
+    Its concepts start elsewhere than the universal SAE's: started alike, they would agree for that reason.
+    """
+    manifests = load_manifests(MANIFESTS, (checked_model(params, model),))
+    variants = {model: Variant(params.k, seed_of(params.seed, f"baseline {model}"))}
+    with training_run(params, f"baseline-{model}", manifests, variants) as trained:
         trained[model].sae.save_pretrained(Path("data/baselines") / model)
         log = trained[model].log
     return f"{len(log)} steps, loss {log['loss'].iloc[-20:].mean():.3f}"

@@ -3,30 +3,17 @@
 from pathlib import Path
 
 from pipeline import checked_model, stage
-from usae.chunks import Recipe
-from usae.extraction import extract
+from usae.extraction import extract, recipe_of
 from usae.params import Params
 
 
 @stage
 def main(params: Params, model: str) -> str:
     """Fill the stores below `runtime.store` and write `data/manifests/MODEL.json`."""
-    entry = params.zoo[checked_model(params, model)]
-    recipe = Recipe(
-        model=model,
-        weights=Path("data/weights") / model,
-        layer=entry.layer,
-        norm=entry.norm,
-        images=Path("data/images"),
-        root=params.images.path,
-        params=params.extract,
-        runtime=params.runtime,
-    )
-    manifest = extract(recipe)
+    weights = Path("data/weights") / checked_model(params, model)
+    manifest = extract(recipe_of(params, model, model, weights))
     manifest.save(Path("data/manifests") / f"{model}.json")
-    return (
-        f"{manifest.train.images} + {manifest.val.images} images, {manifest.grid}² tokens, width {manifest.width}"
-    )
+    return manifest.size
 
 
 if __name__ == "__main__":

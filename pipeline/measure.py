@@ -11,14 +11,16 @@ from usae.params import Params
 from usae.runtime import configure
 from usae.store import store_root
 
+REPORTS = Path("reports")
+
 
 @stage
 def main(params: Params) -> str:
     """Measure `data/codes` and write `reports/`."""
     device = configure(params.runtime)
     root = store_root(params.runtime.store)
-    evaluation = evaluate(params.models, params.measure, root, device, seed=params.seed)
-    evaluation.write(Path("reports"))
+    evaluation = evaluate(params.models, params.measure, root, device, seed=params.seed, reports=REPORTS)
+    evaluation.write(REPORTS)
     return evaluation.headline
 
 

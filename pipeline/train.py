@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from pipeline import stage
+from usae.manifests import load_manifests
 from usae.params import Params
 from usae.ranks import Ranks, become
-from usae.runs import training_run
+from usae.runs import MANIFESTS, training_run
 from usae.tables import write_table
 from usae.training import Variant
 from usae.training_log import write_curve
@@ -18,7 +19,8 @@ def main(params: Params) -> str:
     """Train, save the SAE, its log and a thinned learning curve for `dvc plots`."""
     become(params.runtime.processes, "pipeline.train")
     variants = {"usae": Variant(params.k, params.seed, params.train.pairs)}
-    with training_run(params, "usae", params.models, variants, CURVE) as trained:
+    manifests = load_manifests(MANIFESTS, params.models)
+    with training_run(params, "usae", manifests, variants, CURVE) as trained:
         log = trained["usae"].log
         if Ranks.current().rank == 0:
             trained["usae"].sae.save_pretrained(Path("data/usae"))

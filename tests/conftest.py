@@ -11,12 +11,19 @@ from jaxtyping import install_import_hook
 from PIL import Image
 
 # The shapes in signatures are checked while tests run, and only then.
-install_import_hook(["usae.sae", "usae.steps", "usae.sampling", "usae.geometry"], "beartype.beartype")
+CHECKED = [
+    "usae.sae",
+    "usae.steps",
+    "usae.fast",
+    "usae.folded",
+    "usae.dictionaries",
+    "usae.sampling",
+    "usae.geometry",
+]
+install_import_hook(CHECKED, "beartype.beartype")
 
-from usae.manifests import Manifest, SplitManifest  # noqa: E402
+from tests import worlds  # noqa: E402
 from usae.params import Params, parse_params  # noqa: E402
-from usae.sampling import PairedActivations  # noqa: E402
-from usae.store import ActivationStore  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 os.environ["DVC_NO_ANALYTICS"] = "1"
@@ -41,17 +48,8 @@ def module_params() -> Params:
 
 @pytest.fixture
 def make_store(tmp_path):
-    """A finished store with the given activations [image, token, channel]."""
-
-    def make(name: str, activations: np.ndarray, chunk_images: int = 4, **config: object) -> ActivationStore:
-        dtype, attributes = str(activations.dtype), {"config": config} if config else {}
-        store = ActivationStore.create(tmp_path / name, activations.shape, chunk_images, dtype, attributes)
-        for chunk in range(store.chunks):
-            span = store.span(chunk)
-            store.write(chunk, activations[span.start : span.stop])
-        return store
-
-    return make
+    """`worlds.store_at`, by name."""
+    return lambda name, *arguments, **options: worlds.store_at(tmp_path / name, *arguments, **options)
 
 
 @pytest.fixture
@@ -69,32 +67,7 @@ def image_folder(tmp_path):
 
 @pytest.fixture
 def manifest_of():
-    """The manifest of a store, which serves as both splits."""
-
-    def make(model: str, store: ActivationStore) -> Manifest:
-        rows = np.concatenate([store.chunk(j) for j in range(store.chunks)]).astype(np.float64)
-        crc32c = tuple(store.checksum(chunk) for chunk in range(store.chunks))
-        split = SplitManifest(store.path.name, store.images, "digest", store.chunk_images, crc32c)
-        return Manifest(
-            model=model,
-            backbone={},
-            layer=-1,
-            norm=True,
-            grid=round(store.tokens**0.5),
-            fit="squash",
-            dtype=str(store.dtype),
-            width=store.width,
-            mean=float(rows.mean()),
-            std=float(rows.std(ddof=1)),
-            statistics="after",
-            statistics_images=store.images,
-            channel_mean=tuple(rows.mean((0, 1)).tolist()),
-            channel_std=tuple(rows.std((0, 1)).tolist()),
-            train=split,
-            val=split,
-        )
-
-    return make
+    return worlds.manifest_of
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +80,10 @@ def one_thread():
 
 
 @pytest.fixture
-def world(make_store, manifest_of):
-    """Two models that see the same sparse causes through different random maps."""
-    rng = np.random.default_rng(0)
-    causes = rng.random((40, 6, 12)) * (rng.random((40, 6, 12)) < 0.15)
-    maps = {"a": rng.normal(size=(12, 8)), "b": rng.normal(size=(12, 10))}
-    stores = {name: make_store(name, (causes @ m).astype("float16"), 8) for name, m in maps.items()}
-    return {name: manifest_of(name, store) for name, store in stores.items()}, PairedActivations(
-        list(stores.values())
-    )
+def world(tmp_path):
+    return worlds.two_models(tmp_path)
 
 
 @pytest.fixture
-def recipe(params):
-    return params.train.model_copy(
-        update={"dictionary": 24, "epochs": 40, "batch_images": 8, "learning_rate": 3e-3}
-    )
+def recipe():
+    return worlds.RECIPE

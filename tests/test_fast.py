@@ -95,3 +95,39 @@ def test_largest_codes_keeps_exactly_the_largest():
     kept = largest_codes(pre, 8)
     expected = torch.zeros_like(pre).scatter(1, *reversed(F.relu(pre).topk(8)))
     assert torch.equal(kept, expected)
+
+
+def test_mixed_precision_keeps_the_codes_and_stays_near():
+    """Same top-k sets, since the encoder stays in float32; bounds of what bfloat16 may move."""
+    found = {}
+    for precision in ("float32", "mixed"):
+        torch.manual_seed(0)
+        sae = UniversalSAE({"a": 96, "b": 64}, 512, 16).train()
+        generator = torch.Generator().manual_seed(1)
+        rows = [torch.randn(400, width, generator=generator) for width in sae.widths.values()]
+        loss = FastStep(sae, Recipe(update="all", precision=precision))("a", rows)
+        found[precision] = loss, {name: p.grad for name, p in sae.named_parameters() if p.grad is not None}
+    (exact, gradients), (mixed, rough) = found.values()
+    assert torch.equal(exact.codes.indices.sort().values, mixed.codes.indices.sort().values)
+    assert torch.equal(exact.reconstruction, mixed.reconstruction)
+    torch.testing.assert_close(mixed.total, exact.total, rtol=1e-4, atol=0)
+    assert not torch.equal(mixed.total, exact.total)
+    for name, gradient in gradients.items():
+        if gradient.norm() > 0:
+            assert (rough[name] - gradient).norm() / gradient.norm() < 0.05, name
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("aux", ["multi_topk", "dead", "none"])
+def test_the_gpu_computes_the_same(aux):
+    recipe = Recipe(update="all", aux=aux, aux_codes=6)
+    slow, expected = after(slow_step, recipe, "a", 0)
+    sae, activations = fresh(0)
+    sae.cuda()
+    quick = FastStep(sae, recipe)("a", [rows.cuda() for rows in activations], dead_concepts().cuda())
+    close(quick.total.cpu(), slow.total)
+    gradients = {name: p.grad for name, p in expected.named_parameters()}
+    for name, parameter in sae.named_parameters():
+        if parameter.grad is not None and not name.endswith("linear.bias"):
+            assert (parameter.grad.cpu() - gradients[name]).norm() / gradients[name].norm() < 1e-10, name

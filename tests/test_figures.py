@@ -10,10 +10,13 @@ from usae.choice import Choice, chosen_concepts, shared_concepts, specific_conce
 from usae.errors import UserError
 from usae.figures import pictures
 from usae.figures.concept_grid import grid_picture, mosaic, overlap_claim
+from usae.figures.controls import controls_picture
 from usae.figures.curves import loss_picture, probe_picture
 from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
+from usae.figures.funnel import funnel_picture
 from usae.figures.heat import heat_rgba, overlay
+from usae.figures.interventions import onboarding_picture, stitching_picture
 from usae.figures.matrix import r2_matrix, r2_picture
 from usae.figures.planted import planted_picture
 from usae.figures.theme import OKABE_ITO, model_colours, percent
@@ -26,8 +29,12 @@ NAMES = [
     "firing_entropy",
     "cofire_by_rank",
     "cofires_energy",
+    "funnel",
+    "controls",
     "nulls",
     "consistency",
+    "stitching",
+    "onboarding",
     "loss",
     "probes",
     "planted",
@@ -53,6 +60,75 @@ def test_every_figure_is_written_twice_alike(reports, tmp_path):
     svg = (tmp_path / "a/loss.svg").read_text()
     assert "<svg" in svg
     assert "<dc:date>" not in svg
+
+
+def test_the_funnel_says_how_many_are_left_and_how_many_of_the_controls():
+    steps = {"usae": [500, 400, 100], "seed-1": [480, 200], "shuffled": [400, 6], "untrained": [200, 4]}
+    rows = [
+        (run, step, left, left / counts[0])
+        for run, counts in steps.items()
+        for step, left in zip(("alive", "significant", "stable"), counts, strict=False)
+    ]
+    table = pd.DataFrame(rows, columns=["run", "step", "concepts", "share"])
+    picture = funnel_picture(table)
+    assert picture.claim == (
+        "100 of 500 alive concepts (20 %) pass every step; of a control's at most 2.0 % (untrained networks)"
+    )
+    assert funnel_picture(table[table["run"] == "usae"]).claim.endswith("pass every step")
+    assert "dvc repro measure" in funnel_picture(table.head(0)).note
+
+
+def test_controls_are_set_against_the_run():
+    values = {
+        "firing_entropy_median": (0.9, 0.88),
+        "r2_cross_mean": (0.25, -0.04),
+        "significant_share": (0.75, 0.021),
+        "lift_median": (30.0, np.nan),
+    }
+    rows = [
+        (run, name, value, None)
+        for name, pair in values.items()
+        for run, value in zip(("usae", "shuffled"), pair, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["run", "measure", "value", "null"]).astype({"null": float})
+    assert controls_picture(table).claim == (
+        "Trained on re-paired images, firing entropy goes from 0.90 to 0.88, cross R² from 0.25 to -0.04, the "
+        "share of concepts that co-fire significantly from 75 % to 2.1 %"
+    )
+    assert controls_picture(table[table["run"] == "usae"]).claim == "The run beside its controls"
+    assert "dvc repro contrast" in controls_picture(table.head(0)).note
+
+
+def test_stitching_claim_is_the_mean_over_other_models():
+    rows = [("usae", "a", "b", 0.5), ("usae", "b", "a", 0.7), ("usae", "a", "a", 0.99), ("clean", "a", "a", 1.0),
+            ("ridge", "a", "b", 0.8), ("independent", "a", "b", 0.25)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "source", "target", "recovered"])
+    table = table.assign(score="auc", labels=5, images=40)
+    picture = stitching_picture(table)
+    assert picture.claim == (
+        "Through another model's universal codes a label readout keeps 60 % of its skill; through matched codes "
+        "of independent SAEs 25 %"
+    )
+    assert "auc over 5 labels, 40 held-out images" in picture.note
+    assert "No readout" in stitching_picture(table[table["source"] == table["target"]]).claim
+
+
+def test_onboarding_claim_compares_few_and_many_images():
+    rows = [(setting, images, *pair, r2) for setting, gain in (("matched", 0.1), ("shuffled", 0.0))
+            for images in (30, 1000) for pair, r2 in ((("new", "old"), gain * np.log10(images)),
+                                                      (("old", "new"), 0.2), (("new", "new"), 0.9))]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["setting", "images", "source", "target", "r2"]).assign(r2_ridge=0.5)
+    joint = pd.DataFrame([("usae", "val", "old", "new", 0.4), ("usae", "val", "new", "old", 0.3)],
+                         columns=["sae", "split", "source", "target", "r2_channel"])  # fmt: skip
+    picture = onboarding_picture(table, joint, ("old", "new"))
+    assert picture.claim == (
+        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000"
+    )
+    lines = picture.figure.axes[0].get_lines()
+    assert [len(line.get_xdata()) for line in lines] == [2, 2, 2, 1]
+    assert lines[-1].get_ydata()[0] == 0.3
+    assert picture.figure.axes[1].get_lines()[-1].get_ydata()[0] == 0.4
+    assert onboarding_picture(table.iloc[:0], joint, ("old",)).claim == "No model has joined late"
 
 
 def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():

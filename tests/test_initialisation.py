@@ -68,3 +68,10 @@ def test_gain_by_width(world, recipe):
     assert sae.decode("b", codes).norm() > 0
     norms = (codes.dense(24) @ (gains[1] * sae.dictionary("b"))).norm()
     torch.testing.assert_close(sae.decode("b", codes).norm(), norms)
+
+
+def test_another_seed_starts_at_other_tokens(world, recipe):
+    manifests, data = world
+    one, other = (new_sae(manifests, data, recipe, k=4, seed=seed).dictionary("a") for seed in (0, 7))
+    same = (one @ other.T > 0.9999).any(dim=1).float().mean()
+    assert same < 0.5

@@ -23,6 +23,19 @@ def test_saved_and_loaded(tmp_path, manifest):
     assert load_manifests(tmp_path, ("a",)) == {"a": manifest}
 
 
+def test_untrained_networks_have_a_stage_of_their_own(tmp_path, manifest):
+    control = dataclasses.replace(manifest, model="untrained-a")
+    control.save(tmp_path / "untrained" / "a.json")
+    assert load_manifests(tmp_path / "untrained", ("a",)) == {"untrained-a": control}
+    with pytest.raises(UserError, match=r"There is no manifest at .*b.json; run `dvc repro untrained@b`"):
+        load_manifests(tmp_path / "untrained", ("b",))
+    (tmp_path / "untrained" / "c.json").write_text("{}")
+    with pytest.raises(UserError, match=r"not a whole manifest .* run `dvc repro -f -s untrained@c`"):
+        load_manifests(tmp_path / "untrained", ("c",))
+    with pytest.raises(UserError, match=r"Run `dvc repro -f -s untrained@a` to extract it again"):
+        control.open("train", tmp_path / "elsewhere")
+
+
 def test_opens_its_store_and_no_other(tmp_path, manifest, store, make_store):
     assert manifest.open("train", tmp_path).path == store.path
     other = make_store("other", np.zeros((10, 4, 5), "float16"))

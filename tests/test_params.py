@@ -31,7 +31,19 @@ def test_the_default_is_the_demo(raw_params):
 
 def test_every_key_of_the_schema_is_written_out(raw_params):
     """No result may hang on a default that DVC cannot see."""
-    for section in ("images", "extract", "train", "encode", "measure", "planted", "maximise", "report", "runtime"):
+    for section in (
+        "images",
+        "extract",
+        "train",
+        "controls",
+        "encode",
+        "measure",
+        "planted",
+        "interventions",
+        "maximise",
+        "report",
+        "runtime",
+    ):
         fields = set(getattr(parse_params(raw_params), section).model_dump())
         assert fields == set(raw_params[section]), section
 
@@ -94,6 +106,8 @@ def test_faults_between_keys_come_together(raw_params):
     raw_params["train"]["window_images"] = 31
     raw_params["models"] = ["supervised", "supervized", "supervised"]
     raw_params["images"]["source"] = "folder"
+    raw_params["controls"]["k"] = [1024, 64, 64]
+    raw_params["interventions"]["held_out"] = "clip"
     raw_params["planted"] |= {"dictionary": 40, "train": 8}
     raw_params["maximise"]["rule"] = "ids"
     raw_params["report"]["images"] = 40
@@ -104,11 +118,14 @@ def test_faults_between_keys_come_together(raw_params):
     for sentence in (
         "`k` is 600 but the dictionary has only 512 concepts; lower `k` or raise `train.dictionary`.",
         "`train.window_images` is 31, less than one batch (`train.batch_images: 32`)",
+        "`controls.k` has 1024, more than the 512 concepts there are.",
+        "`controls.k` repeats 64; name each k once, and not the top-level `k` (600).",
         "`models` names 'supervized', which has no entry under `zoo`",
         "Did you mean 'supervised'?",
         "`models` names supervised more than once",
         "`planted.dictionary` is 40, but `planted.world` has 46 concepts and `planted.k` is 4; raise it",
         "`planted.batch_images` is 16, but `planted.train` is 8; lower it.",
+        "`interventions.held_out` is 'clip', which is not in `models`; known there: supervised,",
         "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none",
         "`report.images` is 40, but `measure.exemplars` keeps only 12; lower the one or raise the other.",
         "`images.path` is empty, but `images.source: folder` reads from there",

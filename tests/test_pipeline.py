@@ -31,6 +31,7 @@ def small(params: dict) -> dict:
     params["train"] |= {"dictionary": 24, "epochs": 2, "batch_images": 8}
     params["encode"] |= {"train_images": 16}
     params["planted"] |= {"train": 32, "val": 16, "dictionary": 48, "epochs": 1, "permutations": 9}
+    params["interventions"] |= {"onboarding_images": [10, 32]}
     params["maximise"] |= {"rule": "energy", "concepts": 1, "steps": 2, "crops": 1, "size": 32, "random": 1}
     params["report"] |= {"concepts": 2, "unique": 1, "images": 3, "own_images": 1}
     params["runtime"] |= {"threads": 1}
@@ -110,8 +111,9 @@ def checkout(tmp_path_factory):
 def test_one_command_makes_everything(checkout):
     ran = stages(checkout.first)
     assert set(ran) == {
-        "images", "train", "encode", "measure", "planted", "maximise", "report",
-        *(f"{stage}@{model}" for stage in ("weights", "extract", "baselines") for model in MODELS),
+        "images", "train", "controls", "encode", "contrast", "measure", "interventions", "onboarding", "planted",
+        "maximise", "report",
+        *(f"{stage}@{model}" for stage in ("weights", "extract", "untrained", "baselines") for model in MODELS),
     }  # fmt: skip
     assert "<html" in (checkout.root / "reports" / "index.html").read_text()
     maximised = pd.read_parquet(checkout.root / "reports" / "maximisation.parquet")
@@ -122,6 +124,12 @@ def test_one_command_makes_everything(checkout):
     summary = pd.read_parquet(checkout.root / "reports" / "summary.parquet").set_index("name")["value"]
     metrics = json.loads((checkout.root / "reports" / "metrics.json").read_text())
     assert summary["images"] == 24
+    funnel = pd.read_parquet(checkout.root / "reports" / "funnel.parquet")
+    assert set(funnel["run"]) == {"usae", "seed-1", "seed-2", "shuffled", "untrained", "untrained-one"}
+    assert pd.read_parquet(checkout.root / "reports" / "concepts.parquet")["stops_at"].notna().all()
+    contrast = pd.read_parquet(checkout.root / "reports" / "controls.parquet").query("run == 'usae'")
+    for name, value in contrast.set_index("measure")["value"].items():
+        assert value == pytest.approx(summary[name], nan_ok=True), name
     assert metrics["r2_self_mean"] == pytest.approx(summary["r2_self_mean"])
 
 
@@ -143,7 +151,7 @@ def test_a_queued_variant_extracts_nothing_and_starts_at_train(checkout):
         "dvc", "queue", "logs", "four", "--follow"
     )
     ran = stages(text)
-    assert not [stage for stage in ran if stage.split("@")[0] in ("images", "weights", "extract")]
+    assert not {stage.split("@")[0] for stage in ran} & {"images", "weights", "extract", "untrained"}
     assert {"train", "encode", "measure", "report"} <= set(ran)
     assert checkout.stores() == stores
     shown = checkout.run("dvc", "exp", "show", "--csv")

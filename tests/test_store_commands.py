@@ -15,6 +15,7 @@ import yaml
 from tests.test_pipeline import CODE, Checkout, small, stages
 from usae.checkpoints import Checkpoints
 from usae.store.__main__ import main
+from usae.store.catalogue import naming, read_manifests
 from usae.store.files import is_sealed, size_text
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,14 @@ def workspace(tmp_path, monkeypatch, make_store, manifest_of):
     for store in stores.values():
         age(store.path)
     return stores
+
+
+def test_stores_of_untrained_networks_are_named_too(tmp_path, workspace, make_store, manifest_of):
+    store = make_store("untrained-a-train-0123456789ab", np.zeros((10, 4, 5), "float16"))
+    manifest_of("untrained-a", store).save(Path("data/untrained/a.json"))
+    found = read_manifests([Path("data/manifests"), Path("data/untrained")])
+    assert list(found) == ["a", "b", "untrained-a"]
+    assert naming(store.path.name, found) == ("untrained-a",)
 
 
 def say(capsys, *arguments: str) -> tuple[int, str]:
@@ -175,7 +184,7 @@ def test_gc_shows_first_and_removes_on_request_only_what_nobody_names(workspace,
     other.mkdir()
     status, text = say(capsys, "gc")
     assert status == 0
-    assert text.startswith("Only the manifests now in data/manifests count. Those of other commits")
+    assert text.startswith("Only the manifests now in data/manifests and data/untrained count. Those of")
     assert NAMES[2] in text
     assert NAMES[3] in text
     assert NAMES[0] not in text

@@ -74,6 +74,24 @@ def test_side_by_side_is_as_if_alone(world, recipe):
         pd.testing.assert_frame_equal(together[name].log, log)
 
 
+def test_variants_of_some_of_the_models_are_as_if_only_these_were_opened(world, recipe):
+    manifests, data = world
+    short = recipe.model_copy(update={"epochs": 2})
+    variants = {
+        "both": Variant(4, 0),
+        "one": Variant(4, 0, models=("b",)),
+        "turned": Variant(4, 0, "shuffled", models=("b", "a")),
+    }
+    together = train(variants, manifests, data, short, RUNNING, seed=0)
+    assert [together[name].sae.models for name in variants] == [("a", "b"), ("b",), ("b", "a")]
+    for name, variant in variants.items():
+        names = variant.models or ("a", "b")
+        alone = {model: manifests[model] for model in names}, data.select(["ab".index(model) for model in names])
+        sae, log = trained(alone, short, variant)
+        same_bits(together[name].sae, sae)
+        pd.testing.assert_frame_equal(together[name].log, log)
+
+
 def test_the_log_scores_some_steps(world, recipe):
     _, log = trained(world, recipe)
     scored = log[log["r2_cross"].notna()]

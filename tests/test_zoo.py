@@ -9,7 +9,7 @@ from usae.backbones import build
 from usae.errors import UserError
 from usae.params import BackboneParams
 from usae.pretraining import ARCHITECTURES, shipped
-from usae.zoo import obtain, trained
+from usae.zoo import obtain, obtain_untrained, trained
 
 
 def demo(objective, weights):
@@ -45,6 +45,19 @@ def test_random_weights_depend_on_the_seed_alone():
     one, two, other = (trained(demo("language", "random"), seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_untrained_twins_differ_from_the_network_and_from_each_other(tmp_path):
+    backbone = demo("language", "shipped:language")
+    folders = {name: tmp_path / name for name in ("a", "b", "again")}
+    for name, folder in folders.items():
+        identity = obtain_untrained(backbone, folder, 0, "a" if name == "again" else name)
+        assert identity.weights == "random"
+    weights = {name: (folder / "model.safetensors").read_bytes() for name, folder in folders.items()}
+    assert weights["a"] == weights["again"] != weights["b"]
+    found, expected = load_file(folders["a"] / "model.safetensors"), shipped("language")
+    assert found.keys() == expected.keys()
+    assert not any(torch.equal(found[name], expected[name]) for name in found if name.endswith("conv1.weight"))
 
 
 def test_a_local_checkpoint(tmp_path):

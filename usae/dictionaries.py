@@ -14,7 +14,7 @@ from usae.sae import NORM_EPSILON, UniversalSAE
 
 
 class WideDictionary:
-    """Normalised concepts of every model; `rows` holds them after `refresh`."""
+    """Normalised concepts of every model; `rows` [c, wide] holds them after `refresh`."""
 
     def __init__(self, sae: UniversalSAE) -> None:
         self.sae = sae
@@ -26,6 +26,7 @@ class WideDictionary:
         self._norms = {model: weight.new_empty(sae.concepts, 1) for model in sae.models}
         self._gains = {model: float(sae.part(model).gain) for model in sae.models}
         self._stale = set(sae.models)
+        self._transposed: Tensor | None = None
 
     def refresh(self) -> Float[Tensor, "c wide"]:
         """Normalise what moved since the last call; returns `rows`."""
@@ -34,8 +35,16 @@ class WideDictionary:
             self._norms[model] = weight.norm(dim=1, keepdim=True)
             scale = self._gains[model] / (self._norms[model] + NORM_EPSILON)  # (c, 1)
             torch.mul(weight, scale, out=self.rows[:, self._columns[model]])
+        self._transposed = self._transposed if not self._stale else None
         self._stale.clear()
         return self.rows
+
+    @property
+    def columns_first(self) -> Float[Tensor, "wide c"]:
+        """`rows`, transposed in memory."""
+        if self._transposed is None:
+            self._transposed = self.rows.T.contiguous()
+        return self._transposed
 
     def moved(self, *models: str) -> None:
         """The weights of these models have changed."""

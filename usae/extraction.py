@@ -1,7 +1,8 @@
-"""One model's activations for both splits, in this process or on a cluster, and their manifest (stage `extract`).
+"""One model's activations for both splits, in this process or on a cluster, and their manifest.
 
-A finished chunk is never computed again: an interrupted run goes on where it stopped, and a changed parameter
-that is changed back finds its old store, since the store's name carries a fingerprint of all that matters.
+Stages `extract` and `untrained`. A finished chunk is never computed again: an interrupted run goes on where it
+stopped, and a changed parameter that is changed back finds its old store, since the store's name carries a
+fingerprint of all that matters.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from usae import cluster
 from usae.chunks import Extractor, Recipe
 from usae.errors import UserError
 from usae.manifests import Manifest, SplitManifest, fingerprint
+from usae.params import Params
 from usae.plan import Work, announce
 from usae.progress import advance, counter
 from usae.runtime import configure
@@ -30,6 +32,20 @@ REVISION = 2  # raised when the same settings come to give other activations
 PRECISION_IMAGES = 16  # on which reduced precision is checked before a run
 
 log = logging.getLogger("usae")
+
+
+def recipe_of(params: Params, model: str, name: str, weights: Path) -> Recipe:
+    """How the layer of the zoo's `model` is read; `name` is that of its stores, `weights` the pinned backbone."""
+    return Recipe(
+        model=name,
+        weights=weights,
+        layer=params.zoo[model].layer,
+        norm=params.zoo[model].norm,
+        images=Path("data/images"),
+        root=params.images.path,
+        params=params.extract,
+        runtime=params.runtime,
+    )
 
 
 def extract(recipe: Recipe) -> Manifest:

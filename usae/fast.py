@@ -18,6 +18,7 @@ from torch import Tensor
 from usae.dictionaries import WideDictionary
 from usae.folded import FoldedEncoder
 from usae.objectives import Objective
+from usae.products import linear, linear_in_bfloat16
 from usae.ranks import Ranks
 from usae.sae import SparseCodes, UniversalSAE, sparse_decode, top_k, transposed_product
 from usae.steps import Recipe, StepLoss
@@ -123,13 +124,13 @@ class FastStep:
             target, codes = residual, largest_codes(pre[:, concepts], self.recipe.aux_codes)
         else:
             return
-        decoder = self.wide.rows[concepts]  # (concepts, wide)
-        slope = self._slope(batch, target - self._product(codes, decoder), sums.auxiliary)
+        product = linear_in_bfloat16 if self.recipe.precision == "mixed" else linear
+        slope = self._slope(batch, target - product(codes, self.wide.columns_first[:, concepts]), sums.auxiliary)
         slope *= self.recipe.aux_weight
-        gradient = self._product(slope, decoder.T).mul_(codes > 0)  # (rows, concepts)
-        sums.products[concepts] += self._product(gradient.T, batch.encoder.centred[rows])
+        gradient = product(slope, self.wide.rows[concepts]).mul_(codes > 0)  # (rows, concepts)
+        sums.products[concepts] += product(gradient.T, batch.encoder.centred[rows].T)
         sums.gradients[concepts] += gradient.sum(0)
-        sums.dictionary[concepts] += self._product(codes.T, slope[:, batch.learning])
+        sums.dictionary[concepts] += product(codes.T, slope[:, batch.learning].T)
 
     def _add_sparse(self, batch: Batch, chosen: Chosen, sums: Sums) -> None:
         """What the chosen codes give: k entries per token."""
@@ -143,12 +144,6 @@ class FastStep:
         totals += self.objective.terms(residual).sum(0)
         whole = self._per_model(self.ranks.sum(totals.clone())) if self.objective.needs_total else totals
         return self.objective.slope(residual, whole, batch.elements)
-
-    def _product(self, left: Tensor, right: Tensor) -> Tensor:
-        """A dense product, in bfloat16 with float32 sums where the recipe says `mixed`."""
-        if self.recipe.precision == "mixed":
-            return (left.bfloat16() @ right.bfloat16()).to(left.dtype)
-        return left @ right
 
     def _per_model(self, totals: Tensor) -> Tensor:
         """Each model's sum, in all of its columns."""

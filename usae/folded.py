@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from usae.products import linear
 from usae.ranks import Ranks
 from usae.sae import Encoder
 
@@ -24,16 +25,16 @@ class FoldedEncoder:
         mean = ranks.sum(tokens.sum(0)) / self.count  # (d,)
         self.centred = tokens - mean
         covariance = ranks.sum(self.centred.T @ self.centred) / self.count  # (d, d)
-        self.spread = weight @ covariance  # (c, d)
+        self.spread = linear(weight, covariance)  # (c, d); a covariance is symmetric
         variance = (self.spread * weight).sum(1)  # (c,)
         self.scale = (variance + norm.eps).rsqrt()  # 1 / sigma
         self.gain = norm.weight * self.scale
-        self.map = (weight * self.gain[:, None]).T  # (d, c)
+        self.map = weight * self.gain[:, None]  # (c, d)
         self._track(weight @ mean + encoder.linear.bias, variance)
 
     def pre_codes(self, rows: slice) -> Float[Tensor, "n c"]:
         """The pre-codes of some of the tokens."""
-        return torch.addmm(self.encoder.norm.bias, self.centred[rows], self.map)
+        return linear(self.centred[rows], self.map, self.encoder.norm.bias)
 
     def backward(self, products: Float[Tensor, "c d"], sums: Float[Tensor, " c"]) -> None:
         """Set the encoder's gradients from P = G^T A and the column sums of G."""

@@ -46,13 +46,14 @@ def new_sae(
     }
     sae = UniversalSAE({m: manifest.width for m, manifest in manifests.items()}, params.dictionary, k, about)
     for model, manifest in manifests.items():
-        _set_statistics(sae, model, manifest, params)
+        set_statistics(sae, model, manifest, params)
     if params.init == "paired":
         paired_init(sae, data, manifests, seed, pairs)
     return sae
 
 
-def _set_statistics(sae: UniversalSAE, model: str, manifest: Manifest, params: TrainParams) -> None:
+def set_statistics(sae: UniversalSAE, model: str, manifest: Manifest, params: TrainParams) -> None:
+    """The units of one model's activations, from its manifest."""
     part = sae.part(model)
     if params.standardize == "scalar":
         part.mean.fill_(manifest.mean)

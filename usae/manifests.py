@@ -18,6 +18,7 @@ from usae.params import Fit, Order
 from usae.store import ActivationStore
 
 SPLITS = ("train", "val")
+UNTRAINED = "untrained-"  # before a slug: the same network with random weights (stage `untrained@m`)
 VERIFY_VARIABLE = "USAE_VERIFY"  # set to 1: every byte of a store is compared with its checksum when it is opened
 
 
@@ -57,6 +58,11 @@ class Manifest:
     train: SplitManifest
     val: SplitManifest
 
+    @property
+    def size(self) -> str:
+        """How many images, tokens and channels, in words."""
+        return f"{self.train.images} + {self.val.images} images, {self.grid}² tokens, width {self.width}"
+
     @classmethod
     def load(cls, path: Path) -> "Manifest":
         """The manifest at `path`.
@@ -65,12 +71,12 @@ class Manifest:
             UserError: there is none, or it is not whole.
         """
         if not path.is_file():
-            raise UserError(f"There is no manifest at {path}; run `dvc repro extract@{path.stem}`.")
+            raise UserError(f"There is no manifest at {path}; run `dvc repro {stage_of(_model_at(path))}`.")
         try:
             return cls._parsed(json.loads(path.read_text()))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path} is not a whole manifest of this version ({error}); run `{remedy(path.stem)}`."
+                f"{path} is not a whole manifest of this version ({error}); run `{remedy(_model_at(path))}`."
             ) from error
 
     @classmethod
@@ -140,16 +146,23 @@ class Manifest:
 
 def remedy(model: str) -> str:
     """The command that extracts what is missing of a model's stores, and nothing that precedes it."""
-    return f"dvc repro -f -s extract@{model}"
+    return f"dvc repro -f -s {stage_of(model)}"
+
+
+def stage_of(model: str) -> str:
+    """The stage that extracts a model, trained or not."""
+    slug = model.removeprefix(UNTRAINED)
+    return f"extract@{slug}" if slug == model else f"untrained@{slug}"
 
 
 def load_manifests(folder: Path, models: tuple[str, ...]) -> dict[str, Manifest]:
-    """The manifests of `models`, in order.
+    """The manifests of `models`, in order; those in `data/untrained` by the names of the untrained networks.
 
     Raises:
         UserError: one is missing, or they disagree on images, order, geometry or grid (all named).
     """
-    manifests = {model: Manifest.load(folder / f"{model}.json") for model in models}
+    found = [Manifest.load(folder / f"{model}.json") for model in models]
+    manifests = {manifest.model: manifest for manifest in found}
     check_paired(manifests)
     return manifests
 
@@ -182,3 +195,8 @@ def check_paired(manifests: dict[str, Manifest]) -> None:
 def fingerprint(config: dict[str, Any]) -> str:
     """12 hex digits that name a configuration, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _model_at(path: Path) -> str:
+    """Whose manifest lies there: `data/untrained/m.json` is that of m with random weights."""
+    return f"{UNTRAINED}{path.stem}" if path.parent.name == "untrained" else path.stem

@@ -20,6 +20,7 @@ TRACKER = re.compile(r"(tensorboard|wandb):.+")
 RESERVED_SLUGS = ("mean", "usae", "independent")
 
 Count = Annotated[int, Field(ge=1)]
+Sample = Annotated[int, Field(ge=10)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
@@ -109,6 +110,13 @@ class TrainParams(Section):
     shuffle_tokens: bool  # a batch is tokens of many images, instead of whole images
 
 
+class ControlsParams(Section):
+    """SAEs beside the universal one, of the same recipe and budget, that show what its numbers are worth."""
+
+    seeds: int = Field(ge=0)  # further runs that start elsewhere: is a concept found again?
+    k: tuple[Count, ...] | None  # further runs with these in place of the top-level k; null = none
+
+
 class EncodeParams(Section):
     """What is turned into sparse codes: always all held-out images, and some training images."""
 
@@ -158,6 +166,14 @@ class PlantedParams(Section):
     batch_images: Count
     learning_rate: Positive
     permutations: Count  # re-pairings of the held-out images behind the lift's p-values
+
+
+class InterventionsParams(Section):
+    """Readouts of labels, and a model that joins a finished universal SAE."""
+
+    readout_images: Count  # most training images that label readouts learn from
+    held_out: str | None  # slug of the model that joins late; null = the last of `models`
+    onboarding_images: tuple[Sample, ...] = Field(min_length=1)  # training images it learns from, one fit each
 
 
 class MaximiseParams(Section):
@@ -217,9 +233,11 @@ class Params(Section):
     images: ImagesParams
     extract: ExtractParams
     train: TrainParams
+    controls: ControlsParams
     encode: EncodeParams
     measure: MeasureParams
     planted: PlantedParams
+    interventions: InterventionsParams
     maximise: MaximiseParams
     report: ReportParams
     runtime: RuntimeParams
@@ -315,7 +333,13 @@ def _cross_faults(params: Params) -> list[str]:
             f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
             f"{params.train.batch_images}`); set it to thousands of images, or to null for the whole set."
         )
+    faults += _controls_faults(params)
     faults += _planted_faults(params.planted)
+    if (late := params.interventions.held_out) is not None and late not in params.models:
+        faults.append(
+            f"`interventions.held_out` is '{late}', which is not in `models`; known there: "
+            f"{', '.join(params.models)}. null is the last of them."
+        )
     if params.images.source != "shapes" and params.images.path is None:
         faults.append(
             f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
@@ -341,6 +365,16 @@ def _cross_faults(params: Params) -> list[str]:
     return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
 
 
+def _controls_faults(params: Params) -> list[str]:
+    wanted = params.controls.k or ()
+    wide = [k for k in wanted if k > params.train.dictionary]
+    same = [k for k in wanted if k == params.k or wanted.count(k) > 1]
+    faults = [f"`controls.k` has {k}, more than the {params.train.dictionary} concepts there are." for k in wide]
+    if same:
+        faults.append(f"`controls.k` repeats {same[0]}; name each k once, and not the top-level `k` ({params.k}).")
+    return faults
+
+
 def _planted_faults(planted: PlantedParams) -> list[str]:
     faults = []
     if planted.dictionary < max(planted.world.concepts, planted.k):
@@ -358,6 +392,8 @@ def _planted_faults(planted: PlantedParams) -> list[str]:
 def _slug_fault(slug: str) -> str:
     if slug in RESERVED_SLUGS:
         return f"The slug '{slug}' is reserved (it names rows in the reports); choose another."
+    if slug.startswith("untrained-"):
+        return f"The slug '{slug}' is reserved (it names a network with random weights); choose another."
     if SLUG.fullmatch(slug):
         return ""
     return f"The slug '{slug}' should be lower-case letters, digits, '-' and '_' (it names files and stages)."

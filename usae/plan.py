@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from usae.manifests import stage_of
 from usae.store import ActivationStore, check_room, size_text
 
 log = logging.getLogger("usae")
@@ -41,7 +42,7 @@ class Work:
         written = self.store.chunks - len(self.chunks) + sum(map(self.store.done, self.chunks))
         return (
             f"{written} of {self.store.chunks} chunks of {self.model} {self.split} are written and stay; "
-            f"`dvc repro extract@{self.model}` goes on from there."
+            f"`dvc repro {stage_of(self.model)}` goes on from there."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Self
 import pandas as pd
 
 from usae.errors import UserError
-from usae.tables import TABLES, read_table
+from usae.tables import no_rows, read_table
 
 REQUIRED = ("reconstruction", "concepts", "concept_models", "exemplars", "training")
 OPTIONAL = (
@@ -17,6 +17,10 @@ OPTIONAL = (
     "consistency",
     "planted",
     "planted_concepts",
+    "controls",
+    "funnel",
+    "stitching",
+    "onboarding",
     "label_concepts",
     "maximisation",
 )
@@ -40,6 +44,10 @@ class Reports:
     consistency: pd.DataFrame
     planted: pd.DataFrame
     planted_concepts: pd.DataFrame
+    controls: pd.DataFrame
+    funnel: pd.DataFrame
+    stitching: pd.DataFrame
+    onboarding: pd.DataFrame
     label_concepts: pd.DataFrame
     maximisation: pd.DataFrame
     panels: Mapping[str, pd.DataFrame]
@@ -61,6 +69,4 @@ class Reports:
 
 def _optional(name: str, folder: Path) -> pd.DataFrame:
     path = folder / f"{name}.parquet"
-    if path.is_file():
-        return read_table(path)
-    return pd.DataFrame({column.name: pd.Series(dtype=object) for column in TABLES[name].columns})
+    return read_table(path) if path.is_file() else no_rows(name)

@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from usae.checkpoints import Checkpoints, checkpoint_folder
-from usae.manifests import Manifest, load_manifests
+from usae.manifests import Manifest
 from usae.params import Params
 from usae.ranks import join
 from usae.runtime import configure
@@ -27,11 +29,11 @@ MANIFESTS = Path("data/manifests")
 def training_run(
     params: Params,
     name: str,
-    models: tuple[str, ...],
+    manifests: Mapping[str, Manifest],
     variants: Mapping[str, Variant],
     curve: Path | None = None,
 ) -> Iterator[dict[str, Trained]]:
-    """SAEs over `models`, by variant. One model alone has the steps of an independent SAE.
+    """SAEs by variant, of the models of `manifests`. One model alone has the steps of an independent SAE.
 
     curve: where the loss of the first one is shown while it trains.
 
@@ -39,10 +41,11 @@ def training_run(
         UserError: see `usae.training.train` and `usae.manifests.Manifest.open`.
     """
     device = join(configure(params.runtime))
-    manifests = load_manifests(MANIFESTS, models)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32 in the encoder
     root = store_root(params.runtime.store)
     data = open_paired(manifests, root)
-    steps = independent_steps(params.train, data.images, len(params.models)) if len(models) == 1 else None
+    steps = independent_steps(params.train, data.images, len(params.models)) if len(manifests) == 1 else None
     identity = _identity(params, manifests, variants, steps)
     folder = checkpoint_folder(root, name, identity)
     checkpoints = Checkpoints(folder, identity, params.runtime.checkpoint_minutes)

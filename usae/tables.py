@@ -67,6 +67,13 @@ MODEL = Column("model", "string", "slug of the model")
 SPLIT = Column("split", "string", "val (held out) or train (the encoded part of the training images)")
 TOKENS = Column("tokens", "int64", "tokens measured", "tokens")
 
+RUN = Column(
+    "run",
+    "string",
+    "usae: the run itself; seed-N: the same from another start; shuffled: trained on re-paired images; untrained:"
+    " all networks with random weights; untrained-one: the first one; k-N: another k",
+)
+
 SETTING = Column(
     "setting",
     "string",
@@ -171,6 +178,12 @@ TABLES = {
                     "all models co-fire more often than under null `images` of table nulls, at a false discovery"
                     " rate of 5 %; null when dead in some model",
                 ),
+                Column(
+                    "stops_at",
+                    "string",
+                    "first step of table funnel that it does not pass; universal: passes all that were asked",
+                ),
+                Column("why", "string", "what it lacks there; null for universal"),
                 Column(
                     "energy",
                     "float64",
@@ -316,6 +329,80 @@ TABLES = {
             ),
         ),
         Table(
+            "controls",
+            "one measure of the run or of one of its controls, all on the same held-out images",
+            (
+                RUN,
+                Column(
+                    "measure",
+                    "string",
+                    "as in table summary; stability_mean, stability_above_X: cosines of the run's concepts with"
+                    " those of this seed (table stability), mean and share above X; stability_lift_r: their rank"
+                    " correlation with the lift, over the concepts that co-fire significantly",
+                ),
+                Column("value", "float64", "its value; null where it is not defined"),
+                Column(
+                    "null",
+                    "float64",
+                    "its value where the held-out images are re-paired between the models, or (stability) of"
+                    " random dictionaries; null where there is none",
+                ),
+            ),
+        ),
+        Table(
+            "control_concepts",
+            "one concept of the run or of one of its controls: what the funnel asks of it",
+            (
+                RUN,
+                CONCEPT,
+                Column("models_alive", "int8", "number of models in which it fires at least once", "models"),
+                Column("firing_entropy", "float64", "see table concepts"),
+                Column("cofires", "int64", "tokens on which all models fire", "tokens"),
+                Column("null_mean", "float64", "the same with re-paired images, mean", "tokens", "permutations"),
+                Column("lift", "float64", "co-fires over that mean", denominator="null_mean"),
+                Column(
+                    "excess",
+                    "float64",
+                    "co-fires beyond that mean: 0 = as re-paired images, 1 = all that the rates allow",
+                    denominator="fires of the model with the fewest, less null_mean",
+                ),
+                Column("q", "float64", "as in table nulls; null when dead in some model"),
+            ),
+        ),
+        Table(
+            "stability",
+            "one concept of the run, matched one to one with those of the same SAE from another start",
+            (
+                Column("run", "string", "seed-N; gaussian: two random dictionaries of this size"),
+                CONCEPT,
+                Column("partner", "int32", "matched concept of the other run; null for gaussian"),
+                Column(
+                    "cosine",
+                    "float64",
+                    "cosine of the two, all models' dictionaries side by side; the matching makes their sum"
+                    " largest",
+                ),
+            ),
+        ),
+        Table(
+            "funnel",
+            "one step that a universal concept has to pass, asked of the run or of one of its controls",
+            (
+                RUN,
+                Column(
+                    "step",
+                    "string",
+                    "alive: fires; in all models; significant: at least 20 co-fires, more than re-paired images"
+                    " give (q <= 0.05); beyond untrained: lift above that of 95 % of such concepts in either"
+                    " untrained control; stable: a cosine above 0.7 in most seeds, its own included; causal:"
+                    " taking it out has like effects in all models (table ablation). The last two are asked of the"
+                    " run only, the last one where there are labels",
+                ),
+                Column("concepts", "int32", "concepts that pass it and all steps before it", "concepts"),
+                Column("share", "float64", "the same as a share", denominator="alive concepts"),
+            ),
+        ),
+        Table(
             "patterns",
             "one concept and one set of models that fire together on a token while the others do not",
             (
@@ -443,6 +530,120 @@ TABLES = {
             ),
         ),
         Table(
+            "paper",
+            "one number that arXiv 2502.03714 prints, beside this run's",
+            (
+                Column("where", "string", "figure, table or topic; v1, v2: version of the paper"),
+                Column("quantity", "string", "what it is"),
+                Column("model", "string", "the paper's model, or source to target; null for means"),
+                Column("paper", "float64", "the published number"),
+                Column(
+                    "ours", "float64", "this run's; of one model only where its slug is the paper's, else null"
+                ),
+                Column("difference", "float64", "ours less the paper's"),
+                Column("differs", "string", "how the settings differ"),
+            ),
+        ),
+        Table(
+            "stitching",
+            "one way from the images of a source model to the label readout of a target model, on held-out images",
+            (
+                Column(
+                    "method",
+                    "string",
+                    "what the readout is shown: clean: the target's own activations; usae: their reconstruction"
+                    " from the source's universal codes; ridge: their best linear prediction from the source's"
+                    " activations; independent: their reconstruction from codes of the source's own SAE, each"
+                    " concept turned into its match in the target's own SAE",
+                ),
+                Column("source", "string", "slug of the model that sees the images"),
+                Column("target", "string", "slug of the model whose readout is asked"),
+                Column(
+                    "score",
+                    "string",
+                    "accuracy: of images of one class each; auc: area under the ROC curve, mean over labels",
+                ),
+                Column("value", "float64", "the score"),
+                Column("clean", "float64", "the score of method clean for this target"),
+                Column("chance", "float64", "auc: 0.5; accuracy: share of the commonest class"),
+                Column("recovered", "float64", "value less chance", denominator="clean less chance"),
+                Column("labels", "int32", "labels read out", "labels"),
+                Column("images", "int32", "labelled held-out images", "images"),
+            ),
+        ),
+        Table(
+            "ablation",
+            "one concept taken out of the held-out images in which it fires",
+            (
+                CONCEPT,
+                Column("images", "int32", "images in which it fires, in the model with the fewest", "images"),
+                Column("label", "string", "label whose score moves most; null where it is dead in some model"),
+                Column(
+                    "effect",
+                    "float64",
+                    "change of that score, mean over models",
+                    "label (0 or 1)",
+                    "images of each",
+                ),
+                Column(
+                    "selectivity",
+                    "float64",
+                    "largest change of a label over the mean of the others, without sign, mean over models",
+                ),
+                Column(
+                    "agreement",
+                    "float64",
+                    "correlation over labels of the changes in two models, each less the mean concept's and in"
+                    " units of the label's spread over concepts; smallest over pairs of models; null where it is"
+                    " dead in some model",
+                ),
+                Column(
+                    "p",
+                    "float64",
+                    "mismatches (the first model's concept, random ones of the others) that agree as well",
+                    denominator="mismatches + 1",
+                ),
+                Column(
+                    "q", "float64", "p after Benjamini and Hochberg, over the concepts that fire in all models"
+                ),
+                Column("agrees", "bool", "q is at most 0.05"),
+            ),
+        ),
+        Table(
+            "onboarding",
+            "one newcomer to the frozen universal SAE of the other models, and one way of reconstruction with it",
+            (
+                Column(
+                    "setting",
+                    "string",
+                    "matched: the newcomer learnt from true pairs; shuffled: from re-paired images",
+                ),
+                Column("images", "int32", "training images that it learnt from", "images"),
+                Column("source", "string", "slug of the encoded model; it or the target is the newcomer"),
+                Column("target", "string", "slug of the reconstructed model"),
+                Column(
+                    "r2",
+                    "float64",
+                    "share of the held-out sum of squares explained by the source's codes",
+                    denominator="sum of squares about the mean of each channel",
+                ),
+                Column(
+                    "r2_ridge",
+                    "float64",
+                    "the same of the best linear map from source to target, learnt from as many images, paired as"
+                    " in this setting",
+                    denominator="sum of squares about the mean of each channel",
+                ),
+                Column(
+                    "lift",
+                    "float64",
+                    "co-fires of source and target over chance (see concept_pairs), median over concepts; null for"
+                    " the newcomer with itself",
+                ),
+                TOKENS,
+            ),
+        ),
+        Table(
             "planted",
             "one number about planted concepts in generated activations: setting, quantity, by what, and kind",
             (
@@ -566,6 +767,11 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"Expected the table {path}, found none. Run `dvc repro` to write it.")
     return pd.read_parquet(path)
+
+
+def no_rows(name: str) -> pd.DataFrame:
+    """Table `name` where there is nothing to measure."""
+    return pd.DataFrame({column.name: pd.Series(dtype=object) for column in TABLES[name].columns})
 
 
 def describe(tables: Sequence[Table] = tuple(TABLES.values())) -> str:

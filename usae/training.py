@@ -7,7 +7,7 @@ ends in the same bits.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Variant:
     k: int
     seed: int  # of the first weights and of the sources; the order of the images is common
     pairs: Pairs = "matched"
+    models: tuple[str, ...] | None = None  # which of the opened ones, in this order; None: all
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def train(
     seed: int,
     steps: int | None = None,
 ) -> dict[str, Trained]:
-    """Train an SAE per variant on the models of `manifests`.
+    """Train an SAE per variant on its models, among those of `manifests`; `data` has their stores in that order.
 
     seed: of the order of the images. steps: stop there (None: all epochs); the schedule then ends there too.
 
@@ -91,9 +92,11 @@ def train(
     schedule = Schedule(params.learning_rate, params.final_learning_rate, warmup, steps)
     trainees = {}
     for number, (name, variant) in enumerate(variants.items()):
-        sae = new_sae(manifests, data, params, k=variant.k, seed=variant.seed, pairs=variant.pairs)
+        places, chosen = _chosen(variant, manifests)
+        own = data.select(places)
+        sae = new_sae(chosen, own, params, k=variant.k, seed=variant.seed, pairs=variant.pairs)
         log = TrainingLog(running.curve, track=running.track) if number == 0 and ranks.rank == 0 else TrainingLog()
-        trainees[name] = Trainee(variant, Engine(sae.to(running.device), params, schedule, ranks), log)
+        trainees[name] = Trainee(variant, places, Engine(sae.to(running.device), params, schedule, ranks), log)
     _run(Trainees(trainees, ranks, running.checkpoints), loader, steps)
     return {name: Trained(trainee.engine.sae.eval(), trainee.log.frame()) for name, trainee in trainees.items()}
 
@@ -101,14 +104,15 @@ def train(
 class Trainee:
     """One SAE in training, its log, and the numbers of the steps since the last look."""
 
-    def __init__(self, variant: Variant, engine: Engine, log: TrainingLog) -> None:
-        self.variant, self.engine, self.log = variant, engine, log
+    def __init__(self, variant: Variant, places: list[int], engine: Engine, log: TrainingLog) -> None:
+        self.variant, self.places, self.engine, self.log = variant, places, engine, log
         self.unread: list[tuple[Batch, str, float, Tensor]] = []
         self.lowest = math.inf
         self.shown = (math.nan, math.nan)  # loss and cross R2 of the last look
 
     def step(self, batch: Batch) -> None:
         """One update; a batch of one image has no one to be shuffled with and is left out."""
+        batch = replace(batch, activations=[batch.activations[place] for place in self.places])
         rows = batch.activations if self.variant.pairs == "matched" else shuffled_pairs(batch, self.variant.seed)
         if rows is None:
             return
@@ -220,6 +224,12 @@ def independent_steps(params: TrainParams, images: int, models: int) -> int:
     """Steps of a single-model SAE such that its dictionary is updated as often as in the universal SAE."""
     steps = params.epochs * math.ceil(images / params.batch_images)
     return steps if params.update == "all" else math.ceil(steps / models)
+
+
+def _chosen(variant: Variant, manifests: Mapping[str, Manifest]) -> tuple[list[int], dict[str, Manifest]]:
+    """The places among all models of those that a variant is about, and their manifests."""
+    models, everyone = variant.models or tuple(manifests), list(manifests)
+    return [everyone.index(model) for model in models], {model: manifests[model] for model in models}
 
 
 def _run(trainees: Trainees, loader: Loader, steps: int) -> None:

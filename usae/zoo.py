@@ -1,7 +1,7 @@
 """From an entry of `zoo:` to pinned weights: hub, checkpoint, random, shipped with the package, or trained here.
 
-Used by stage `weights`. Networks of the generated world are also probed: do their tokens know shapes, colours,
-textures and backgrounds better than the same network before training?
+Used by stages `weights` and `untrained`. Networks of the generated world are also probed: do their tokens know
+shapes, colours, textures and backgrounds better than the same network before training?
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from usae.errors import UserError
 from usae.params import BackboneParams
 from usae.pretraining import ARCHITECTURES, RECIPES, ObjectiveName, pretrain, shipped
 from usae.probes import probe_report, probe_scenes
+from usae.seeds import seed_of
 from usae.shapes import GRID
 
 PROBES = "probes.json"
@@ -34,6 +35,11 @@ def obtain(backbone: BackboneParams, folder: Path, seed: int) -> Identity:
         report = _probe(backbone, network, identity, seed)
         (folder / PROBES).write_text(json.dumps(report, indent=1) + "\n")
     return identity
+
+
+def obtain_untrained(backbone: BackboneParams, folder: Path, seed: int, model: str) -> Identity:
+    """The same network as initialised, pinned in `folder`; each model draws its own weights, also of one kind."""
+    return obtain(backbone.model_copy(update={"weights": "random"}), folder, seed_of(seed, f"untrained {model}"))
 
 
 def trained(backbone: BackboneParams, seed: int) -> nn.Module:

@@ -97,9 +97,14 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
         "concept_pairs",
         "nulls",
         "consistency",
+        "funnel",
         "patterns",
         "exemplars",
         "probes",
+        "label_concepts",
+        "label_probes",
+        "alignment",
+        "paper",
         "summary",
     }
     concepts, per_model = reports["concepts"], reports["concept_models"]
@@ -214,7 +219,7 @@ def test_writing_again_gives_the_same_bytes(world, tmp_path):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     first = digests()
-    assert len(first) == 18
+    assert len(first) == 23
     assert digests() == first
 
 

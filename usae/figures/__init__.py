@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from usae.figures.controls import controls_picture
 from usae.figures.curves import loss_picture, probe_picture
 from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
+from usae.figures.funnel import funnel_picture
+from usae.figures.interventions import onboarding_picture, stitching_picture
 from usae.figures.matrix import r2_picture
 from usae.figures.planted import planted_picture
 from usae.figures.theme import Picture
@@ -18,8 +21,12 @@ def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
         entropy_picture(reports.concepts, models),
         rank_picture(reports.concept_models, models),
         energy_picture(reports.concepts),
+        funnel_picture(reports.funnel),
+        controls_picture(reports.controls),
         null_picture(reports.nulls, models),
         consistency_picture(reports.consistency, models),
+        stitching_picture(reports.stitching),
+        onboarding_picture(reports.onboarding, reports.reconstruction, models),
         loss_picture(reports.training, models),
         probe_picture(reports.probes, models),
         planted_picture(reports.planted, reports.planted_concepts),

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from usae.codes import open_codes
+from usae.codes import CodeStore, open_codes
 from usae.manifests import Manifest, load_manifests
 from usae.metrics.consistency import consistency_frame
 from usae.metrics.curves import curves
@@ -26,18 +26,23 @@ from usae.metrics.evidence import (
     top_sets,
 )
 from usae.metrics.frames import concept_models_frame, concept_pairs_frame, concepts_frame, patterns_frame
+from usae.metrics.funnel import Funnel
 from usae.metrics.inputs import load_classes, load_labels, load_probes
+from usae.metrics.label_tables import label_tables
 from usae.metrics.labels import absent_labels
+from usae.metrics.published import paper_frame
 from usae.metrics.reconstruction import with_ceiling
+from usae.metrics.representations import alignment_frame
+from usae.metrics.sources import ActivationSource, CodeSource, Source
 from usae.metrics.streams import concept_statistics, linear_ceiling, reconstruction
-from usae.metrics.summary import Numbers, concept_numbers, headlines, reconstruction_numbers, summary_frame
+from usae.metrics.summary import USAE, Numbers, concept_numbers, headlines, reconstruction_numbers, summary_frame
 from usae.metrics.universality import energy
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
-from usae.tables import describe, write_table
+from usae.tables import describe, no_rows, write_table
 
-USAE, INDEPENDENT = "usae", "independent"
+INDEPENDENT = "independent"
 HELD_OUT = "val"
 SPLITS = ("val", "train")
 
@@ -81,10 +86,12 @@ def evaluate(
     device: torch.device,
     data: Path = Path("data"),
     seed: int = 0,
+    reports: Path | None = None,
 ) -> Evaluation:
     """Measure the SAE in `data/usae` on the codes in `data/codes`, for `models` in this order.
 
-    `seed` is that of the permutations and of random baselines.
+    `seed` is that of the permutations and of random baselines; `reports`: where the tables
+    of stage `contrast` are (None: there are none, and no concept is judged).
 
     Raises UserError when codes, activations, images or truth are missing or do not belong together.
     """
@@ -97,12 +104,23 @@ def evaluate(
     table = with_ceiling(table, _ceiling(models, manifests, store_root, sae, data))
     tables, numbers = _concepts(models, params, sae, data, seed)
     tables |= {"reconstruction": table, "probes": load_probes(data / "weights", models)}
+    funnel = Funnel.load(reports, len(models)) if reports else Funnel.none(sae.concepts)
+    tables["concepts"], tables["funnel"] = tables["concepts"].join(funnel.verdicts), funnel.counts
     tables["consistency"] = _consistency(models, sae, data, seed)
+    codes = open_codes(data / "codes" / HELD_OUT, models)
+    activations = {model: manifests[model].open(HELD_OUT, store_root) for model in models}
+    tables["alignment"] = _alignment(activations, codes, seed)
+    labels = load_labels(data / "images", HELD_OUT, next(iter(codes.values())).images)
+    known, label_numbers = label_tables(sae, codes, activations, labels, params.threshold, seed)
+    tables |= known
     numbers = {
         **reconstruction_numbers(table),
         **numbers,
+        **funnel.numbers,
+        **label_numbers,
         **consistency_numbers(tables["consistency"], top_sets(tables["concepts"])),
     }
+    tables["paper"] = paper_frame(numbers, table)
     return Evaluation({**tables, "summary": summary_frame(numbers)}, numbers, curves(tables, models))
 
 
@@ -130,6 +148,19 @@ def _ceiling(
         stores = {model: manifests[model].open(split, store_root) for model in models}
         sides.append((stores, next(iter(codes.values())).images))
     return linear_ceiling(sae, *sides[0], *sides[1])
+
+
+def _alignment(
+    activations: Mapping[str, ActivationStore], codes: Mapping[str, CodeStore], seed: int
+) -> pd.DataFrame:
+    """Table `alignment`; without rows for one model alone."""
+    if len(codes) < 2:
+        return no_rows("alignment")
+    sources: dict[str, Mapping[str, Source]] = {
+        "activations": {model: ActivationSource(store) for model, store in activations.items()},
+        "codes": {model: CodeSource(store) for model, store in codes.items()},
+    }
+    return alignment_frame(sources, next(iter(codes.values())).images, seed=seed)
 
 
 def _consistency(models: Sequence[str], sae: UniversalSAE, data: Path, seed: int) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def null_numbers(
         numbers[f"lift_over_null_median/{name}"] = float(rows["lift"].median())
     everyone = tuple(range(len(models)))
     if (IMAGES, everyone) in nulls.counts:
-        numbers |= _beside(firing, nulls.counts[IMAGES, everyone], energies)
+        numbers |= nulls_beside(firing, nulls.counts[IMAGES, everyone], energies)
         images, tokens = (_rows(table, null, models) for null in (IMAGES, TOKENS))
         numbers["significant_share"] = float(images["significant"].sum() / max(firing.fires.any(axis=0).sum(), 1))
         numbers["position_share_median"] = _position_share(images, tokens)
@@ -109,7 +109,7 @@ def consistency_numbers(table: pd.DataFrame, sets: Mapping[str, Array]) -> Numbe
     return {name: rounded(value) for name, value in numbers.items()}
 
 
-def _beside(firing: u.FiringCounts, permuted: Array, energies: Array) -> Mapping[str, float]:
+def nulls_beside(firing: u.FiringCounts, permuted: Array, energies: Array) -> Mapping[str, float]:
     """The numbers of the run as re-paired images would give them; `permuted` (B, c), `energies` (m, c)."""
     fires, mean = firing.fires, permuted.mean(axis=0)
     total = energies.mean(axis=0)  # (concepts,)

@@ -32,6 +32,7 @@ class CofireNulls:
     """Co-fire counts of every group of models under re-pairing, for c concepts and all `images` of a split.
 
     `classes` (images,) numbers the class of each image (-1, unknown, counts as one); None leaves null `class` out.
+    `only`: these nulls of these groups (None: all).
     `counts[null, group]` is (permutations, c). Images are permuted within blocks of at most `block_images`, so
     memory does not grow with their number; the images of an index are in random order. `finish` counts the last
     block.
@@ -45,14 +46,16 @@ class CofireNulls:
     images: int
     classes: Array | None = None
     block_images: int = BLOCK_IMAGES
+    only: Sequence[tuple[str, Group]] | None = None
     counts: dict[tuple[str, Group], Array] = field(init=False)
     _waiting: list[list[PackedFiring]] = field(init=False, default_factory=list)
     _numbers: list[Array] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         names = [null for null in NULLS if null != CLASS or self.classes is not None]
+        keys = [(null, group) for null in names for group in groups(self.models)]
         shape = (self.permutations, self.concepts)
-        self.counts = {(null, group): np.zeros(shape, np.int32) for null in names for group in groups(self.models)}
+        self.counts = {key: np.zeros(shape, np.int32) for key in keys if self.only is None or key in self.only}
 
     def update(self, codes: Sequence[CodeChunk]) -> None:
         """Add one chunk: the codes of every model, in order, for the same images; chunks come in order."""

@@ -19,6 +19,8 @@ from usae.metrics.sources import Source
 from usae.progress import progress
 
 BLOCK = 32  # images
+SAMPLE = 512  # images behind every measure
+PERMUTATIONS, SHUFFLES = 200, 9  # re-pairings: of rows, for neighbours and CKA; of images, for buddies
 ALL = "all"
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,10 +31,10 @@ def alignment_frame(
     spaces: Mapping[str, Mapping[str, Source]],
     images: int,
     *,
-    sample: int,
-    permutations: int,
-    shuffles: int,
     seed: int,
+    sample: int = SAMPLE,
+    permutations: int = PERMUTATIONS,
+    shuffles: int = SHUFFLES,
 ) -> pd.DataFrame:
     """Table `alignment` of each space (name -> model -> source) on `sample` of its `images` images.
 

@@ -18,6 +18,22 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Spans = Mapping[str, slice]
 
 
+@dataclass(frozen=True)
+class LinearMap:
+    """rows @ weights + offset: weights (d_i, d_j), dense or sparse, offset (d_j,)."""
+
+    weights: Any
+    offset: Array
+
+    def __call__(self, rows: Any) -> Array:
+        """(n, d_j) of rows (n, d_i), dense or sparse."""
+        return np.asarray(rows @ self.weights + self.offset)
+
+    def then(self, following: "LinearMap") -> "LinearMap":
+        """This map, and the following one on its output."""
+        return LinearMap(self.weights @ following.weights, following(self.offset))
+
+
 @dataclass
 class Products:
     """Sums over tokens of activations, all models side by side in d columns: `total` (d,), `products` (d, d).
@@ -78,11 +94,17 @@ def ridge_r2(fit: Products, validation: Products, test: Products, spans: Spans) 
     return found
 
 
+def ridge_map(fit: Products, validation: Products, source: slice, target: slice) -> LinearMap:
+    """The map that `ridge_r2` judges, from the columns `source` to the columns `target`, in their own units."""
+    best = int(np.argmin(Regression(fit, source).errors(validation, target, PENALTIES)))
+    return Regression(fit.merged(validation), source).linear_map(target, float(PENALTIES[best]))
+
+
 class Regression:
     """Ridge regressions from one model's columns, for any target and penalty by one eigendecomposition."""
 
     def __init__(self, fit: Products, source: slice) -> None:
-        self.source, self.mean = source, fit.mean
+        self.source, self.mean, self.origin = source, fit.mean, fit.origin
         covariance = fit.about(fit.mean)
         values, self.basis = np.linalg.eigh(covariance[source, source])  # (d_i,), (d_i, d_i)
         self.values = np.maximum(values, 0)
@@ -96,6 +118,12 @@ class Regression:
         power = float(np.trace(around[target, target]))
         weights = [self._weights(target, float(penalty)) for penalty in penalties]
         return np.array([power - 2 * (w * turned).sum() + (w * (square @ w)).sum() for w in weights])
+
+    def linear_map(self, target: slice, penalty: float) -> LinearMap:
+        """The regression of the columns `target`, with its intercept, in the units of the rows."""
+        weights = self.basis @ self._weights(target, penalty)  # (d_i, d_j)
+        centre = self.origin + self.mean
+        return LinearMap(weights, centre[target] - centre[self.source] @ weights)
 
     def _weights(self, target: slice, penalty: float) -> Array:
         """(d_i, d_j) of the map, in the eigenbasis; 0 for a source without variance."""

@@ -87,8 +87,8 @@ def reconstruction(
     for parts in bar:
         sources = dict(zip(codes, parts, strict=True))
         for target, store in activations.items():
-            truth = _standardised(sae, target, store, parts[0].images)
-            table.update(target, truth, _decoded(sae, target, sources))
+            truth = standardised(sae, target, store, parts[0].images)
+            table.update(target, truth, decoded(sae, target, sources))
     return table
 
 
@@ -105,16 +105,47 @@ def linear_ceiling(
     """
     if train_images < 2:
         return {}
-    step = max(1, min(BLOCK_IMAGES, train_images // VALIDATION))
-    origin = _side_by_side(sae, train, np.arange(step)).mean(axis=0, dtype=np.float64)
-    fit, validation, test = (Products.none(origin) for _ in range(3))
-    for number, images in enumerate(_runs(train_images, step, "ridge, fit")):
-        (fit if number % VALIDATION else validation).update(_side_by_side(sae, train, images))
+    fit, validation = training_products(sae, train, train_images)
+    test = Products.none(fit.origin)
     for images in _runs(val_images, BLOCK_IMAGES, "ridge, test"):
         test.update(_side_by_side(sae, val, images))
-    ends = np.cumsum([0, *(store.width for store in train.values())])
-    spans = {model: slice(int(a), int(b)) for model, a, b in zip(train, ends, ends[1:], strict=False)}
-    return ridge_r2(fit, validation, test, spans)
+    return ridge_r2(fit, validation, test, model_spans(train))
+
+
+def training_products(
+    sae: UniversalSAE, train: Mapping[str, ActivationStore], images: int
+) -> tuple[Products, Products]:
+    """Sums over tokens of the first `images` training images, models side by side: to fit on, to validate."""
+    step = max(1, min(BLOCK_IMAGES, images // VALIDATION))
+    origin = _side_by_side(sae, train, np.arange(step)).mean(axis=0, dtype=np.float64)
+    fit, validation = Products.none(origin), Products.none(origin)
+    for number, block in enumerate(_runs(images, step, "ridge, fit")):
+        (fit if number % VALIDATION else validation).update(_side_by_side(sae, train, block))
+    return fit, validation
+
+
+def model_spans(stores: Mapping[str, ActivationStore]) -> dict[str, slice]:
+    """The columns of each model where all stand side by side."""
+    ends = np.cumsum([0, *(store.width for store in stores.values())])
+    return {model: slice(int(a), int(b)) for model, a, b in zip(stores, ends, ends[1:], strict=False)}
+
+
+@torch.inference_mode()
+def standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
+    """(images, tokens, width) activations of increasing images, in the units in which they are reconstructed."""
+    device = next(sae.parameters()).device
+    raw = torch.from_numpy(_rows(store, images)).to(device)  # (images, tokens, width)
+    return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
+
+
+@torch.inference_mode()
+def decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
+    """Per source model, its codes through the target's decoder, (images, tokens, width)."""
+    device = next(sae.parameters()).device
+    for source, chunk in sources.items():
+        indices = torch.from_numpy(chunk.indices.astype(np.int64)).to(device)  # (images, tokens, k)
+        values = torch.from_numpy(chunk.values).to(device)  # (images, tokens, k)
+        yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
 
 
 def _runs(images: int, step: int, description: str) -> Iterator[Array]:
@@ -125,26 +156,8 @@ def _runs(images: int, step: int, description: str) -> Iterator[Array]:
 
 def _side_by_side(sae: UniversalSAE, stores: Mapping[str, ActivationStore], images: Array) -> Array:
     """(images * tokens, sum of widths) standardised activations of all models."""
-    parts = [_standardised(sae, model, store, images) for model, store in stores.items()]
+    parts = [standardised(sae, model, store, images) for model, store in stores.items()]
     return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], axis=1)
-
-
-@torch.inference_mode()
-def _standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
-    """(images, tokens, width) activations in the units in which the SAE reconstructs them."""
-    device = next(sae.parameters()).device
-    raw = torch.from_numpy(_rows(store, images)).to(device)  # (images, tokens, width)
-    return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
-
-
-@torch.inference_mode()
-def _decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
-    """Per source model, its codes through the target's decoder, (images, tokens, width)."""
-    device = next(sae.parameters()).device
-    for source, chunk in sources.items():
-        indices = torch.from_numpy(chunk.indices.astype(np.int64)).to(device)  # (images, tokens, k)
-        values = torch.from_numpy(chunk.values).to(device)  # (images, tokens, k)
-        yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
 
 
 def _rows(store: ActivationStore, images: Array) -> Array:

@@ -14,6 +14,7 @@ from usae.metrics import universality as u
 from usae.metrics.frames import unique_to
 from usae.metrics.importance import log_fit, partial_fit
 
+USAE = "usae"  # value of column `sae` of the universal one
 TOP_CONCEPTS = 1000
 MANY_COFIRES = 1000
 HIGH_ENTROPY = 0.95
@@ -36,6 +37,11 @@ HEADLINES = (
     "lift_median",
     "lift_null_median",
     "significant_share",
+    "universal",
+    "universal_share",
+    "universal_share/shuffled",
+    "universal_share/untrained",
+    "universal_share/untrained-one",
     "firing_entropy_median",
     "universality_median",
     "universality_null_median",

@@ -42,6 +42,10 @@ class PairedActivations:
         """Size of all activations as stored."""
         return sum(self.images * self.tokens * store.width * store.dtype.itemsize for store in self.stores)
 
+    def select(self, models: Sequence[int]) -> "PairedActivations":
+        """Only the models of those numbers, in that order."""
+        return PairedActivations([self.stores[model] for model in models])
+
     def rows(self, images: np.ndarray) -> list[Float[Tensor, "n _"]]:
         """Activations of `images` for every model, all tokens of each image, float32 [images * tokens, d]."""
         return [stored.flatten(0, 1).float() for stored in self.gather(images)]

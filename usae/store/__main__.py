@@ -24,11 +24,11 @@ from usae.store.leftovers import Leftover, leftovers
 from usae.store.leftovers import table as leftover_table
 from usae.store.verification import targets, verify
 
-MANIFESTS = Path("data/manifests")
+MANIFESTS = (Path("data/manifests"), Path("data/untrained"))
 UNKNOWN = (
-    "Only the manifests now in data/manifests count. Those of other commits, branches, experiments, and checkouts "
-    "that share this root, are not known: their stores count as unnamed too, and have to be extracted again where "
-    "they are wanted."
+    "Only the manifests now in data/manifests and data/untrained count. Those of other commits, branches, "
+    "experiments, and checkouts that share this root, are not known: their stores count as unnamed too, and have "
+    "to be extracted again where they are wanted."
 )
 UNFINISHED = "A training run whose checkpoints are removed starts from the beginning."
 

@@ -44,9 +44,10 @@ class Unnamed:
     kept: list[tuple[Entry, str]]
 
 
-def read_manifests(folder: Path) -> dict[str, Manifest]:
+def read_manifests(folders: Iterable[Path]) -> dict[str, Manifest]:
     """Every manifest of the checkout, also of models that `models` no longer lists."""
-    return {path.stem: Manifest.load(path) for path in sorted(folder.glob("*.json"))}
+    found = [Manifest.load(path) for folder in folders for path in sorted(folder.glob("*.json"))]
+    return {manifest.model: manifest for manifest in found}
 
 
 def entries(root: Path, manifests: Mapping[str, Manifest]) -> list[Entry]:

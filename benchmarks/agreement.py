@@ -1,0 +1,75 @@
+"""Does the fast step train the same SAE as the step written literally? Held-out R2 of both after a whole run.
+
+    python -m benchmarks.agreement
+
+Works on the stores of the run in this checkout (`dvc repro extract` first) with the authors' recipe: every source,
+batch and first weight is the same in both. Prints both matrices (channel means) and the largest difference.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.recipes import BASE, CPU, OFFICIAL, evaluated, matrix_of
+from usae.engine import Engine, Schedule
+from usae.fast import FastStep
+from usae.initialisation import new_sae
+from usae.manifests import load_manifests
+from usae.params import load_params
+from usae.progress import progress
+from usae.sae import UniversalSAE
+from usae.sampling import Loader, Plan, open_paired
+from usae.steps import Recipe, StepLoss, reference_step
+from usae.store import store_root
+from usae.training import draw_source
+
+
+class LiteralStep(FastStep):
+    """`reference_step` in the place of the fast one; decoders that do not learn lose their gradients."""
+
+    def __call__(self, source: str, activations: Sequence[Tensor], dead: Tensor | None = None) -> StepLoss:
+        """Loss of standardised rows; leaves gradients in `.grad` of everything that learns."""
+        with torch.enable_grad():
+            loss = reference_step(self.sae, source, activations, self.recipe, dead)
+        for model in self.sae.models:
+            if model != source:
+                self.sae.part(model).zero_grad(set_to_none=True)
+        return loss
+
+
+def main() -> None:
+    """Train both and compare."""
+    params = load_params()
+    manifests = load_manifests(Path("data/manifests"), params.models)
+    root = store_root(params.runtime.store)
+    data = open_paired(manifests, root)
+    recipe = params.train.model_copy(update={**BASE, **OFFICIAL})
+    stores = {model: manifest.open("val", root) for model, manifest in manifests.items()}
+    matrices = []
+    for kind in (FastStep, LiteralStep):
+        sae = new_sae(manifests, data, recipe, k=params.k, seed=params.seed)
+        loader = Loader(data, Plan(recipe.batch_images, params.seed), CPU)
+        steps, warmup = recipe.epochs * loader.steps_per_epoch, loader.steps_per_epoch
+        schedule = Schedule(recipe.learning_rate, recipe.final_learning_rate, warmup, steps)
+        engine = Engine(sae, recipe, schedule)
+        engine.fast_step = kind(sae, Recipe())
+        run(engine, loader, params.seed, steps)
+        matrices.append(matrix_of(evaluated(sae.eval(), stores, params.measure.threshold)[0], list(stores)))
+        print(f"{kind.__name__}, {steps} steps, held-out R2 (rows: sources {', '.join(sae.models)})")
+        print(np.array2string(matrices[-1], precision=4))
+    print(f"largest difference {np.abs(matrices[0] - matrices[1]).max():.4f}")
+
+
+def run(engine: Engine, loader: Loader, seed: int, steps: int) -> None:
+    """All steps."""
+    sae: UniversalSAE = engine.sae
+    for batch in progress(loader.batches(0, steps), total=steps, description="train", unit="step"):
+        rows = [sae.part(m).standardise(raw) for m, raw in zip(sae.models, batch.activations, strict=True)]
+        engine.step(draw_source(seed, batch.step, sae.models), rows)
+
+
+if __name__ == "__main__":
+    main()

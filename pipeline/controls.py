@@ -1,0 +1,33 @@
+"""Stage `controls`: SAEs that show what the universal one's numbers are worth, trained side by side.
+
+Each to `data/controls/NAME/`: other seeds, re-paired images, networks with random weights (usae/controls.py).
+"""
+
+from pathlib import Path
+
+from pipeline import stage
+from usae.controls import variants
+from usae.manifests import check_paired, load_manifests
+from usae.params import Params
+from usae.ranks import Ranks, become
+from usae.runs import MANIFESTS, training_run
+
+HOME, UNTRAINED = Path("data/controls"), Path("data/untrained")
+
+
+@stage
+def main(params: Params) -> str:
+    """Train all controls in one pass over the activations and save them."""
+    become(params.runtime.processes, "pipeline.controls")
+    manifests = load_manifests(MANIFESTS, params.models) | load_manifests(UNTRAINED, params.models)
+    check_paired(manifests)
+    with training_run(params, "controls", manifests, variants(params)) as trained:
+        if Ranks.current().rank == 0:
+            for name, control in trained.items():
+                control.sae.save_pretrained(HOME / name)
+    losses = (f"{name} {control.log['loss'].iloc[-20:].mean():.3f}" for name, control in trained.items())
+    return f"loss {', '.join(losses)}"
+
+
+if __name__ == "__main__":
+    main()

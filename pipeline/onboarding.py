@@ -1,0 +1,37 @@
+"""Stage `onboarding`: how few images a model needs to join the universal SAE of the others."""
+
+from pathlib import Path
+
+from pipeline import stage
+from usae.interventions.onboarding import MATCHED, gathered, onboard
+from usae.manifests import load_manifests
+from usae.params import Params
+from usae.runs import MANIFESTS, training_run
+from usae.store import store_root
+from usae.tables import no_rows, write_table
+from usae.training import Variant
+
+TABLE = Path("reports/onboarding.parquet")
+
+
+@stage
+def main(params: Params) -> str:
+    """Train the SAE of all models but one, add that one, and write `reports/onboarding.parquet`."""
+    late = params.interventions.held_out or params.models[-1]
+    others = tuple(model for model in params.models if model != late)
+    if not others:
+        write_table("onboarding", no_rows("onboarding"), TABLE)
+        return "one model alone joins nobody"
+    variants = {"usae": Variant(params.k, params.seed, params.train.pairs)}
+    manifests = load_manifests(MANIFESTS, params.models)
+    with training_run(params, "onboarding", {model: manifests[model] for model in others}, variants) as trained:
+        team = gathered(trained["usae"].sae, manifests, params.train, store_root(params.runtime.store))
+        found = onboard(team, params.interventions.onboarding_images, params.measure.threshold)
+        write_table("onboarding", found, TABLE)
+    cross = found[(found["setting"] == MATCHED) & (found["source"] != found["target"])]
+    by_images = cross.groupby("images")["r2"].mean()
+    return f"cross R2 of {late}: " + ", ".join(f"{r2:.2f} from {n} images" for n, r2 in by_images.items())
+
+
+if __name__ == "__main__":
+    main()

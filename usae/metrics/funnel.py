@@ -1,0 +1,165 @@
+"""Which concepts may be called universal: those that pass every step, and for the others where they stop and why.
+
+Stage `measure`, from the tables of stage `contrast`. The same is asked of the controls, as far as it can be: what
+is called universal there is called so wrongly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from usae.metrics.significance import FALSE_DISCOVERY_RATE
+from usae.metrics.summary import Numbers, rounded
+from usae.names import ALL_UNTRAINED, ONE_UNTRAINED, RUN, SEED
+from usae.tables import TABLES, read_table
+
+SUPPORT = 20  # least co-fires
+MATCHED = 0.7  # least cosine with the partner in another seed (Paulo and Belrose, arXiv 2501.16615)
+BAR = 0.95  # quantile of the untrained controls that is to be passed
+UNIVERSAL = "universal"
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A condition. passed: (c,) bool; why: (c,) what to say of the concepts that fail it."""
+
+    name: str
+    passed: Array
+    why: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """verdicts: `stops_at` and `why` of each concept of the run. counts: table `funnel`."""
+
+    verdicts: pd.DataFrame
+    counts: pd.DataFrame
+
+    @classmethod
+    def load(cls, reports: Path, models: int) -> "Funnel":
+        """From the tables `control_concepts`, `stability` and, where there is one, `ablation`.
+
+        Raises:
+            UserError: one of the first two is missing.
+        """
+        ablation = reports / "ablation.parquet"
+        causal = read_table(ablation) if ablation.is_file() else None
+        evidence, stability = (
+            read_table(reports / f"{name}.parquet") for name in ("control_concepts", "stability")
+        )
+        return cls.of(evidence, stability, causal, models)
+
+    @classmethod
+    def none(cls, concepts: int) -> "Funnel":
+        """Nothing was put to the test."""
+        verdicts = pd.DataFrame({"stops_at": [None] * concepts, "why": [None] * concepts}, dtype=object)
+        return cls(verdicts, pd.DataFrame(columns=[column.name for column in TABLES["funnel"].columns]))
+
+    @classmethod
+    def of(
+        cls, evidence: pd.DataFrame, stability: pd.DataFrame, ablation: pd.DataFrame | None, models: int
+    ) -> "Funnel":
+        """From these tables; the last two steps are asked of the run only, and `ablation` may be missing."""
+        bar = untrained_bar(evidence, models)
+        judged = {}
+        for name, rows in evidence.groupby("run", sort=False):
+            steps = common_steps(rows.sort_values("concept_id"), models, bar)
+            judged[name] = steps + (own_steps(stability, ablation) if name == RUN else [])
+        found = [counts(steps).assign(run=run) for run, steps in judged.items()]
+        return cls(verdicts(judged[RUN]), pd.concat(found, ignore_index=True))
+
+    @property
+    def numbers(self) -> Numbers:
+        """How many concepts pass everything, and their share of the alive ones, here and in the controls."""
+        found: Numbers = {}
+        for run, rows in self.counts.groupby("run", sort=False):
+            last = rows.iloc[-1]
+            if run == RUN:
+                found["universal"] = int(last["concepts"])
+            found["universal_share" if run == RUN else f"universal_share/{run}"] = rounded(float(last["share"]))
+        return found
+
+
+def untrained_bar(evidence: pd.DataFrame, models: int) -> float:
+    """The lift below which 95 % of the concepts lie that co-fire significantly in an untrained control.
+
+    The higher one of the two controls; minus infinity where nothing does.
+    """
+    bars = [-np.inf]
+    for run in (ALL_UNTRAINED, ONE_UNTRAINED):
+        rows = evidence[evidence["run"] == run]
+        significant = _significant(rows) & (rows["models_alive"] == models)
+        if significant.any():
+            bars.append(float(rows.loc[significant, "lift"].quantile(BAR)))
+    return max(bars)
+
+
+def common_steps(rows: pd.DataFrame, models: int, bar: float) -> list[Step]:
+    """What is asked of the run and of its controls alike; `rows` of `control_concepts`, by concept."""
+    records = list(rows.itertuples())
+    return [
+        Step("alive", (rows["models_alive"] > 0).to_numpy(), ["never fires"] * len(rows)),
+        Step(
+            "in all models",
+            (rows["models_alive"] == models).to_numpy(),
+            [f"fires in {row.models_alive} of {models} models" for row in records],
+        ),
+        Step(
+            "significant",
+            _significant(rows).to_numpy(),
+            [
+                f"co-fires on {row.cofires} tokens ({SUPPORT} asked), re-paired images give {row.null_mean:.3g} "
+                f"(q {row.q:.2g})"
+                for row in records
+            ],
+        ),
+        Step(
+            "beyond untrained",
+            (rows["lift"] > bar).to_numpy(),
+            [f"lift {row.lift:.3g} over re-paired images; untrained networks reach {bar:.3g}" for row in records],
+        ),
+    ]
+
+
+def own_steps(stability: pd.DataFrame, ablation: pd.DataFrame | None) -> list[Step]:
+    """What is asked of the run alone: found again from most starts, and of like effect in all models."""
+    found = stability[stability["run"].str.startswith(SEED)]
+    steps = []
+    if len(found):
+        cosines = found.pivot(index="run", columns="concept_id", values="cosine").to_numpy()  # (seeds, concepts)
+        matched, runs = 1 + (cosines > MATCHED).sum(axis=0), 1 + len(cosines)
+        best = cosines.max(axis=0)
+        why = [f"found in {n} of {runs} seeds; best match {b:.2f}" for n, b in zip(matched, best, strict=True)]
+        steps.append(Step("stable", np.asarray(2 * matched > runs), why))
+    if ablation is not None and len(ablation):
+        rows = ablation.sort_values("concept_id")
+        why = [f"agreement of its effects {row.agreement:.2f} (q {row.q:.2g})" for row in rows.itertuples()]
+        steps.append(Step("causal", rows["agrees"].fillna(False).to_numpy(dtype=bool), why))
+    return steps
+
+
+def verdicts(steps: Sequence[Step]) -> pd.DataFrame:
+    """`stops_at`: the first step that a concept fails, `universal` where it fails none; `why`: null there."""
+    stops = np.full(len(steps[0].passed), UNIVERSAL, dtype=object)
+    why = np.full(len(stops), None, dtype=object)
+    for step in reversed(steps):
+        stops[~step.passed] = step.name
+        why[~step.passed] = np.array(step.why, dtype=object)[~step.passed]
+    return pd.DataFrame({"stops_at": stops, "why": why})
+
+
+def counts(steps: Sequence[Step]) -> pd.DataFrame:
+    """Rows of table `funnel`: how many concepts pass each step and all before it."""
+    left = np.logical_and.accumulate([step.passed for step in steps]).sum(axis=1)
+    columns = {"step": [step.name for step in steps], "concepts": left, "share": left / max(left[0], 1)}
+    return pd.DataFrame(columns)
+
+
+def _significant(rows: pd.DataFrame) -> "pd.Series[bool]":
+    return (rows["q"] <= FALSE_DISCOVERY_RATE) & (rows["cofires"] >= SUPPORT)
