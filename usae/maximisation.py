@@ -19,6 +19,7 @@ from usae.params import MaximiseParams
 
 CENTRE_SPREAD = 0.15  # standard deviation of the crop centres, in image sides
 MASK_PERCENTILE = 80.0  # attributions above it are shown opaque
+MASK_PARTS = 12  # of the side, over one of which attributions are averaged
 
 Look = Callable[[Tensor], Tensor]  # pixels [b, 3, input, input] -> tokens [b, t, d]
 
@@ -117,10 +118,14 @@ def whole(images: Tensor, pixels: int) -> Tensor:
 def to_rgba(images: Tensor, attribution: Tensor) -> np.ndarray:
     """The picture as scored, made transparent where it never moved the score.
 
+    The mask is averaged over a twelfth of the side: gradients follow the grid of a network's patches.
+
     Shapes: images [n, 3, size, size] in 0..1, attribution [n, size, size] -> [n, size, size, 4] uint8.
     """
     colour = images.permute(0, 2, 3, 1).cpu().numpy()  # (n, rows, columns, rgb)
-    weight = attribution.cpu().numpy()
+    side = images.shape[-1] // MASK_PARTS // 2 * 2 + 1
+    smooth = F.avg_pool2d(attribution[:, None], side, 1, side // 2, count_include_pad=False)  # (n, 1, size, size)
+    weight = smooth[:, 0].cpu().numpy()
     limit = np.percentile(weight, MASK_PERCENTILE, axis=(1, 2), keepdims=True)
     alpha = np.minimum(weight / np.maximum(limit, np.finfo(np.float32).tiny), 1.0)
     rgba = np.concatenate([colour, alpha[..., None]], axis=-1)
