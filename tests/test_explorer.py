@@ -25,9 +25,10 @@ from usae.explorer.cards import chosen, make_cards
 from usae.explorer.neighbours import Company, near_directions
 from usae.explorer.overview import code_version, tiles
 from usae.explorer.page import payload, render, split
-from usae.explorer.panels import LAYOUTS, make_panel
+from usae.explorer.panels import LAYOUTS, make_panel, panels
 from usae.explorer.payload import kinds, plain, script_text, tips
 from usae.explorer.wording import number, places, share
+from usae.figures import pictures
 from usae.figures.gallery import heatmap_picture, maximised_picture
 from usae.finished import Run
 from usae.reports import PANELS, Reports
@@ -319,6 +320,14 @@ def test_panels_show_the_tables_that_there_are(run, written):
     assert odd.body == [["1.23", "x"], ["\u2013", "\u2013"]]
     long = make_panel("paper", pd.DataFrame({"n": range(50)}), LAYOUTS["paper"])
     assert (len(long.body), long.left_out) == (40, 10)
+    ablation = pd.DataFrame(
+        {"concept_id": [0, 1, 2], "effect": [0.1, np.nan, 0.3], "agreement": [0.2, np.nan, 0.9]}
+    )
+    ranked = make_panel("ablation", ablation.assign(agrees=[True, None, False], p=1.0), LAYOUTS["ablation"])
+    assert ranked.header == ["concept_id", "effect", "agreement", "agrees"]
+    assert [ranked.body, ranked.left_out] == [[["2", "0.3", "0.9", "no"], ["0", "0.1", "0.2", "yes"]], 1]
+    loss = pictures(run.reports, MODELS)[-3]
+    assert panels({"funnel": funnel, "paper": funnel.iloc[:0]}, {"funnel": loss})[0].picture is loss
     assert set(LAYOUTS) == set(PANELS)
     text = render(run, [], [added], {"funnel": written.parent / "figures/loss.svg"})
     assert 'id="panel-funnel"' in text

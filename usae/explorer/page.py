@@ -44,11 +44,14 @@ def write_report(run: Run, folder: Path) -> Path:
     Raises:
         UserError: the page would be larger than `report.megabytes`.
     """
-    shown, added = pictures(run.reports, run.params.models), panels(run.reports.panels)
-    drawn = [*shown, *(panel.picture for panel in added if panel.picture), universal_picture(run)]
-    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn}
+    shown = pictures(run.reports, run.params.models)
+    added = panels(run.reports.panels, {picture.name: picture for picture in shown})
+    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in (*shown, universal_picture(run))}
+    apart = {panel.name for panel in added}
     page = folder / "index.html"
-    page.write_text(render(run, shown, added, files), encoding="utf-8")
+    page.write_text(
+        render(run, [each for each in shown if each.name not in apart], added, files), encoding="utf-8"
+    )
     return page
 
 

@@ -5,23 +5,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from usae.figures.bars import bar_picture
 from usae.figures.theme import MISSING, Picture
 
-MOST_ROWS, MOST_BARS = 40, 12
+MOST_ROWS = 40
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table is shown: its rows' labels, what is spread over columns, and the values."""
+    """How a table is shown: either spread (its rows' labels, what goes over columns, the values), or as it is.
+
+    shown: the columns of a table shown as it is, all where empty. needs: a column without which a row is left out.
+    order: a column to sort by, largest first.
+    """
 
     title: str
     how: str
     rows: tuple[str, ...] = ()
     columns: str | None = None
     value: str | None = None
+    shown: tuple[str, ...] = ()
+    needs: str | None = None
+    order: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,10 @@ class Panel:
 LAYOUTS = {
     "paper": Layout(
         "The paper and this run",
-        "The paper's numbers are of other models, images and sizes: compare their order, not their digits.",
+        "The paper's numbers are of other models, images and sizes: compare their order, not their digits. "
+        "Column `differs` of the table says for each number how its setting differs from this run's.",
+        shown=("where", "quantity", "paper", "ours", "difference"),
+        needs="ours",
     ),
     "funnel": Layout(
         "The funnel",
@@ -62,6 +72,7 @@ LAYOUTS = {
         "How alike the representations are",
         "Each likeness stands beside its mean over re-paired images; calibrated, 0 is what re-paired images give "
         "and 1 is identity.",
+        shown=("measure", "space", "model_i", "model_j", "value", "null_mean", "calibrated", "p"),
     ),
     "onboarding": Layout(
         "A newcomer",
@@ -73,38 +84,50 @@ LAYOUTS = {
     ),
     "stitching": Layout(
         "Stitching",
-        "What a readout trained on one model's tokens still does on tokens that another model's codes rebuilt.",
+        "What a readout trained on one model's tokens still does on tokens that another model's codes rebuilt. "
+        "Columns are the models that are rebuilt.",
+        ("method", "score", "source"),
+        "target",
+        "value",
     ),
     "ablation": Layout(
         "Taking concepts out",
-        "What a readout loses when a concept is taken out of one model; a shared concept costs all models alike.",
+        "What a readout loses when a concept is taken out of one model; a shared concept costs all models alike. "
+        "The concepts whose effects agree most come first.",
+        shown=("concept_id", "label", "images", "effect", "selectivity", "agreement", "q", "agrees"),
+        needs="effect",
+        order="agreement",
     ),
 }
 
 
-def panels(tables: Mapping[str, pd.DataFrame]) -> list[Panel]:
-    """One panel per table that the run has and that has rows."""
-    return [make_panel(name, frame, LAYOUTS[name]) for name, frame in tables.items() if len(frame)]
+def panels(tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Picture]) -> list[Panel]:
+    """One panel per table that the run has and that has rows, with the figure of the same name."""
+    return [
+        make_panel(name, frame, LAYOUTS[name], figures.get(name)) for name, frame in tables.items() if len(frame)
+    ]
 
 
-def make_panel(name: str, frame: pd.DataFrame, layout: Layout) -> Panel:
+def make_panel(name: str, frame: pd.DataFrame, layout: Layout, picture: Picture | None = None) -> Panel:
     """The table as laid out; as it is, where it lacks the columns that the layout names."""
     wanted = {*layout.rows, layout.columns, layout.value} - {None}
     spread = bool(wanted) and wanted <= set(frame.columns)
-    shown = _spread(frame, layout) if spread else frame
+    shown = _spread(frame, layout) if spread else _rows(frame, layout)
     header = [str(column) for column in shown.columns]
-    picture = _picture(name, shown, layout) if spread else None
     body = [[cell(value) for value in row] for row in shown.head(MOST_ROWS).itertuples(index=False)]
-    return Panel(name, layout.title, layout.how, header, body, max(0, len(shown) - MOST_ROWS), picture)
+    left_out = len(shown if spread else frame) - len(body)
+    return Panel(name, layout.title, layout.how, header, body, left_out, picture)
 
 
 def cell(value: Any) -> str:
     """A value of a table as text."""
     if pd.isna(value):
         return MISSING
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _spread(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
@@ -116,10 +139,10 @@ def _spread(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     return wide.reindex(columns=[column for column in order if column in wide]).reset_index()
 
 
-def _picture(name: str, shown: pd.DataFrame, layout: Layout) -> Picture | None:
-    """Bars, where there are few enough of them and one unit for all."""
-    if name not in ("funnel", "onboarding") or len(shown) > MOST_BARS:
-        return None
-    labels = [" \u2192 ".join(map(str, row)) for row in shown[list(layout.rows)].itertuples(index=False)]
-    series = {str(c): shown[c].tolist() for c in shown.columns if c not in layout.rows}
-    return bar_picture(name, layout.title, layout.how, labels, series, str(layout.value))
+def _rows(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """The table's own rows, in its own columns."""
+    if layout.needs in frame:
+        frame = frame.dropna(subset=[layout.needs])
+    if layout.order in frame:
+        frame = frame.sort_values(str(layout.order), ascending=False, kind="stable")
+    return frame[[name for name in layout.shown if name in frame] or list(frame.columns)]
