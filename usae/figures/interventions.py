@@ -42,7 +42,7 @@ def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, m
         _curves(axes, rows, other, joint[joint[fixed] == new].set_index(other)["r2_channel"], models)
         axes.set(title=title, xscale="log", xlabel="training images of the newcomer", ylim=(0, None))
     row[0].set_ylabel("R² of the target, held out")
-    figure.legend(*row[0].get_legend_handles_labels(), title="other model", loc="outside right upper")
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models))
     note = (
         "Solid: codes of an SAE trained without the newcomer. Dashed: the best linear map from as many images. "
         "Dotted: learnt from re-paired images, below 0 where not seen. Diamonds: one SAE trained on all models at "
