@@ -13,8 +13,8 @@ from usae.params import Params, load_params
 
 log = logging.getLogger("usae")
 
-# Read when torch loads. Threads that wait asleep cost a little on an idle machine (an earlier demo: 3 min 16 s against
-# 3 min 6 s); threads that spin make a stage many times slower as soon as another process wants the same cores.
+# Read when torch loads. Threads that wait asleep cost a little on an idle machine (an earlier demo: 3 min 16 s
+# against 3 min 6 s); threads that spin make a stage many times slower as soon as another process wants the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
