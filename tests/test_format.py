@@ -242,13 +242,14 @@ def test_the_sae_is_json_and_little_endian_floats(run):
     assert shapes["parts.m.encoder.linear.weight"] == (CONCEPTS, WIDTH)
     assert shapes["parts.m.encoder.norm.running_var"] == (CONCEPTS,)
     assert shapes["parts.m.dictionary.weight"] == (CONCEPTS, WIDTH)
-    assert shapes["parts.m.mean"] == shapes["parts.m.std"] == ()
+    assert shapes["parts.m.mean"] == shapes["parts.m.std"] == (WIDTH,)
+    assert shapes["parts.m.gain"] == ()
     start, stop = header["parts.m.dictionary.weight"]["data_offsets"]
     rows = np.frombuffer(whole[8 + length :][start:stop], "<f4").reshape(CONCEPTS, WIDTH)
     expected = UniversalSAE.from_pretrained(run / "usae").dictionary("m").detach().numpy()
     np.testing.assert_allclose(rows / np.linalg.norm(rows, axis=1, keepdims=True), expected, atol=1e-6)
     config = json.loads((run / "usae" / "config.json").read_text())
-    assert (config["format"], config["k"], config["concepts"], config["widths"]) == (1, K, CONCEPTS, {"m": WIDTH})
+    assert (config["format"], config["k"], config["concepts"], config["widths"]) == (2, K, CONCEPTS, {"m": WIDTH})
 
 
 def test_codes_are_a_group_of_two_arrays(run, manifest):

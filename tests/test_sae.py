@@ -98,3 +98,11 @@ def test_errors_say_what_to_do(sae, tmp_path):
         sae.encode("a", torch.zeros(2, 5))
     with pytest.raises(UserError, match="run `dvc repro train`"):
         UniversalSAE.from_pretrained(tmp_path)
+
+
+def test_an_sae_of_another_version_is_refused(tmp_path):
+    UniversalSAE({"a": 4}, 8, 2).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(UserError, match="has format 1, this version reads 2; run `dvc repro train`"):
+        UniversalSAE.from_pretrained(tmp_path)

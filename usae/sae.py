@@ -116,12 +116,17 @@ class UniversalSAE(nn.Module):
         """The SAE saved in `folder`, in eval mode.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it is of another version.
         """
         folder = Path(folder)
         if not (folder / CONFIG).is_file():
             raise UserError(f"There is no SAE in '{folder}' (no {CONFIG}); run `dvc repro train` to make one.")
         config = json.loads((folder / CONFIG).read_text())
+        if config["format"] != FORMAT_VERSION:
+            raise UserError(
+                f"The SAE in '{folder}' has format {config['format']}, this version reads {FORMAT_VERSION}; "
+                "run `dvc repro train` to train it anew."
+            )
         sae = cls(config["widths"], config["concepts"], config["k"], config["about"])
         sae.load_state_dict(load_file(folder / WEIGHTS), strict=True)
         return sae.eval()
