@@ -23,6 +23,8 @@ def row(step):
         "auxiliary": -0.0,
         "learning_rate": 1e-3 / (step + 1),
         "gradient_norm": math.inf if step == 3 else float(rng.normal()),
+        "r2_self": float(rng.normal()) if step % 20 == 0 else math.nan,
+        "r2_cross": math.nan,
     }
 
 
