@@ -3,7 +3,7 @@
 What makes it cheap, each exact: one wide dictionary [c, d_1 + ... + d_M] of concepts; k rows of it per token
 instead of dense products, forward and backward; nothing for decoders that do not learn; BatchNorm folded into the
 linear map (`usae.folded`); the denser codes of the auxiliary term found once, without sorting; rows in blocks that
-stay in the cache, so that memory does not grow with rows x concepts.
+stay in the cache, so that on a CPU memory does not grow with rows x concepts (but for `loss: frobenius`).
 """
 
 from collections.abc import Sequence

@@ -106,7 +106,7 @@ class Trainee:
 
     def __init__(self, variant: Variant, places: list[int], engine: Engine, log: TrainingLog) -> None:
         self.variant, self.places, self.engine, self.log = variant, places, engine, log
-        self.unread: list[tuple[Batch, str, float, Tensor]] = []
+        self.unread: list[tuple[int, int, str, float, Tensor]] = []  # step, epoch, source, rate, numbers
         self.lowest = math.inf
         self.shown = (math.nan, math.nan)  # loss and cross R2 of the last look
 
@@ -121,7 +121,7 @@ class Trainee:
         standardised = [sae.part(model).standardise(raw) for model, raw in zip(sae.models, rows, strict=True)]
         update = self.engine.step(source, standardised)
         scores = _scores(self.engine, source, standardised, update) if batch.step % LOOK_EVERY == 0 else None
-        self.unread.append((batch, source, update.rate, _numbers(update, scores)))
+        self.unread.append((batch.step, batch.epoch, source, update.rate, _numbers(update, scores)))
 
     def look(self) -> None:
         """Log the steps since the last look.
@@ -131,15 +131,15 @@ class Trainee:
         """
         if not self.unread:
             return
-        numbers = torch.stack([step[-1] for step in self.unread]).double().cpu().tolist()
-        for (batch, source, rate, _), (loss, reconstruction, norm, r2_self, r2_cross) in zip(
+        numbers = torch.stack([unread[-1] for unread in self.unread]).double().cpu().tolist()
+        for (step, epoch, source, rate, _), (loss, reconstruction, norm, r2_self, r2_cross) in zip(
             self.unread, numbers, strict=True
         ):
-            _check_finite(loss, batch, source)
+            _check_finite(loss, step, epoch, source)
             self.log.append(
                 {
-                    "step": batch.step,
-                    "epoch": batch.epoch,
+                    "step": step,
+                    "epoch": epoch,
                     "source": source,
                     "loss": loss,
                     "reconstruction": reconstruction,
@@ -169,7 +169,7 @@ class Trainee:
         if loss > DIVERGED * self.lowest:
             raise UserError(
                 f"Training diverges: the loss was {self.lowest:.4g} and is {loss:.4g}, more than {DIVERGED:g} "
-                f"times as much, at step {self.unread[-1][0].step}. Lower `train.learning_rate`, or raise "
+                f"times as much, at step {self.unread[-1][0]}. Lower `train.learning_rate`, or raise "
                 "`train.warmup_epochs`."
             )
 
@@ -289,9 +289,9 @@ def _scores(
     return torch.stack([own, (r2.sum() - own) / (len(r2) - 1)])
 
 
-def _check_finite(loss: float, batch: Batch, source: str) -> None:
+def _check_finite(loss: float, step: int, epoch: int, source: str) -> None:
     if not math.isfinite(loss):
         raise UserError(
-            f"The loss is {loss} at step {batch.step} (epoch {batch.epoch}, source '{source}'). "
+            f"The loss is {loss} at step {step} (epoch {epoch}, source '{source}'). "
             "Lower `train.learning_rate`, or raise `train.warmup_epochs`."
         )
