@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from usae.products import packed
 from usae.sae import NORM_EPSILON, UniversalSAE
 
 
@@ -26,7 +27,7 @@ class WideDictionary:
         self._norms = {model: weight.new_empty(sae.concepts, 1) for model in sae.models}
         self._gains = {model: float(sae.part(model).gain) for model in sae.models}
         self._stale = set(sae.models)
-        self._transposed: Tensor | None = None
+        self._operands: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def refresh(self) -> Float[Tensor, "c wide"]:
         """Normalise what moved since the last call; returns `rows`."""
@@ -35,16 +36,17 @@ class WideDictionary:
             self._norms[model] = weight.norm(dim=1, keepdim=True)
             scale = self._gains[model] / (self._norms[model] + NORM_EPSILON)  # (c, 1)
             torch.mul(weight, scale, out=self.rows[:, self._columns[model]])
-        self._transposed = self._transposed if not self._stale else None
+        if self._stale:
+            self._operands.clear()
         self._stale.clear()
         return self.rows
 
-    @property
-    def columns_first(self) -> Float[Tensor, "wide c"]:
-        """`rows`, transposed in memory."""
-        if self._transposed is None:
-            self._transposed = self.rows.T.contiguous()
-        return self._transposed
+    def operands(self, dtype: torch.dtype, rows: int) -> tuple[Float[Tensor, "c wide"], Float[Tensor, "wide c"]]:
+        """`rows` and their transpose as weights of `usae.products.linear`, laid out once for blocks of rows."""
+        if dtype not in self._operands:
+            weight = self.rows.to(dtype)
+            self._operands[dtype] = packed(weight, rows), packed(weight.T, rows)
+        return self._operands[dtype]
 
     def moved(self, *models: str) -> None:
         """The weights of these models have changed."""

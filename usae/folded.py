@@ -24,7 +24,7 @@ class FoldedEncoder:
         self.count = ranks.sum(tokens.new_tensor(float(len(tokens))))
         mean = ranks.sum(tokens.sum(0)) / self.count  # (d,)
         self.centred = tokens - mean
-        covariance = ranks.sum(self.centred.T @ self.centred) / self.count  # (d, d)
+        covariance = ranks.sum(linear(self.centred.T, self.centred.T)) / self.count  # (d, d)
         self.spread = linear(weight, covariance)  # (c, d); a covariance is symmetric
         variance = (self.spread * weight).sum(1)  # (c,)
         self.scale = (variance + norm.eps).rsqrt()  # 1 / sigma
@@ -32,9 +32,9 @@ class FoldedEncoder:
         self.map = weight * self.gain[:, None]  # (c, d)
         self._track(weight @ mean + encoder.linear.bias, variance)
 
-    def pre_codes(self, rows: slice) -> Float[Tensor, "n c"]:
-        """The pre-codes of some of the tokens."""
-        return linear(self.centred[rows], self.map, self.encoder.norm.bias)
+    def codes(self, rows: slice) -> Float[Tensor, "n c"]:
+        """ReLU of the pre-codes of some of the tokens."""
+        return linear(self.centred[rows], self.map, self.encoder.norm.bias, relu=True)
 
     def backward(self, products: Float[Tensor, "c d"], sums: Float[Tensor, " c"]) -> None:
         """Set the encoder's gradients from P = G^T A and the column sums of G."""

@@ -1,6 +1,7 @@
 """Dense products of the training step: rows times a weight [out, in], as `torch.nn.functional.linear`.
 
-On a CPU in float32 they go to oneDNN instead of MKL, which is faster on the machine of benchmarks/README.md.
+On a CPU they go to oneDNN instead of MKL, which is faster on the machine of benchmarks/README.md. The weight's
+precision is the product's (sums are float32 either way): a bfloat16 weight makes a rounded, cheaper product.
 """
 
 import torch
@@ -12,20 +13,35 @@ ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_li
 
 
 def linear(
-    rows: Float[Tensor, "n i"], weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None = None
+    rows: Float[Tensor, "n i"],
+    weight: Float[Tensor, "o i"],
+    bias: Float[Tensor, " o"] | None = None,
+    relu: bool = False,
 ) -> Float[Tensor, "n o"]:
-    """rows @ weight.T + bias, without gradients."""
-    if ONEDNN and rows.device.type == "cpu" and rows.dtype == torch.float32:
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(rows), _dense(weight), bias, "none", [], "")
-        return product
-    return F.linear(rows, weight, bias)
+    """rows @ weight.T + bias, or what of it is positive; of the rows' type, and without gradients."""
+    operand = rows.to(weight.dtype)
+    if _by_onednn(weight):
+        after = "relu" if relu else "none"
+        product = torch.ops.mkldnn._linear_pointwise(_dense(operand), _dense(weight), bias, after, [], "")
+    else:
+        product = F.linear(operand, weight, bias)
+        product = product.relu_() if relu else product
+    return product.to(rows.dtype)  # type: ignore[no-any-return]
 
 
-def linear_in_bfloat16(rows: Float[Tensor, "n i"], weight: Float[Tensor, "o i"]) -> Float[Tensor, "n o"]:
-    """The same of rounded operands, with float32 sums and a rounded result."""
-    return F.linear(rows.bfloat16(), weight.bfloat16()).to(rows.dtype)
+def packed(weight: Float[Tensor, "o i"], rows: int) -> Float[Tensor, "o i"]:
+    """The weight as many products with so many rows want it in memory; itself where that is all the same."""
+    if not _by_onednn(weight):
+        return weight
+    return torch.ops.mkldnn._reorder_linear_weight(weight, rows)  # type: ignore[no-any-return]
+
+
+def _by_onednn(weight: Tensor) -> bool:
+    return ONEDNN and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
 
 
 def _dense(matrix: Tensor) -> Tensor:
     """Without gaps between rows or columns: oneDNN has no fast way for others."""
-    return matrix if matrix.is_contiguous() or matrix.T.is_contiguous() else matrix.contiguous()
+    if matrix.is_mkldnn or matrix.is_contiguous() or matrix.T.is_contiguous():
+        return matrix
+    return matrix.contiguous()

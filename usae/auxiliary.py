@@ -1,0 +1,70 @@
+"""The auxiliary term of the fast step: a second reconstruction, dense, from many codes of each token.
+
+`multi_topk`: all concepts reconstruct the targets. `dead`: concepts that have long not fired reconstruct what the
+chosen codes leave. Blocks of rows are added as they come; sums lie with the concepts last, which is what oneDNN
+makes without copying its operands.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from usae.products import linear
+
+Slope = Callable[[Tensor, Tensor], Tensor]  # residual, totals of the loss's terms -> d loss / d reconstruction
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Which codes reconstruct: of n concepts, and at most so many of a token."""
+
+    concepts: slice | Tensor
+    most: int
+    weight: Float[Tensor, "n wide"]  # of the wide dictionary, in the products' precision
+    transposed: Float[Tensor, "wide n"]
+
+
+class Auxiliary:
+    """One step's term, and what it has added up over blocks."""
+
+    def __init__(
+        self, codes: Codes, factor: float, slope: Slope, width: int, learning: slice, like: Tensor
+    ) -> None:
+        """factor: the term's weight in the loss. width: d_i. learning: columns that learn. like: type, device."""
+        self.codes, self.factor, self.slope, self.learning = codes, factor, slope, learning
+        concepts, wide = codes.weight.shape
+        self.terms = like.new_zeros(wide)  # of the objective
+        self.products = like.new_zeros(width, concepts)  # centred tokens times gradients of the pre-codes
+        self.sums = like.new_zeros(concepts)  # gradients of the pre-codes
+        self.dictionary = like.new_zeros(len(range(*learning.indices(wide))), concepts)
+
+    def add(self, codes: Tensor, target: Tensor, centred: Tensor) -> None:
+        """One block of rows: codes (rows, c), what they should reconstruct (rows, wide), tokens (rows, d_i)."""
+        weight, transposed = self.codes.weight, self.codes.transposed
+        kept = largest_codes(codes[:, self.codes.concepts], self.codes.most)  # (rows, n)
+        slope = self.slope(target - linear(kept, transposed), self.terms) * self.factor  # (rows, wide)
+        gradient = torch.ops.aten.threshold_backward(linear(slope, weight), kept, 0)  # (rows, n)
+        self.sums.add_(gradient.sum(0))
+        self.products.add_(linear(centred.T, gradient.T.to(weight.dtype)))
+        self.dictionary.add_(linear(slope[:, self.learning].T, kept.T.to(weight.dtype)))
+
+    def into(self, products: Tensor, sums: Tensor, dictionary: Tensor) -> None:
+        """Add to the sums of all concepts: (c, d_i), (c,) and (c, learning columns)."""
+        products[self.codes.concepts] += self.products.T
+        sums[self.codes.concepts] += self.sums
+        dictionary[self.codes.concepts] += self.dictionary.T
+
+
+def largest_codes(codes: Float[Tensor, "n c"], count: int) -> Float[Tensor, "n c"]:
+    """Only the `count` largest codes of each token kept, in place; rows with fewer positives stay whole."""
+    if count >= codes.shape[1]:
+        return codes
+    crowded = (codes.sign().sum(1) > count).nonzero().squeeze(1)
+    if not len(crowded):
+        return codes
+    rows = codes[crowded]
+    kept = torch.zeros_like(rows).scatter(1, rows.topk(count, dim=1, sorted=False).indices, 1.0)
+    return codes.index_copy_(0, crowded, rows * kept)
