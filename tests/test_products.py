@@ -34,12 +34,10 @@ def test_linear_takes_rows_of_any_layout(layout):
 
 
 def test_the_weights_precision_is_the_products():
-    rounded = linear(ROWS, packed(WEIGHT.bfloat16(), len(ROWS)))
-    assert rounded.dtype == torch.float32
-    assert torch.equal(rounded, rounded.bfloat16().float())
-    torch.testing.assert_close(
-        rounded, F.linear(ROWS.bfloat16().double(), WEIGHT.bfloat16().double()).float(), rtol=2**-7, atol=1e-3
-    )
+    rounded, operands = linear(ROWS, packed(WEIGHT.bfloat16(), len(ROWS))), (ROWS.bfloat16(), WEIGHT.bfloat16())
+    assert rounded.dtype == torch.bfloat16
+    exact = F.linear(*(operand.double() for operand in operands))
+    torch.testing.assert_close(rounded.double(), exact, rtol=2**-8, atol=1e-5)
 
 
 def test_double_precision_is_left_alone():

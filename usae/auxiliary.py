@@ -43,13 +43,14 @@ class Auxiliary:
 
     def add(self, codes: Tensor, target: Tensor, centred: Tensor) -> None:
         """One block of rows: codes (rows, c), what they should reconstruct (rows, wide), tokens (rows, d_i)."""
-        weight, transposed = self.codes.weight, self.codes.transposed
-        kept = largest_codes(codes[:, self.codes.concepts], self.codes.most)  # (rows, n)
-        slope = self.slope(target - linear(kept, transposed), self.terms) * self.factor  # (rows, wide)
+        weight, transposed, dtype = self.codes.weight, self.codes.transposed, target.dtype
+        kept = largest_codes(codes[:, self.codes.concepts], self.codes.most).to(weight.dtype)  # (rows, n)
+        residual = target - linear(kept, transposed).to(dtype)  # (rows, wide)
+        slope = self.slope(residual, self.terms) * self.factor
         gradient = torch.ops.aten.threshold_backward(linear(slope, weight), kept, 0)  # (rows, n)
-        self.sums.add_(gradient.sum(0))
-        self.products.add_(linear(centred.T, gradient.T.to(weight.dtype)))
-        self.dictionary.add_(linear(slope[:, self.learning].T, kept.T.to(weight.dtype)))
+        self.sums.add_(gradient.sum(0, dtype=dtype))
+        self.products.add_(linear(centred.T, gradient.T).to(dtype))
+        self.dictionary.add_(linear(slope[:, self.learning].T, kept.T).to(dtype))
 
     def into(self, products: Tensor, sums: Tensor, dictionary: Tensor) -> None:
         """Add to the sums of all concepts: (c, d_i), (c,) and (c, learning columns)."""

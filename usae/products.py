@@ -18,22 +18,22 @@ def linear(
     bias: Float[Tensor, " o"] | None = None,
     relu: bool = False,
 ) -> Float[Tensor, "n o"]:
-    """rows @ weight.T + bias, or what of it is positive; of the rows' type, and without gradients."""
-    operand = rows.to(weight.dtype)
+    """rows @ weight.T + bias, or what of it is positive; of the weight's type, and without gradients."""
+    rows = rows.to(weight.dtype)
     if _by_onednn(weight):
         after = "relu" if relu else "none"
-        product = torch.ops.mkldnn._linear_pointwise(_dense(operand), _dense(weight), bias, after, [], "")
-    else:
-        product = F.linear(operand, weight, bias)
-        product = product.relu_() if relu else product
-    return product.to(rows.dtype)  # type: ignore[no-any-return]
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(rows), _dense(weight), bias, after, [], "")
+        return fused
+    product = F.linear(rows, weight, bias)
+    return product.relu_() if relu else product
 
 
 def packed(weight: Float[Tensor, "o i"], rows: int) -> Float[Tensor, "o i"]:
     """The weight as many products with so many rows want it in memory; itself where that is all the same."""
     if not _by_onednn(weight):
         return weight
-    return torch.ops.mkldnn._reorder_linear_weight(weight, rows)  # type: ignore[no-any-return]
+    laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return laid_out
 
 
 def _by_onednn(weight: Tensor) -> bool:
