@@ -1,13 +1,16 @@
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from usae.errors import UserError
+from usae.checkpoints import Checkpoints
+from usae.errors import Diverged, UserError
 from usae.sampling import PairedActivations
-from usae.training import DIVERGED, Running, Variant, draw_source, independent_steps, train
+from usae.trainee import Variant
+from usae.training import Running, independent_steps, train
 
 RUNNING = Running(torch.device("cpu"))
 MATCHED = {"usae": Variant(k=4, seed=0)}
@@ -115,24 +118,40 @@ def test_eight_models(make_store, manifest_of, recipe):
     assert log["loss"].tail(10).mean() < log["loss"].head(10).mean()
 
 
-def test_sources_are_uniform_and_a_function_of_seed_and_step():
-    draws = pd.Series([draw_source(0, step, ("a", "b", "c")) for step in range(3000)])
-    assert draws.value_counts().between(900, 1100).all()
-    assert [draw_source(0, step, ("a", "b", "c")) for step in range(50)] == draws[:50].tolist()
-    assert [draw_source(1, step, ("a", "b", "c")) for step in range(50)] != draws[:50].tolist()
-
-
 def test_a_loss_that_is_not_finite_stops_with_its_place(world, recipe):
     manifests, data = world
     broken = {name: dataclasses.replace(m, std=float("nan")) for name, m in manifests.items()}
-    with pytest.raises(UserError, match=r"The loss is nan at step 0 \(epoch 0, source '[ab]'\). Lower"):
+    sentence = (
+        r"The loss is nan and the gradient's norm nan at step 0 \(epoch 0, source '[ab]'\): numbers that are not "
+        r"finite\. Lower `train\.learning_rate`, or raise `train\.warmup_epochs`\. There is no checkpoint from "
+        r"before\."
+    )
+    with pytest.raises(Diverged, match=sentence):
         trained((broken, data), recipe)
 
 
-def test_a_loss_that_runs_away_stops(world, recipe):
-    wild = recipe.model_copy(update={"learning_rate": 1e6, "warmup_epochs": 30, "clip_norm": 1e9, "loss": "l2"})
-    with pytest.raises(UserError, match=rf"diverges: the loss was .* more than {DIVERGED:g} times .* Lower"):
-        trained(world, wild)
+def test_a_loss_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_path, world, recipe):
+    """The rate rises over all epochs; every step is kept, the last one from before the loss has run away."""
+    manifests, data = world
+    keys = {"learning_rate": 1e6, "warmup_epochs": 30, "clip_norm": 1e9, "loss": "l2"}
+    folder = tmp_path / "run"
+    running = Running(torch.device("cpu"), checkpoints=Checkpoints(folder, {}, 0))
+    with pytest.raises(Diverged) as error:
+        train(MATCHED, manifests, data, recipe.model_copy(update=keys), running, seed=0)
+    found = re.fullmatch(
+        r"Training diverges: the mean loss was (\S+) at best \(step (\d+)\) and is (\S+) at step (\d+), more than "
+        r"5 times as much\. Lower .*`\. The last good checkpoint, after (\d+) steps, is kept in (.*)\.",
+        str(error.value),
+    )
+    best, best_step, worst, step, kept = map(float, found.groups()[:5])
+    assert found[6] == str(folder)
+    state = Checkpoints(folder, {}, 0).load()
+    assert state["step"] == kept == step
+    member = state["members"]["usae"]
+    assert member["watch"]["best"] == pytest.approx(best, rel=1e-3)
+    assert member["watch"]["best_step"] == best_step
+    assert member["watch"]["mean"] <= 5 * best * 1.001 < worst * 1.002
+    assert torch.isfinite(torch.cat([value.flatten() for value in member["engine"]["sae"].values()])).all()
 
 
 def test_a_batch_larger_than_the_set(world, recipe):

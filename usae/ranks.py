@@ -1,4 +1,4 @@
-"""Processes that train together: sums over them are all that a step needs.
+"""Processes that train together: sums over them are all that a step needs, and now and then an agreement.
 
 Every process holds the whole SAE and a share of each batch's images. `runtime.processes: N` starts N of them with
 torchrun, one a GPU; alone, a sum is the tensor itself.
@@ -30,6 +30,19 @@ class Ranks:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def highest(self, numbers: list[int], device: torch.device) -> list[int]:
+        """The highest of all processes, number by number: what they agree on."""
+        if self.size == 1:
+            return numbers
+        found = torch.tensor(numbers, device=device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return [int(number) for number in found.tolist()]
+
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
 
 
 def become(processes: int, module: str) -> None:
