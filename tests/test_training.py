@@ -1,5 +1,10 @@
 import dataclasses
+import os
 import re
+import subprocess
+import sys
+import termios
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +19,17 @@ from usae.training import Running, independent_steps, train
 
 RUNNING = Running(torch.device("cpu"))
 MATCHED = {"usae": Variant(k=4, seed=0)}
+ROOT = Path(__file__).parents[1]
+LIVE = """
+import sys
+from pathlib import Path
+import torch
+from tests.worlds import RECIPE, two_models
+from usae.trainee import Variant
+from usae.training import Running, train
+
+train({"usae": Variant(4, 0)}, *two_models(Path(sys.argv[1])), RECIPE, Running(torch.device("cpu")), seed=0)
+"""
 
 
 def trained(world, recipe, variant=MATCHED["usae"], **options):
@@ -152,6 +168,36 @@ def test_a_loss_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_path
     assert member["watch"]["best_step"] == best_step
     assert member["watch"]["mean"] <= 5 * best * 1.001 < worst * 1.002
     assert torch.isfinite(torch.cat([value.flatten() for value in member["engine"]["sae"].values()])).all()
+
+
+def test_the_tracker_is_told_every_row_by_the_end_and_before_a_checkpoint(tmp_path, world, recipe):
+    manifests, data = world
+    told = []
+    for minutes, steps in ((60, [9]), (0, list(range(10)))):
+        checkpoints = Checkpoints(tmp_path / str(minutes), {}, minutes)
+        running = Running(RUNNING.device, checkpoints=checkpoints, track=lambda step, _: told.append(step))
+        train(MATCHED, manifests, data, recipe, running, seed=0, steps=10)
+        assert told == steps
+        told.clear()
+
+
+def test_a_terminal_shows_speed_time_left_loss_and_r2(tmp_path):
+    parent, child = os.openpty()
+    termios.tcsetwinsize(child, (40, 160))
+    process = subprocess.Popen([sys.executable, "-c", LIVE, str(tmp_path)], cwd=ROOT, stderr=child)
+    os.close(child)
+    shown = b""
+    try:
+        while part := os.read(parent, 65536):
+            shown += part
+    except OSError:  # Linux says so of a terminal whose other end is closed
+        pass
+    assert process.wait() == 0
+    pattern = (
+        r"train: +\d+%\|.* \d+/200 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+(step/s|s/step), loss \d+\.\d{3}, "
+        r"cross R2 -?\d\.\d\d, [\d,]+ tokens/s, \d+% waiting, best \d+\.\d{3}\]"
+    )
+    assert re.search(pattern, shown.decode()), shown
 
 
 def test_a_batch_larger_than_the_set(world, recipe):

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main as torchrun
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,16 @@ class Ranks:
 
 
 def become(processes: int, module: str) -> None:
-    """Replace this process by `processes` of them that run `module`; nothing where it is one of them already."""
-    if processes > 1 and "RANK" not in os.environ:
-        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", module]
-        sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *command])
+    """Run `module` in that many processes and end as they did; in one of them, or for one, do nothing."""
+    if processes == 1 or "RANK" in os.environ:
+        return
+    try:
+        torchrun(["--standalone", "--nproc-per-node", str(processes), "-m", module])
+    except ChildFailedError as error:  # each has said why; those that torchrun had to end have negative numbers
+        sys.exit(max(failure.exitcode for failure in error.failures.values()))
+    except SignalException as error:  # handed on to all
+        sys.exit(128 + error.sigval)
+    sys.exit()
 
 
 def join(device: torch.device) -> torch.device:

@@ -122,6 +122,11 @@ class Trainees:
             except Diverged as error:
                 raise Diverged(f"{error} {REMEDY} {self._kept()}") from None
 
+    def show(self) -> None:
+        """Bring curve and tracker up to date."""
+        for member in self.members.values():
+            member.log.show()
+
     def agreed(self, stop: Stop, step: int) -> tuple[bool, int]:
         """Whether to save now, and the signal to end with then (0: none): the same in all processes.
 
@@ -136,6 +141,7 @@ class Trainees:
     def save(self, step: int) -> None:
         """Keep the state before `step`, once its numbers have been found good; no process goes on before that."""
         self.look()
+        self.show()
         if self.checkpoints is None:
             return
         if self.ranks.rank == 0:
@@ -180,11 +186,12 @@ def _run(trainees: Trainees, loader: Loader, steps: int) -> None:
             if signal:
                 raise Interrupted(done, signal)
         trainees.look()
+        trainees.show()
         _show(bar, trainees, loader)
 
 
 def _show(bar: "tqdm[None]", trainees: Trainees, loader: Loader) -> None:
-    """Loss, cross R2, tokens per second and the share of time spent waiting for data, beside the bar."""
+    """Beside the bar: mean loss, cross R2, tokens per second, share of time spent waiting for data, best loss."""
     if bar.disable:
         return
     first = next(iter(trainees.members.values()))
@@ -192,7 +199,7 @@ def _show(bar: "tqdm[None]", trainees: Trainees, loader: Loader) -> None:
     batch_tokens = loader.sampler.plan.batch_images * loader.data.tokens
     rate = (bar.n - bar.initial) * batch_tokens / seconds
     bar.set_postfix_str(
-        f"loss {first.watch.mean:.3f} (best {first.watch.best:.3f}), cross R2 {first.r2_cross:.2f}, "
-        f"{rate:,.0f} tokens/s, {loader.waited / seconds:.0%} waiting",
+        f"loss {first.watch.mean:.3f}, cross R2 {first.r2_cross:.2f}, {rate:,.0f} tokens/s, "
+        f"{loader.waited / seconds:.0%} waiting, best {first.watch.best:.3f}",
         refresh=False,
     )
