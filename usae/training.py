@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from usae.checkpoints import Checkpoints
+from usae.checkpoints import Checkpoints, restore_rng, rng_state
 from usae.engine import Engine, Schedule
 from usae.errors import Diverged, Interrupted
 from usae.initialisation import new_sae
@@ -103,6 +103,7 @@ class Trainees:
             return 0
         for name, member in self.members.items():
             member.restore(state["members"][name])
+        restore_rng(state["rng"])
         self.saved = int(state["step"])
         return self.saved
 
@@ -146,7 +147,7 @@ class Trainees:
             return
         if self.ranks.rank == 0:
             members = {name: member.state() for name, member in self.members.items()}
-            self.checkpoints.save({"step": step, "members": members})
+            self.checkpoints.save({"step": step, "members": members, "rng": rng_state()})
         self.ranks.meet()
         self.saved = step
 
