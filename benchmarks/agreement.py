@@ -24,7 +24,7 @@ from usae.sae import UniversalSAE
 from usae.sampling import Loader, Plan, open_paired
 from usae.steps import Recipe, StepLoss, reference_step
 from usae.store import store_root
-from usae.training import draw_source
+from usae.trainee import draw_source
 
 
 class LiteralStep(FastStep):

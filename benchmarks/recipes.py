@@ -25,7 +25,8 @@ from usae.params import Params, load_params
 from usae.sae import SparseCodes, UniversalSAE
 from usae.sampling import open_paired
 from usae.store import ActivationStore, store_root
-from usae.training import Running, Variant, train
+from usae.trainee import Variant
+from usae.training import Running, train
 
 TABLE = Path("benchmarks/recipes.csv")
 KEYS = ["data", "recipe", "steps", "seed"]

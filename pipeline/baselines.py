@@ -7,7 +7,7 @@ from usae.manifests import load_manifests
 from usae.params import Params
 from usae.runs import MANIFESTS, training_run
 from usae.seeds import seed_of
-from usae.training import Variant
+from usae.trainee import Variant
 
 
 @stage

@@ -9,7 +9,7 @@ from usae.params import Params
 from usae.runs import MANIFESTS, training_run
 from usae.store import store_root
 from usae.tables import no_rows, write_table
-from usae.training import Variant
+from usae.trainee import Variant
 
 TABLE = Path("reports/onboarding.parquet")
 

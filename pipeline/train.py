@@ -8,7 +8,7 @@ from usae.params import Params
 from usae.ranks import Ranks, become
 from usae.runs import MANIFESTS, training_run
 from usae.tables import write_table
-from usae.training import Variant
+from usae.trainee import Variant
 from usae.training_log import write_curve
 
 CURVE = Path("reports/plots/training.csv")

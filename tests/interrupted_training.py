@@ -20,23 +20,27 @@ import torch
 from tests.worlds import RECIPE, two_models
 from usae.checkpoints import Checkpoints
 from usae.errors import Interrupted
-from usae.training import Running, Variant, train
+from usae.ranks import Ranks
+from usae.trainee import Variant
+from usae.training import Running, train
 
 VARIANTS = {"main": Variant(4, 0), "null": Variant(3, 1, "shuffled")}
 EVERY = 0.001  # minutes between checkpoints: several a run
 
 
-def training(folder: Path, out: str) -> None:
+def training(folder: Path, out: str, epochs: int = 40) -> None:
     """Two SAEs side by side, as a stage trains them; its outputs go to FOLDER/OUT."""
     torch.set_num_threads(1)
     manifests, data = two_models(folder)
-    params = RECIPE.model_copy(update={"aux": "dead", "dead_after": 3, "epochs": 40})
+    params = RECIPE.model_copy(update={"aux": "dead", "dead_after": 3, "epochs": epochs})
     checkpoints = Checkpoints(folder / "training" / out, {"test": 1}, EVERY)
     running = Running(torch.device("cpu"), checkpoints=checkpoints)
     try:
         trained = train(VARIANTS, manifests, data, params, running, seed=0)
     except Interrupted as error:
         sys.exit(error.status)
+    if Ranks.current().rank:
+        return
     for name, one in trained.items():
         one.sae.save_pretrained(folder / out / name)
         one.log.to_parquet(folder / out / f"{name}.parquet")

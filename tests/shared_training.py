@@ -13,7 +13,8 @@ from usae.fast import FastStep
 from usae.ranks import Ranks, join
 from usae.sae import UniversalSAE
 from usae.steps import Recipe
-from usae.training import Running, Variant, train
+from usae.trainee import Variant
+from usae.training import Running, train
 
 WIDTHS = {"a": 12, "b": 7}
 ROWS = 37  # not the same number in every process

@@ -1,6 +1,6 @@
 from usae.controls import variants
 from usae.params import parse_params
-from usae.training import Variant
+from usae.trainee import Variant
 
 MODELS = ("supervised", "distilled", "language")
 UNTRAINED = ("untrained-supervised", "untrained-distilled", "untrained-language")

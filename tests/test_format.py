@@ -285,6 +285,6 @@ def test_a_checkpoint_is_a_sealed_torch_file(tmp_path):
     assert struct.unpack("<I", whole[-4:])[0] == castagnoli(whole[:-4])
     read = torch.load(folder / "000003.state", weights_only=True)
     assert read.keys() == {"identity", "state"}
-    assert json.loads(read["identity"]) == {"format": 1, **identity}
+    assert json.loads(read["identity"]) == {"format": 2, **identity}
     assert read["state"]["step"] == 2
     assert read["state"]["weights"].tolist() == [0, 1, 2, 3, 4]

@@ -21,3 +21,9 @@ def test_twenty_interruptions_change_no_bit(tmp_path):
     assert counts["killed"] >= 10
     assert counts["terminated"] >= 1
     assert counts["resumed"] >= 10  # otherwise the kills came before anything was saved
+
+
+def test_a_signal_to_one_of_two_processes_ends_both_and_changes_no_bit(tmp_path):
+    found = json.loads(run("tests.interrupted_ranks", str(tmp_path)).splitlines()[-1])
+    assert [one["stopped"] for one in found] == [[143, 143], [130, 130]]
+    assert all(one["saved"] >= 2 and one["ended"] == [0, 0] and one["same"] for one in found), found

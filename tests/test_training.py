@@ -1,16 +1,35 @@
 import dataclasses
+import os
+import re
+import subprocess
+import sys
+import termios
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from usae.errors import UserError
+from usae.checkpoints import Checkpoints
+from usae.errors import Diverged, UserError
 from usae.sampling import PairedActivations
-from usae.training import DIVERGED, Running, Variant, draw_source, independent_steps, train
+from usae.trainee import Variant
+from usae.training import Running, independent_steps, train
 
 RUNNING = Running(torch.device("cpu"))
 MATCHED = {"usae": Variant(k=4, seed=0)}
+ROOT = Path(__file__).parents[1]
+LIVE = """
+import sys
+from pathlib import Path
+import torch
+from tests.worlds import RECIPE, two_models
+from usae.trainee import Variant
+from usae.training import Running, train
+
+train({"usae": Variant(4, 0)}, *two_models(Path(sys.argv[1])), RECIPE, Running(torch.device("cpu")), seed=0)
+"""
 
 
 def trained(world, recipe, variant=MATCHED["usae"], **options):
@@ -115,24 +134,70 @@ def test_eight_models(make_store, manifest_of, recipe):
     assert log["loss"].tail(10).mean() < log["loss"].head(10).mean()
 
 
-def test_sources_are_uniform_and_a_function_of_seed_and_step():
-    draws = pd.Series([draw_source(0, step, ("a", "b", "c")) for step in range(3000)])
-    assert draws.value_counts().between(900, 1100).all()
-    assert [draw_source(0, step, ("a", "b", "c")) for step in range(50)] == draws[:50].tolist()
-    assert [draw_source(1, step, ("a", "b", "c")) for step in range(50)] != draws[:50].tolist()
-
-
 def test_a_loss_that_is_not_finite_stops_with_its_place(world, recipe):
     manifests, data = world
     broken = {name: dataclasses.replace(m, std=float("nan")) for name, m in manifests.items()}
-    with pytest.raises(UserError, match=r"The loss is nan at step 0 \(epoch 0, source '[ab]'\). Lower"):
+    sentence = (
+        r"The loss is nan and the gradient's norm nan at step 0 \(epoch 0, source '[ab]'\): numbers that are not "
+        r"finite\. Lower `train\.learning_rate`, or raise `train\.warmup_epochs`\. There is no checkpoint from "
+        r"before\."
+    )
+    with pytest.raises(Diverged, match=sentence):
         trained((broken, data), recipe)
 
 
-def test_a_loss_that_runs_away_stops(world, recipe):
-    wild = recipe.model_copy(update={"learning_rate": 1e6, "warmup_epochs": 30, "clip_norm": 1e9, "loss": "l2"})
-    with pytest.raises(UserError, match=rf"diverges: the loss was .* more than {DIVERGED:g} times .* Lower"):
-        trained(world, wild)
+def test_a_loss_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_path, world, recipe):
+    """The rate rises over all epochs; every step is kept, the last one from before the loss has run away."""
+    manifests, data = world
+    keys = {"learning_rate": 1e6, "warmup_epochs": 30, "clip_norm": 1e9, "loss": "l2"}
+    folder = tmp_path / "run"
+    running = Running(torch.device("cpu"), checkpoints=Checkpoints(folder, {}, 0))
+    with pytest.raises(Diverged) as error:
+        train(MATCHED, manifests, data, recipe.model_copy(update=keys), running, seed=0)
+    found = re.fullmatch(
+        r"Training diverges: the mean loss was (\S+) at best \(step (\d+)\) and is (\S+) at step (\d+), more than "
+        r"5 times as much\. Lower .*`\. The last good checkpoint, after (\d+) steps, is kept in (.*)\.",
+        str(error.value),
+    )
+    best, best_step, worst, step, kept = map(float, found.groups()[:5])
+    assert found[6] == str(folder)
+    state = Checkpoints(folder, {}, 0).load()
+    assert state["step"] == kept == step
+    member = state["members"]["usae"]
+    assert member["watch"]["best"] == pytest.approx(best, rel=1e-3)
+    assert member["watch"]["best_step"] == best_step
+    assert member["watch"]["mean"] <= 5 * best * 1.001 < worst * 1.002
+    assert torch.isfinite(torch.cat([value.flatten() for value in member["engine"]["sae"].values()])).all()
+
+
+def test_the_tracker_is_told_every_row_by_the_end_and_before_a_checkpoint(tmp_path, world, recipe):
+    manifests, data = world
+    told = []
+    for minutes, steps in ((60, [9]), (0, list(range(10)))):
+        checkpoints = Checkpoints(tmp_path / str(minutes), {}, minutes)
+        running = Running(RUNNING.device, checkpoints=checkpoints, track=lambda step, _: told.append(step))
+        train(MATCHED, manifests, data, recipe, running, seed=0, steps=10)
+        assert told == steps
+        told.clear()
+
+
+def test_a_terminal_shows_speed_time_left_loss_and_r2(tmp_path):
+    parent, child = os.openpty()
+    termios.tcsetwinsize(child, (40, 160))
+    process = subprocess.Popen([sys.executable, "-c", LIVE, str(tmp_path)], cwd=ROOT, stderr=child)
+    os.close(child)
+    shown = b""
+    try:
+        while part := os.read(parent, 65536):
+            shown += part
+    except OSError:  # Linux says so of a terminal whose other end is closed
+        pass
+    assert process.wait() == 0
+    pattern = (
+        r"train: +\d+%\|.* \d+/200 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+(step/s|s/step), loss \d+\.\d{3}, "
+        r"cross R2 -?\d\.\d\d, [\d,]+ tokens/s, \d+% waiting, best \d+\.\d{3}\]"
+    )
+    assert re.search(pattern, shown.decode()), shown
 
 
 def test_a_batch_larger_than_the_set(world, recipe):

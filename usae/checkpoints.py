@@ -27,7 +27,7 @@ from usae.manifests import fingerprint
 from usae.store.files import PARTIAL, is_sealed, write_sealed
 from usae.store.planning import TRAINING
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2  # checkpoints; should the newest be damaged, the one before it still is there
 PLAIN = {int, float, bool, str, type(None)}  # exactly: np.float64 is a float, but no file of plain values holds it
 

@@ -7,7 +7,7 @@ images, and on networks with random weights: all of them, or one among the other
 from usae.manifests import UNTRAINED
 from usae.names import ALL_UNTRAINED, ONE_UNTRAINED, SEED, SHUFFLED, K
 from usae.params import Params
-from usae.training import Variant
+from usae.trainee import Variant
 
 
 def variants(params: Params) -> dict[str, Variant]:

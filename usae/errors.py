@@ -15,6 +15,10 @@ class UserError(Exception):
         return cls("\n".join([headline, *bullets[:most], *rest]))
 
 
+class Diverged(UserError):  # noqa: N818 - as Interrupted
+    """Training has left the finite numbers, or its loss has run away; checkpoints are from before."""
+
+
 class Interrupted(UserError):  # noqa: N818 - as KeyboardInterrupt
     """A signal ended a run that has saved its state after step `step`; the status is the shell's, 130 or 143."""
 

@@ -27,7 +27,8 @@ from usae.planted import PAIR, PRIVATE, SHARED, TWIN, PlantedImages, PlantedWorl
 from usae.sae import UniversalSAE
 from usae.sampling import open_paired
 from usae.store import ActivationStore, Moments
-from usae.training import Running, Variant, train
+from usae.trainee import Variant
+from usae.training import Running, train
 
 BLOCK = 64  # images
 CPU = torch.device("cpu")

@@ -9,24 +9,32 @@ T = TypeVar("T")
 
 
 def progress(
-    iterable: Iterable[T], *, total: int | None = None, description: str = "", unit: str = "it", done: int = 0
+    iterable: Iterable[T],
+    *,
+    total: int | None = None,
+    description: str = "",
+    unit: str = "it",
+    done: int = 0,
+    shown: bool = True,
 ) -> "tqdm[T]":
-    """`iterable` behind a bar on stderr; the returned bar also takes `set_postfix`."""
+    """`iterable` behind a bar on stderr, if that is a terminal and it is to be `shown`; it takes `set_postfix`."""
     return tqdm(
         iterable,
         total=total,
         initial=done,
         desc=description,
         unit=unit,
-        disable=None,
+        disable=None if shown else True,
         dynamic_ncols=True,
         leave=False,
     )
 
 
-def counter(total: int, *, description: str = "", unit: str = "it", done: int = 0) -> "tqdm[None]":
+def counter(
+    total: int, *, description: str = "", unit: str = "it", done: int = 0, shown: bool = True
+) -> "tqdm[None]":
     """A bar to be moved by hand, from `done`: `with counter(...) as bar: bar.update(n)`."""
-    return progress((), total=total, description=description, unit=unit, done=done)
+    return progress((), total=total, description=description, unit=unit, done=done, shown=shown)
 
 
 def advance(bar: "tqdm[None]", count: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Processes that train together: sums over them are all that a step needs.
+"""Processes that train together: sums over them are all that a step needs, and now and then an agreement.
 
 Every process holds the whole SAE and a share of each batch's images. `runtime.processes: N` starts N of them with
 torchrun, one a GPU; alone, a sum is the tensor itself.
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main as torchrun
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,31 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def highest(self, numbers: list[int], device: torch.device) -> list[int]:
+        """The highest of all processes, number by number: what they agree on."""
+        if self.size == 1:
+            return numbers
+        found = torch.tensor(numbers, device=device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return [int(number) for number in found.tolist()]
+
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
 
 def become(processes: int, module: str) -> None:
-    """Replace this process by `processes` of them that run `module`; nothing where it is one of them already."""
-    if processes > 1 and "RANK" not in os.environ:
-        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", module]
-        sys.stderr.flush()
-        os.execv(sys.executable, [sys.executable, *command])
+    """Run `module` in that many processes and end as they did; in one of them, or for one, do nothing."""
+    if processes == 1 or "RANK" in os.environ:
+        return
+    try:
+        torchrun(["--standalone", "--nproc-per-node", str(processes), "-m", module])
+    except ChildFailedError as error:  # each has said why; those that torchrun had to end have negative numbers
+        sys.exit(max(failure.exitcode for failure in error.failures.values()))
+    except SignalException as error:  # handed on to all
+        sys.exit(128 + error.sigval)
+    sys.exit()
 
 
 def join(device: torch.device) -> torch.device:

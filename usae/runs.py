@@ -15,12 +15,13 @@ import torch
 from usae.checkpoints import Checkpoints, checkpoint_folder
 from usae.manifests import Manifest
 from usae.params import Params
-from usae.ranks import join
+from usae.ranks import Ranks, join
 from usae.runtime import configure
 from usae.sampling import open_paired
 from usae.store import store_root
 from usae.tracker import open_tracker
-from usae.training import Running, Trained, Variant, independent_steps, train
+from usae.trainee import Variant
+from usae.training import Running, Trained, independent_steps, train
 
 MANIFESTS = Path("data/manifests")
 
@@ -49,10 +50,12 @@ def training_run(
     identity = _identity(params, manifests, variants, steps)
     folder = checkpoint_folder(root, name, identity)
     checkpoints = Checkpoints(folder, identity, params.runtime.checkpoint_minutes)
-    track = open_tracker(params.runtime.tracker, folder.name)
+    first = Ranks.current().rank == 0  # of several processes, it alone writes
+    track = open_tracker(params.runtime.tracker, folder.name) if first else None
     running = Running(device, params.runtime.resident, checkpoints, curve, track)
     yield train(variants, manifests, data, params.train, running, seed=params.seed, steps=steps)
-    checkpoints.clear()
+    if first:
+        checkpoints.clear()
 
 
 def _identity(

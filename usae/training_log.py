@@ -69,9 +69,9 @@ class TrainingLog:
         self.told = len(self)
 
     def show(self) -> None:
-        """Write the curve and tell the tracker; `append` does it from time to time, the caller at the end."""
+        """Write the curve and tell the tracker: from time to time, and when the caller saves or is done."""
         started = time.monotonic()
-        if len(self):
+        if len(self) and (self.curve or self.track):
             rows = self.frame()
             if self.curve is not None:
                 write_curve(rows, self.curve)
