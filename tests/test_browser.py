@@ -191,7 +191,7 @@ def test_maximised_pictures_and_the_command_that_makes_them(run, visit):
     tab = visit(concept=made)
     table = run.reports.maximisation.query("kind == 'concept' and start == 0 and concept_id == @made")
     shown = tab.run(
-        "[...document.querySelectorAll('#opened .transfer td')].map((cell) => Number(cell.textContent))"
+        "[...document.querySelectorAll('#opened .transfer td')].map((cell) => Number(cell.textContent.replace('\u2212', '-')))"
     )
     wanted = table.pivot(index="model", columns="scored_by", values="z").loc[list(MODELS), list(MODELS)]
     np.testing.assert_allclose(shown, wanted.to_numpy().ravel(), atol=0.051)

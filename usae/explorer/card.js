@@ -45,7 +45,7 @@ const imageRows = (id, card) => {
 const curve = (line, colour) => {
   const [low, high] = [Math.min(...line), Math.max(...line)];
   const points = line.map((score, step) => `${((98 * step) / Math.max(line.length - 1, 1) + 1).toFixed(1)},${(27 - (25 * (score - low)) / (high - low || 1)).toFixed(1)}`);
-  return s("svg", { class: "curve", viewBox: "0 0 100 28", role: "img", "aria-label": `score over steps, from ${number(line[0])} to ${number(line[line.length - 1])}` }, s("polyline", { points: points.join(" "), stroke: colour }));
+  return s("svg", { class: "curve", viewBox: "0 0 100 28", role: "img", "aria-label": `score over steps, from ${number(line[0])} to ${number(line[line.length - 1])}` }, s("polyline", { points: points.join(" "), style: `--colour: ${colour}` }));
 };
 const maximisedBlock = (id, card) => {
   const made = card?.maximised;
@@ -53,10 +53,10 @@ const maximisedBlock = (id, card) => {
   const pictures = MODELS.map((model, i) => h("figure", { class: "best" },
     made.pictures[model] ? h("img", { src: made.pictures[model], alt: `Image that maximises concept ${id} for ${model}` }) : h("p", { class: "empty" }, "no file"),
     made.curves[model].length ? curve(made.curves[model], colourOf(model)) : "",
-    h("figcaption", {}, name(model), h("small", {}, `score ${number(made.curves[model][0])} to ${number(made.curves[model].at(-1))}`), h("small", {}, `above ${number(made.percentile[i][i])} % of ${number(made.real_images)} real images`), h("small", {}, `again from another start: ${made.repeat[model] === null ? DASH : `cosine ${made.repeat[model].toFixed(2)}`}`))));
+    h("figcaption", {}, name(model), h("small", {}, made.curves[model].length ? `score ${decimals(made.curves[model][0])} to ${decimals(made.curves[model].at(-1))}` : ""), h("small", {}, `above ${number(made.percentile[i][i])} % of ${number(made.real_images)} real images`), h("small", {}, `again from another start: ${made.repeat[model] === null ? DASH : `cosine ${decimals(made.repeat[model])}`}`))));
   const head = h("tr", {}, h("th", { scope: "col" }, "made for"), MODELS.map((model) => h("th", { scope: "col", class: "number" }, name(model))));
   const shade = (z) => ({ "--shade": `${Math.max(0, Math.min(100, 20 * (z ?? 0)))}%` });
-  const body = MODELS.map((model, i) => h("tr", {}, h("th", { scope: "row" }, name(model)), made.z[i].map((z, j) => h("td", { class: "number shade", style: shade(z), title: `above ${number(made.percentile[i][j])} % of ${number(made.real_images)} real images` }, z === null ? DASH : z.toFixed(1)))));
+  const body = MODELS.map((model, i) => h("tr", {}, h("th", { scope: "row" }, name(model)), made.z[i].map((z, j) => h("td", { class: "number shade", style: shade(z), title: `above ${number(made.percentile[i][j])} % of ${number(made.real_images)} real images` }, z === null ? DASH : z.toFixed(1).replace("-", "\u2212")))));
   const control = DATA.control ? `${DATA.control.directions} random directions, maximised in the same way: ${number(DATA.control.own)} in the own model, ${number(DATA.control.others)} in the others (means).` : "";
   return h("section", { class: "maximised" }, h("h4", {}, "Maximised"), h("div", { class: "bests" }, pictures,
     h("div", { class: "transfer" }, h("table", {}, h("caption", {}, tip("who likes whose picture", "score of the whole picture, less the mean over real images, in standard deviations of real images (z); columns: the model that looks")), h("thead", {}, head), h("tbody", {}, body)), h("small", {}, control))));
@@ -67,7 +67,7 @@ const numbersTable = (row) => h("div", { class: "scroll" }, h("table", { class: 
   h("tbody", {}, MODELS.map((model) => h("tr", {}, h("th", { scope: "row" }, name(model)), DATA.modelColumns.filter((c) => DATA.perModel[model][c.name]).map((column) => h("td", { class: "number" }, shown(column, DATA.perModel[model][column.name][row]))))))));
 const nearList = (card) => h("div", { class: "near" }, h("h4", {}, "Nearest concepts"), Object.entries(card.near).map(([way, pairs]) => h("p", {},
   way === "tokens" ? tip("by tokens", "tokens on which both fire, of those on which either does, summed over models") : h("span", {}, "decoder cosine, ", name(way)), ": ",
-  pairs.length ? pairs.map(([id, close], place) => [place ? ", " : "", concept(id), h("small", {}, ` ${way === "tokens" ? share(close) : close.toFixed(2)}`)]) : "none")));
+  pairs.length ? pairs.map(([id, close], place) => [place ? ", " : "", concept(id), h("small", {}, ` ${way === "tokens" ? share(close) : decimals(close)}`)]) : "none")));
 
 const cardView = (id, open = false) => {
   const [row, card] = [ROW.get(id), DATA.cards[id]];
