@@ -72,7 +72,8 @@ def ascend(
 def own_scores(values: Tensor, score: Score, starts: int) -> Tensor:
     """Every target's score of its own views, mean over crops: [n * starts * crops, t, n] -> [n, starts]."""
     own = values.unflatten(0, (values.shape[-1], -1)).diagonal(dim1=0, dim2=-1)  # (starts * crops, t, n)
-    return reduce_tokens(own, score).unflatten(0, (starts, -1)).mean(dim=1).T
+    scores: Tensor = reduce_tokens(own, score).unflatten(0, (starts, -1)).mean(dim=1)  # (starts, n)
+    return scores.T
 
 
 def penalty(images: Tensor, params: MaximiseParams) -> Tensor:
@@ -108,7 +109,7 @@ def draw_crops(seed: int, step: int, params: MaximiseParams, pixels: int) -> Cro
 
 
 def look(images: Tensor, crops: list[Crops]) -> Tensor:
-    """The crops of each image: [n, starts, 3, size, size] -> [n * starts * crops, 3, input, input], in that order."""
+    """Each image's crops: [n, starts, 3, size, size] -> [n * starts * crops, 3, input, input], in that order."""
     each, apiece = (len(images), 1, 1, 1), len(crops[0].grid)
     grid = torch.cat([part.grid for part in crops]).to(images.device)  # (starts * crops, input, input, 2)
     noise = torch.cat([part.noise for part in crops]).to(images.device)

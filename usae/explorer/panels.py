@@ -34,8 +34,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Panel:
-    """A table ready to be shown; cells are texts. `numeric`: which columns hold numbers. `left_out` rows are in the
-    Parquet file only."""
+    """A table ready to be shown; cells are texts.
+
+    numeric: which columns hold numbers. left_out: rows that are in the Parquet file only.
+    """
 
     name: str
     title: str

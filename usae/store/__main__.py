@@ -107,9 +107,7 @@ def collect_garbage(given: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m usae.store", description="Look after the activation stores.")
     commands = parser.add_subparsers(required=True, metavar="list | verify | gc")
-    listing = commands.add_parser(
-        "list", help="every store, and unfinished runs", description=list_stores.__doc__
-    )
+    listing = commands.add_parser("list", help="every store, and unfinished runs", description=list_stores.__doc__)
     listing.set_defaults(run=list_stores)
     check = commands.add_parser("verify", help="check stores", description=verify_stores.__doc__)
     check.add_argument(
