@@ -262,11 +262,15 @@ def test_the_map_has_a_point_per_concept(run, visit):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_fits_the_screen_and_text_can_be_read(address, width, dark):
+def test_it_fits_the_screen_and_text_can_be_read(run, address, width, dark):
     with Tab(browser(), width=width, dark=dark) as tab:
         for state in ("", "#view=table", "#view=map", f"#concept={DEAD}"):
             tab.open(address + state)
             assert tab.run("document.documentElement.scrollWidth") <= width
+        tab.open(f"{address}#concept={chosen(run)[0].concept}")
+        explained = "[...document.querySelectorAll('#opened .tip')].map((tip) => (tip.focus(), scroll_width()))"
+        tab.run("window.scroll_width = () => document.documentElement.scrollWidth")
+        assert max(tab.run(explained)) <= width
         assert tab.run("matchMedia('(prefers-color-scheme: dark)').matches") == dark
         ink, paper = tab.run(
             "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"

@@ -27,7 +27,7 @@ def chart_uri(path: Path) -> str:
 
 
 def dark_style() -> str:
-    """The theme's colours replaced on a dark page; numbers in coloured cells, white or black groups, keep theirs."""
+    """The theme's colours replaced on a dark page; numbers in coloured cells (white or black groups) stay."""
     rules = [
         f'[style*="{what}: {light.lower()}"]{{{what}:{dark}!important}}'
         for light, dark in DARK.items()
