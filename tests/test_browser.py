@@ -2,6 +2,7 @@
 
 import re
 import urllib.parse
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -180,6 +181,42 @@ def test_images_by_one_model(run, visit):
     assert first.startswith(f"image {ranked['image'].iloc[0]}")
 
 
+def test_a_concept_of_one_model_says_which_models_never_fire(run, visit):
+    choice = next(choice for choice in chosen(run) if choice.owner == "distilled")
+    tab = visit(concept=choice.concept)
+    names = tab.run("[...document.querySelectorAll('#opened .rows .name')].map((name) => name.textContent)")
+    assert "highest code in distilled" in names[0]
+    assert "scale 0 to" in names[1 + MODELS.index("distilled")]
+    assert [said for said in names if said.endswith("never fires")] == [
+        "supervisednever fires",
+        "languagenever fires",
+    ]
+
+
+def test_the_heatmaps_scale_stands_beside_cards_only(visit):
+    assert visit(view="cards").run("document.getElementById('scale').hidden") is False
+    assert visit(view="table").run("document.getElementById('scale').hidden") is True
+    assert visit(view="table", concept=0).run("document.getElementById('scale').hidden") is False
+
+
+def test_a_card_says_why_the_funnel_stops_it(run, tmp_path):
+    verdicts = {
+        "stops_at": ["stable", *["universal"] * (CONCEPTS - 1)],
+        "why": ["best match 0.5", *[None] * (CONCEPTS - 1)],
+    }
+    judged = replace(run, reports=replace(run.reports, concepts=run.reports.concepts.assign(**verdicts)))
+    page = write_report(judged, tmp_path).as_uri()
+    with Tab(browser()) as tab:
+        tab.open(f"{page}#concept=0")
+        assert text(tab, "#opened .why") == "The funnel stops it at \u201cstable\u201d: best match 0.5."
+        tab.open(f"{page}#concept=1")
+        assert text(tab, "#opened .why") is None
+        assert "passes the funnel" in text(tab, "#opened header")
+        tab.open(f"{page}#view=table&sort=id&order=asc")
+        assert [cells(tab, concept)[-1] for concept in (0, 1)] == ["stable", "passes"]
+        assert tab.complaints == []
+
+
 def test_dead_and_unknown_concepts_say_so(visit):
     assert f"Concept {DEAD} never fires" in text(visit(concept=DEAD), "#opened")
     assert f"There is no concept 99999: this dictionary has {CONCEPTS}" in text(visit(concept=99999), "#opened")
@@ -190,9 +227,8 @@ def test_maximised_pictures_and_the_command_that_makes_them(run, visit):
     made, other = chosen(run)[0].concept, chosen(run)[1].concept
     tab = visit(concept=made)
     table = run.reports.maximisation.query("kind == 'concept' and start == 0 and concept_id == @made")
-    shown = tab.run(
-        "[...document.querySelectorAll('#opened .transfer td')].map((cell) => Number(cell.textContent))"
-    )
+    read = "(cell) => Number(cell.textContent.replace('\u2212', '-'))"
+    shown = tab.run(f"[...document.querySelectorAll('#opened .transfer td')].map({read})")
     wanted = table.pivot(index="model", columns="scored_by", values="z").loc[list(MODELS), list(MODELS)]
     np.testing.assert_allclose(shown, wanted.to_numpy().ravel(), atol=0.051)
     assert "1 random directions" in text(tab, "#opened .transfer")
@@ -226,11 +262,15 @@ def test_the_map_has_a_point_per_concept(run, visit):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_fits_the_screen_and_text_can_be_read(address, width, dark):
+def test_it_fits_the_screen_and_text_can_be_read(run, address, width, dark):
     with Tab(browser(), width=width, dark=dark) as tab:
         for state in ("", "#view=table", "#view=map", f"#concept={DEAD}"):
             tab.open(address + state)
             assert tab.run("document.documentElement.scrollWidth") <= width
+        tab.open(f"{address}#concept={chosen(run)[0].concept}")
+        explained = "[...document.querySelectorAll('#opened .tip')].map((tip) => (tip.focus(), scroll_width()))"
+        tab.run("window.scroll_width = () => document.documentElement.scrollWidth")
+        assert max(tab.run(explained)) <= width
         assert tab.run("matchMedia('(prefers-color-scheme: dark)').matches") == dark
         ink, paper = tab.run(
             "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"

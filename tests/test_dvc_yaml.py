@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+PIPELINE = DVC["stages"]
+DVC_TEMPLATES = {"bar_horizontal", "scatter"}
 # Plumbing cannot change a result: it carries parameters (which DVC tracks by value), text, progress and signals.
 PLUMBING = {
     "pipeline/__init__.py",
@@ -83,6 +85,16 @@ def test_parameters_exist_and_runtime_is_nobodys(name):
         for part in key.replace("${item.model}", params["models"][0]).split("."):
             assert part in value, key
             value = value[part]
+
+
+def test_plots_are_of_columns_that_stages_write_and_templates_that_there_are():
+    written = {next(iter(plot)) for stage in PIPELINE.values() for plot in stage.get("plots", [])}
+    for plot in (each for each in DVC["plots"] if isinstance(each, dict)):
+        ((title, how),) = plot.items()
+        ((file, column),) = how["y"].items()
+        assert file in written, title
+        assert {how["x"], column} <= set((ROOT / file).read_text().split("\n")[0].split(",")), title
+        assert how["template"] in DVC_TEMPLATES or (ROOT / f".dvc/plots/{how['template']}.json").is_file(), title
 
 
 def test_template_of_the_page_is_a_dependency():

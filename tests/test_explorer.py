@@ -22,6 +22,7 @@ from usae.errors import UserError
 from usae.explorer import write_report
 from usae.explorer.album import Album
 from usae.explorer.cards import chosen, make_cards
+from usae.explorer.charts import chart_uri, dark_style
 from usae.explorer.neighbours import Company, near_directions
 from usae.explorer.overview import code_version, tiles
 from usae.explorer.page import payload, render, split
@@ -30,6 +31,7 @@ from usae.explorer.payload import kinds, plain, script_text, tips
 from usae.explorer.wording import number, places, share
 from usae.figures import pictures
 from usae.figures.gallery import heatmap_picture, maximised_picture
+from usae.figures.theme import sentence
 from usae.finished import Run
 from usae.reports import PANELS, Reports
 
@@ -184,7 +186,8 @@ def test_kinds(run):
     assert kinds(concepts.assign(significant=False), MODELS)[0] == "some"
     stopped = concepts.assign(stops_at="stable")
     assert kinds(stopped, MODELS)[0] == "some"
-    assert kinds(stopped.assign(stops_at="universal"), MODELS)[0] == "universal"
+    assert kinds(stopped.assign(stops_at="universal", cofires=20), MODELS)[0] == "universal"
+    assert kinds(concepts.assign(stops_at=None), MODELS)[0] == "universal"
 
 
 def test_no_nan_reaches_the_page(page, data):
@@ -204,6 +207,23 @@ def test_summary_tiles(run):
     assert (own.value, across.value) == ("66 %", "33 %")
     assert lift.value.endswith("\u00d7")
     assert alive.meaning.endswith("fire on 48 held-out images, 3,072 tokens")
+
+
+def test_the_funnel_is_the_first_number_where_there_is_one(run):
+    rows = [("usae", "alive", 40), ("usae", "stable", 9), ("shuffled", "alive", 41)]
+    funnel = pd.DataFrame(rows, columns=["run", "step", "concepts"])
+    first = tiles(replace(run.reports, funnel=funnel), 48, MODELS)[0]
+    assert (first.value, first.meaning[:21]) == ("9", "of 40 alive concepts ")
+
+
+def test_charts_follow_the_scheme_of_the_page(tmp_path):
+    path = sentence("none", "No concept fires", "Train longer.").save(tmp_path)[0]
+    svg = base64.b64decode(chart_uri(path).split(",")[1]).decode()
+    assert "prefers-color-scheme" not in path.read_text()  # files are for papers
+    assert svg.count("<style>@media (prefers-color-scheme: dark)") == 1
+    used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", path.read_text()))
+    assert used
+    assert used <= set(re.findall(r": (#[0-9a-f]{6})", dark_style()))
 
 
 def test_the_same_run_gives_the_same_files(run, written, tmp_path):
@@ -316,6 +336,7 @@ def test_panels_show_the_tables_that_there_are(run, written):
     added = make_panel("funnel", funnel, LAYOUTS["funnel"])
     assert added.header == ["step", "usae", "shuffled"]
     assert added.body == [["alive", "512", "512"], ["in all", "98", "3"]]
+    assert added.numeric == [False, True, True]
     odd = make_panel("funnel", pd.DataFrame({"a": [1.23456, np.nan], "b": ["x", None]}), LAYOUTS["funnel"])
     assert odd.body == [["1.23", "x"], ["\u2013", "\u2013"]]
     long = make_panel("paper", pd.DataFrame({"n": range(50)}), LAYOUTS["paper"])

@@ -167,7 +167,8 @@ def test_r2_of_one_model_has_no_others(reports):
 
 def test_entropy_claim_counts_alive_concepts_only():
     concepts = pd.DataFrame({"firing_entropy": [1.0, 0.95, 0.2, 0.9, np.nan]})
-    assert entropy_picture(concepts, MODELS).claim == (
+    nothing = pd.DataFrame({"run": [], "firing_entropy": []})
+    assert entropy_picture(concepts, nothing, MODELS).claim == (
         "2 of 4 alive concepts (50 %) fire about equally often in all 3 models"
     )
 
@@ -217,7 +218,7 @@ def test_loss_and_probe_claims():
 def test_missing_data_is_a_sentence(reports, tmp_path):
     nothing = {
         "No reconstruction was measured": r2_picture(reports.reconstruction.iloc[:0], MODELS),
-        "No concept fires": entropy_picture(reports.concepts.iloc[:0], MODELS),
+        "No concept fires": entropy_picture(reports.concepts.iloc[:0], reports.control_concepts, MODELS),
         "The models do not co-fire": energy_picture(reports.concepts.assign(cofires=0)),
         "No training was logged": loss_picture(reports.training.iloc[:0], MODELS),
         "No concepts were planted": planted_picture(reports.planted, reports.planted_concepts),

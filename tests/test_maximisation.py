@@ -21,10 +21,10 @@ from usae.maco import (
     render,
     spectrum_of,
 )
-from usae.maximisation import ascend, draw_crops, look, penalty
+from usae.maximisation import Ascent, ascend, draw_crops, look, own_scores, penalty
 from usae.maximised import picture_path, read_curves
 from usae.params import BackboneParams, MaximiseParams
-from usae.portraits import Collection, Portrait, Target, open_eye, paint, targets_of
+from usae.portraits import Collection, Portrait, Target, open_eye, paint, targets_of, together
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
 from usae.tables import write_table
@@ -87,7 +87,7 @@ def eyes(usae, backbone):
 @pytest.fixture(scope="module")
 def portraits(eyes):
     magnitude = fallback_spectrum(SIZE)
-    return [paint(eyes, place, magnitude, SHORT, [0, 1], 64) for place in range(len(CHOSEN) + PARAMS.random)]
+    return paint(eyes, range(len(CHOSEN) + PARAMS.random), magnitude, SHORT, [0, 1], 64)
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +98,9 @@ def collection(portraits):
 
 
 def climb(eye, place, params=PARAMS, seeds=(0,)):
-    target = eye.directions.only(place)
-    return ascend(eye.backbone.tokens, SIZE, target, fallback_spectrum(SIZE), params, list(seeds))
+    target = eye.directions.only([place])
+    ascent = ascend(eye.backbone.tokens, SIZE, target, fallback_spectrum(SIZE), params, list(seeds))
+    return Ascent(ascent.images[0], ascent.attribution[0], ascent.curve[0])
 
 
 @pytest.mark.parametrize("size", [16, 15])
@@ -219,8 +220,20 @@ def test_pictures_carry_an_attribution_mask(portraits):
 
 
 def test_batch_size_bounds_memory_only(eyes, portraits):
-    one_by_one = paint(eyes, 0, fallback_spectrum(SIZE), SHORT, [0, 1], 1)
+    (one_by_one,) = paint(eyes, [0], fallback_spectrum(SIZE), SHORT, [0, 1], 1)
     np.testing.assert_allclose(one_by_one.curves, portraits[0].curves, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("batch", "starts", "targets"), [(64, 2, 4), (8, 2, 2), (4, 2, 1), (1, 2, 1), (64, 9, 1)])
+def test_few_targets_are_painted_at_a_time(batch, starts, targets):
+    assert together(SHORT.model_copy(update={"starts": starts}), batch) == targets
+
+
+def test_a_target_is_scored_on_its_own_views():
+    values = torch.arange(2 * 2 * 2 * 3 * 2.0).reshape(8, 3, 2)  # (n * starts * crops, t, n)
+    found = own_scores(values, "mean", starts=2)
+    wanted = [[values[2 * (2 * n + s) : 2 * (2 * n + s) + 2, :, n].mean() for s in range(2)] for n in range(2)]
+    torch.testing.assert_close(found, torch.tensor(wanted))
 
 
 def test_every_model_looks_at_every_picture(eyes, portraits):
@@ -240,14 +253,15 @@ def test_a_portrait_survives_its_file(portraits, tmp_path):
 
 
 def test_a_killed_run_goes_on_with_the_next_concept(eyes, portraits, params, tmp_path):
-    chosen = params.model_copy(update={"maximise": SHORT})
-    targets = targets_of(CHOSEN, PARAMS.random)
-    portraits[0].save(tmp_path / "3.npz")
-    portraits[1].save(tmp_path / "20.npz")  # another concept's: shows whether it is read or made again
-    found = paint_all(chosen, eyes, targets, fallback_spectrum(SIZE), tmp_path)
-    assert np.array_equal(found[0].pictures, portraits[0].pictures)
-    assert np.array_equal(found[1].pictures, portraits[1].pictures)
-    assert np.array_equal(found[2].pictures, portraits[1].pictures)
+    runtime = params.runtime.model_copy(update={"batch_images": 4 * SHORT.crops})  # two targets at a time
+    chosen = params.model_copy(update={"maximise": SHORT, "runtime": runtime})
+    targets, spectrum = targets_of(CHOSEN, PARAMS.random), fallback_spectrum(SIZE)
+    for name in (3, 7, 20):  # another target's: shows whether it is read or made again
+        portraits[3].save(tmp_path / f"{name}.npz")
+    found = paint_all(chosen, eyes, targets, spectrum, tmp_path)
+    again = paint(eyes, [2, 3], spectrum, SHORT, [0, 1], 4 * SHORT.crops)
+    for portrait, wanted in zip(found, [portraits[3], portraits[3], *again], strict=True):
+        assert np.array_equal(portrait.pictures, wanted.pictures)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["20.npz", "3.npz", "7.npz", "random-0.npz"]
 
 
@@ -306,12 +320,19 @@ def test_crops_depend_on_seed_and_step_alone():
     assert first.grid.abs().max() <= 1
 
 
-def test_look_is_concept_by_concept():
-    images = torch.stack([torch.zeros(3, SIZE, SIZE), torch.ones(3, SIZE, SIZE)])
+def test_look_is_target_by_target_and_start_by_start():
+    images = (torch.arange(4.0) / 4).view(2, 2, 1, 1, 1).expand(2, 2, 3, SIZE, SIZE)
     quiet = PARAMS.model_copy(update={"noise": 0.0, "crop_side": (0.4, 0.5)})
-    views = look(images, [draw_crops(0, 0, quiet, 16)] * 2)
-    assert views.shape == (2 * PARAMS.crops, 3, 16, 16)
-    torch.testing.assert_close(views.mean(dim=(1, 2, 3)), torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    views = look(images, [draw_crops(seed, 0, quiet, 16) for seed in range(2)])
+    assert views.shape == (4 * PARAMS.crops, 3, 16, 16)
+    torch.testing.assert_close(views.mean(dim=(1, 2, 3)), torch.arange(4.0).repeat_interleave(2) / 4)
+
+
+def test_all_targets_have_the_same_views():
+    picture = torch.rand(1, 2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    crops = [draw_crops(seed, 0, PARAMS, 16) for seed in range(2)]
+    once, twice = look(picture, crops), look(picture.repeat(2, 1, 1, 1, 1), crops)
+    assert torch.equal(twice, once.repeat(2, 1, 1, 1))
 
 
 def test_real_scores_are_mean_pre_codes(usae, tmp_path):

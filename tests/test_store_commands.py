@@ -292,7 +292,7 @@ def unfinished(workspace):
 def test_list_shows_unfinished_training(unfinished, capsys):
     status, text = say(capsys, "list")
     rows = [" ".join(line.split()) for line in text.splitlines()]
-    start = rows.index("unfinished training checkpoints last saved")
+    start = rows.index("unfinished run kept last saved")
     saved = [time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.stat().st_mtime)) for folder in unfinished]
     size = size_text((unfinished[0] / "000001.state").stat().st_size)
     assert status == 0
@@ -305,14 +305,14 @@ def test_gc_removes_unfinished_training_that_does_not_go_on(unfinished, capsys):
     status, text = say(capsys, "gc")
     assert status == 0
     assert "usae-0123456789ab" in text
-    assert "A training run whose checkpoints are removed starts from the beginning." in text
-    assert "\n1 unfinished training run, " in text
-    assert f"kept {unfinished[1].name}: it saved a checkpoint a short while ago; training may be running" in text
+    assert "A run starts from the beginning when what it has kept is removed." in text
+    assert "\n1 unfinished run, " in text
+    assert f"kept {unfinished[1].name}: it was written to a short while ago; the run may be going on" in text
     assert unfinished[0].is_dir()
     Path("data/manifests/b.json").unlink()
     status, text = say(capsys, "gc", "--remove")
     assert status == 0
-    assert "Removed 2 stores and 1 unfinished training run, " in text
+    assert "Removed 2 stores and 1 unfinished run, " in text
     assert [folder.is_dir() for folder in unfinished] == [False, True]
     assert sorted(path.name for path in Path("data/activations").iterdir()) == [*NAMES[:2], "training"]
 
@@ -326,7 +326,7 @@ def test_gc_waits_for_two_checkpoints(unfinished, capsys):
     minutes(8 * 24 * 60 / 2)
     assert "Nothing to remove" in say(capsys, "gc", "--remove")[1]
     minutes(6 * 24 * 60 / 2)
-    assert "Removed 1 unfinished training run, " in say(capsys, "gc", "--remove")[1]
+    assert "Removed 1 unfinished run, " in say(capsys, "gc", "--remove")[1]
 
 
 def test_gc_of_training_needs_no_manifest_and_follows_no_link(unfinished, capsys):
@@ -338,7 +338,7 @@ def test_gc_of_training_needs_no_manifest_and_follows_no_link(unfinished, capsys
     (unfinished[0].parent / "notes").mkdir()
     status, text = say(capsys, "gc", "--remove")
     assert status == 0
-    assert "Removed 1 unfinished training run, " in text
+    assert "Removed 1 unfinished run, " in text
     assert (Path("far") / "000001.state").is_file()
     assert sorted(path.name for path in unfinished[0].parent.iterdir()) == [unfinished[1].name, "notes"]
 

@@ -1,4 +1,4 @@
-"""The maximisation of all chosen concepts, one after the other, so that a killed run goes on (stage `maximise`).
+"""The maximisation of all chosen concepts, a few at a time, so that a killed run goes on (stage `maximise`).
 
 Finished portraits lie beside the training checkpoints, below the store root, until the stage's outputs are
 written.
@@ -21,7 +21,7 @@ from usae.images import ImageIndex
 from usae.maco import fallback_spectrum
 from usae.manifests import Manifest, load_manifests
 from usae.params import Params
-from usae.portraits import Collection, Eye, Portrait, Target, open_eye, paint, targets_of
+from usae.portraits import Collection, Eye, Portrait, Target, open_eye, paint, targets_of, together
 from usae.progress import progress
 from usae.sae import WEIGHTS, UniversalSAE
 from usae.store import store_root
@@ -63,17 +63,21 @@ def maximise(params: Params, device: torch.device) -> Iterator[Collection]:
 def paint_all(
     params: Params, eyes: Mapping[str, Eye], targets: Sequence[Target], magnitude: Tensor, folder: Path
 ) -> list[Portrait]:
-    """Every target's portrait; those that `folder` holds are not made again, new ones are kept there."""
-    seeds = [params.seed + start for start in range(params.maximise.starts)]
-    portraits = []
-    for place, target in enumerate(progress(targets, description="maximise", unit="concept")):
-        path = folder / f"{target.name}.npz"
-        if path.is_file():
-            portraits.append(Portrait.load(path))
-            continue
-        portrait = paint(eyes, place, magnitude, params.maximise, seeds, params.runtime.batch_images)
-        portrait.save(path)
-        portraits.append(portrait)
+    """Every target's portrait; those that `folder` holds are not made again, new ones are kept there.
+
+    A few are made at a time, always the same ones, since rounding depends on what stands beside a picture: where
+    one of them is missing, all are made again.
+    """
+    settings, batch = params.maximise, params.runtime.batch_images
+    seeds = [params.seed + start for start in range(settings.starts)]
+    paths = [folder / f"{target.name}.npz" for target in targets]
+    size, portraits = together(settings, batch), []
+    for place in progress(range(len(targets)), description="maximise", unit="concept"):
+        some = range(place, min(place + size, len(targets)))
+        if place % size == 0 and not all(paths[each].is_file() for each in some):
+            for each, portrait in zip(some, paint(eyes, some, magnitude, settings, seeds, batch), strict=True):
+                portrait.save(paths[each])
+        portraits.append(Portrait.load(paths[place]))
     return portraits
 
 

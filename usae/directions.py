@@ -32,9 +32,9 @@ class Directions:
         """These, then the others."""
         return Directions(torch.cat([self.weight, other.weight]), torch.cat([self.bias, other.bias]))
 
-    def only(self, place: int) -> "Directions":
-        """One of them."""
-        return Directions(self.weight[place : place + 1], self.bias[place : place + 1])
+    def only(self, places: Sequence[int]) -> "Directions":
+        """Some of them."""
+        return Directions(self.weight[list(places)], self.bias[list(places)])
 
 
 @torch.no_grad()

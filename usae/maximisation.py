@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from usae.directions import Directions, reduce_tokens
+from usae.directions import Directions, Score, reduce_tokens
 from usae.maco import initial_phase, render
 from usae.params import MaximiseParams
 
@@ -34,50 +34,56 @@ class Crops:
 
 @dataclass(frozen=True)
 class Ascent:
-    """One picture from each start."""
+    """n targets' pictures, one from each start."""
 
-    images: Tensor  # (starts, 3, size, size), RGB in 0..1
-    attribution: Tensor  # (starts, size, size), sum over steps of |d score / d pixel|
-    curve: Tensor  # (starts, steps), score of the crops before each step
+    images: Tensor  # (n, starts, 3, size, size), RGB in 0..1
+    attribution: Tensor  # (n, starts, size, size), sum over steps of |d score / d pixel|
+    curve: Tensor  # (n, starts, steps), score of the crops before each step
 
 
 def ascend(
-    tokens: Look, pixels: int, target: Directions, magnitude: Tensor, params: MaximiseParams, seeds: list[int]
+    tokens: Look, pixels: int, targets: Directions, magnitude: Tensor, params: MaximiseParams, seeds: list[int]
 ) -> Ascent:
-    """Gradient ascent on the phases (NAdam, as MACO), from one start per seed, all at once.
+    """Gradient ascent on the phases (NAdam, as MACO) for each of n directions, from one start per seed, all at
+    once: their gradients do not meet.
 
-    Shapes: magnitude [3, size, size//2 + 1] (see `usae.maco`); `target` is one direction; `pixels` is the side of
-    the model's input.
+    Shapes: magnitude [3, size, size//2 + 1] (see `usae.maco`); `pixels` is the side of the model's input.
     """
-    device = target.weight.device
+    device = targets.weight.device
     spectrum = magnitude.to(device, torch.float32)
-    starts = [initial_phase(params.size, generator_of(seed, 0)) for seed in seeds]
-    phase = torch.stack(starts).to(device).requires_grad_()  # (starts, 3, rows, columns)
+    starts = torch.stack([initial_phase(params.size, generator_of(seed, 0)) for seed in seeds]).to(device)
+    phase = starts.repeat(len(targets.weight), 1, 1, 1, 1).requires_grad_()  # (n, starts, 3, rows, columns)
     optimiser = torch.optim.NAdam([phase], lr=params.learning_rate)
-    attribution = torch.zeros(len(seeds), params.size, params.size, device=device)
-    curve = torch.empty(len(seeds), params.steps, device=device)
+    attribution = torch.zeros(*phase.shape[:2], params.size, params.size, device=device)
+    curve = torch.empty(*phase.shape[:2], params.steps, device=device)
     for step in range(params.steps):
-        images = render(phase, spectrum)  # (starts, 3, size, size)
+        images = render(phase, spectrum)  # (n, starts, 3, size, size)
         views = look(images, [draw_crops(seed, step, params, pixels) for seed in seeds])
-        scores = reduce_tokens(target(tokens(views)), params.score).unflatten(0, (len(seeds), -1))  # (., crops, 1)
-        score = scores.mean(dim=(1, 2))  # (starts,)
+        score = own_scores(targets(tokens(views)), params.score, len(seeds))  # (n, starts)
         objective = score - penalty(images, params)
         phase_gradient, image_gradient = torch.autograd.grad(objective.sum(), [phase, images])
         phase.grad = -phase_gradient
         optimiser.step()
-        attribution += image_gradient.abs().mean(dim=1)
-        curve[:, step] = score.detach()
+        attribution += image_gradient.abs().mean(dim=-3)
+        curve[..., step] = score.detach()
     return Ascent(render(phase.detach(), spectrum), attribution, curve)
+
+
+def own_scores(values: Tensor, score: Score, starts: int) -> Tensor:
+    """Every target's score of its own views, mean over crops: [n * starts * crops, t, n] -> [n, starts]."""
+    own = values.unflatten(0, (values.shape[-1], -1)).diagonal(dim1=0, dim2=-1)  # (starts * crops, t, n)
+    scores: Tensor = reduce_tokens(own, score).unflatten(0, (starts, -1)).mean(dim=1)  # (starts, n)
+    return scores.T
 
 
 def penalty(images: Tensor, params: MaximiseParams) -> Tensor:
     """The regulariser of eq. 8, per image: weighted total variation and distance from grey, both means over
     pixels.
 
-    Shapes: images [n, 3, size, size] in 0..1 -> [n].
+    Shapes: images [..., 3, size, size] in 0..1 -> [...].
     """
-    down, right = images.diff(dim=-2).abs().mean(dim=(1, 2, 3)), images.diff(dim=-1).abs().mean(dim=(1, 2, 3))
-    grey = (images - 0.5).square().mean(dim=(1, 2, 3))
+    down, right = (images.diff(dim=side).abs().mean(dim=(-3, -2, -1)) for side in (-2, -1))
+    grey = (images - 0.5).square().mean(dim=(-3, -2, -1))
     return params.total_variation * (down + right) + params.l2 * grey
 
 
@@ -103,11 +109,12 @@ def draw_crops(seed: int, step: int, params: MaximiseParams, pixels: int) -> Cro
 
 
 def look(images: Tensor, crops: list[Crops]) -> Tensor:
-    """The crops of each image: [starts, 3, size, size] -> [starts * crops, 3, input, input], start by start."""
+    """Each image's crops: [n, starts, 3, size, size] -> [n * starts * crops, 3, input, input], in that order."""
+    each, apiece = (len(images), 1, 1, 1), len(crops[0].grid)
     grid = torch.cat([part.grid for part in crops]).to(images.device)  # (starts * crops, input, input, 2)
     noise = torch.cat([part.noise for part in crops]).to(images.device)
-    views = F.grid_sample(images.repeat_interleave(len(crops[0].grid), dim=0), grid, align_corners=False)
-    return views + noise
+    shown = images.flatten(0, 1).repeat_interleave(apiece, dim=0)  # (n * starts * crops, 3, size, size)
+    return F.grid_sample(shown, grid.repeat(each), align_corners=False) + noise.repeat(each)
 
 
 def whole(images: Tensor, pixels: int) -> Tensor:

@@ -21,6 +21,7 @@ OPTIONAL = (
     "funnel",
     "stitching",
     "onboarding",
+    "control_concepts",
     "label_concepts",
     "maximisation",
 )
@@ -48,6 +49,7 @@ class Reports:
     funnel: pd.DataFrame
     stitching: pd.DataFrame
     onboarding: pd.DataFrame
+    control_concepts: pd.DataFrame
     label_concepts: pd.DataFrame
     maximisation: pd.DataFrame
     panels: Mapping[str, pd.DataFrame]

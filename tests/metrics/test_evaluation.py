@@ -133,7 +133,7 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     )
     assert (tmp_path / "reports" / "README.md").read_text().startswith("# Reports")
     assert {file.name for file in (tmp_path / "reports" / "plots").iterdir()} == {
-        "r2.csv", "entropy.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv"
+        "r2.csv", "entropy.csv", "funnel.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv"
     }  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def test_writing_again_gives_the_same_bytes(world, tmp_path):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     first = digests()
-    assert len(first) == 23
+    assert len(first) == 24
     assert digests() == first
 
 

@@ -128,13 +128,26 @@ def test_numbers_keep_six_digits_and_nan_becomes_null():
 
 def test_curves_cover_all_concepts(frames):
     concepts, per_model = frames
-    entropy = curves.entropy_histogram(concepts)
+    nothing = pd.DataFrame(columns=["run", "firing_entropy"])
+    entropy = curves.entropy_histogram(concepts, nothing)
     assert len(entropy) == 30
     assert entropy["concepts"].sum() == 11
     cofire = curves.cofire_curve(concepts, per_model, MODELS)
     assert cofire.groupby("model")["rank"].max().tolist() == [11, 11, 11]
     importance = curves.importance_curve(concepts)
     assert importance["concepts"].sum() == (concepts["cofires"] > 0).sum()
+
+
+def test_entropy_stands_beside_that_of_re_paired_images(frames):
+    evidence = pd.DataFrame({"run": ["usae", "shuffled", "shuffled"], "firing_entropy": [0.2, 0.99, np.nan]})
+    entropy = curves.entropy_histogram(frames[0], evidence)
+    assert entropy.groupby("run", sort=False)["concepts"].sum().to_dict() == {"usae": 11, "shuffled": 1}
+    assert entropy.query("run == 'shuffled'")["concepts"].iloc[-1] == 1
+
+
+def test_funnel_steps_keep_their_order_in_an_alphabetic_plot():
+    table = pd.DataFrame({"run": ["usae", "usae", "b"], "step": ["alive", "significant", "alive"], "concepts": 3})
+    assert curves.funnel_steps(table)["passes"].tolist() == ["usae 1. alive", "usae 2. significant", "b 1. alive"]
 
 
 def test_importance_curve_without_any_cofire_is_empty(frames):

@@ -7,7 +7,7 @@ const chips = (id, row, card) => {
     h("span", { class: "kind", style: { "--colour": colourOf(kind) ?? "inherit" } }, kindName(kind)),
     label ? h("span", { class: "chip" }, label, " ", h("small", { title: "precision: share of the fires, summed over models, on tokens with this label; base: share of all tokens" }, precision)) : "",
     (card?.labels ?? []).map((fit) => h("span", { class: "chip plain", title: `of all concepts, the one whose fires in ${fit.model} overlap most with the label's tokens` }, fit.label, " ", h("small", {}, `best of ${fit.model}, IoU ${number(fit.iou)}`))),
-    value("stops_at", row) ? h("span", { class: "chip plain", title: "the first step of the funnel that it does not pass" }, value("stops_at", row) === "universal" ? "passes the funnel" : `funnel: stops at \u201c${value("stops_at", row)}\u201d`) : "",
+    value("stops_at", row) ? h("span", { class: "chip plain", title: value("why", row) ?? "it passes every step" }, value("stops_at", row) === "universal" ? "passes the funnel" : `funnel: stops at \u201c${value("stops_at", row)}\u201d`) : "",
   ];
 };
 
@@ -34,7 +34,7 @@ const imageRows = (id, card) => {
   const lines = MODELS.map((model, place) => {
     const numbers = DATA.perModel[model];
     return h("div", { class: "row" },
-      h("span", { class: "name" }, name(model), h("small", {}, `co-fires ${share(numbers.cofire_proportion[row])} of ${number(numbers.fires[row])}`), h("small", {}, `scale 0 to ${number(view.peaks[place])}`)),
+      h("span", { class: "name" }, name(model), numbers.fires[row] ? [h("small", {}, `co-fires ${share(numbers.cofire_proportion[row])} of ${number(numbers.fires[row])}`), h("small", {}, view.peaks[place] ? `scale 0 to ${number(view.peaks[place])}` : "not on these images")] : h("small", {}, "never fires")),
       strip(id, view, place, n));
   });
   const by = ranking === "mean" ? "highest mean code over models" : `highest code in ${ranking}`;
@@ -45,7 +45,7 @@ const imageRows = (id, card) => {
 const curve = (line, colour) => {
   const [low, high] = [Math.min(...line), Math.max(...line)];
   const points = line.map((score, step) => `${((98 * step) / Math.max(line.length - 1, 1) + 1).toFixed(1)},${(27 - (25 * (score - low)) / (high - low || 1)).toFixed(1)}`);
-  return s("svg", { class: "curve", viewBox: "0 0 100 28", role: "img", "aria-label": `score over steps, from ${number(line[0])} to ${number(line[line.length - 1])}` }, s("polyline", { points: points.join(" "), stroke: colour }));
+  return s("svg", { class: "curve", viewBox: "0 0 100 28", role: "img", "aria-label": `score over steps, from ${number(line[0])} to ${number(line[line.length - 1])}` }, s("polyline", { points: points.join(" "), style: `--colour: ${colour}` }));
 };
 const maximisedBlock = (id, card) => {
   const made = card?.maximised;
@@ -53,21 +53,21 @@ const maximisedBlock = (id, card) => {
   const pictures = MODELS.map((model, i) => h("figure", { class: "best" },
     made.pictures[model] ? h("img", { src: made.pictures[model], alt: `Image that maximises concept ${id} for ${model}` }) : h("p", { class: "empty" }, "no file"),
     made.curves[model].length ? curve(made.curves[model], colourOf(model)) : "",
-    h("figcaption", {}, name(model), h("small", {}, `above ${number(made.percentile[i][i])} % of ${number(made.real_images)} real images`), h("small", {}, `again from another start: ${made.repeat[model] === null ? DASH : `cosine ${made.repeat[model].toFixed(2)}`}`))));
-  const head = h("tr", {}, h("th", { scope: "col" }, "made for"), MODELS.map((model) => h("th", { scope: "col" }, name(model))));
+    h("figcaption", {}, name(model), h("small", {}, made.curves[model].length ? `score ${decimals(made.curves[model][0])} to ${decimals(made.curves[model].at(-1))}` : ""), h("small", {}, `above ${number(made.percentile[i][i])} % of ${number(made.real_images)} real images`), h("small", {}, `again from another start: ${made.repeat[model] === null ? DASH : `cosine ${decimals(made.repeat[model])}`}`))));
+  const head = h("tr", {}, h("th", { scope: "col" }, "made for"), MODELS.map((model) => h("th", { scope: "col", class: "number" }, name(model))));
   const shade = (z) => ({ "--shade": `${Math.max(0, Math.min(100, 20 * (z ?? 0)))}%` });
-  const body = MODELS.map((model, i) => h("tr", {}, h("th", { scope: "row" }, name(model)), made.z[i].map((z) => h("td", { class: "number shade", style: shade(z) }, z === null ? DASH : z.toFixed(1)))));
+  const body = MODELS.map((model, i) => h("tr", {}, h("th", { scope: "row" }, name(model)), made.z[i].map((z, j) => h("td", { class: "number shade", style: shade(z), title: `above ${number(made.percentile[i][j])} % of ${number(made.real_images)} real images` }, z === null ? DASH : z.toFixed(1).replace("-", "\u2212")))));
   const control = DATA.control ? `${DATA.control.directions} random directions, maximised in the same way: ${number(DATA.control.own)} in the own model, ${number(DATA.control.others)} in the others (means).` : "";
   return h("section", { class: "maximised" }, h("h4", {}, "Maximised"), h("div", { class: "bests" }, pictures,
     h("div", { class: "transfer" }, h("table", {}, h("caption", {}, tip("who likes whose picture", "score of the whole picture, less the mean over real images, in standard deviations of real images (z); columns: the model that looks")), h("thead", {}, head), h("tbody", {}, body)), h("small", {}, control))));
 };
 
 const numbersTable = (row) => h("div", { class: "scroll" }, h("table", { class: "numbers-by-model" }, h("caption", {}, "In each model, on the held-out images"),
-  h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "model"), DATA.modelColumns.filter((c) => DATA.perModel[MODELS[0]][c.name]).map((column) => h("th", { scope: "col" }, tip(column.label, column.tip))))),
+  h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "model"), DATA.modelColumns.filter((c) => DATA.perModel[MODELS[0]][c.name]).map((column) => h("th", { scope: "col", class: "number" }, tip(column.label, column.tip))))),
   h("tbody", {}, MODELS.map((model) => h("tr", {}, h("th", { scope: "row" }, name(model)), DATA.modelColumns.filter((c) => DATA.perModel[model][c.name]).map((column) => h("td", { class: "number" }, shown(column, DATA.perModel[model][column.name][row]))))))));
 const nearList = (card) => h("div", { class: "near" }, h("h4", {}, "Nearest concepts"), Object.entries(card.near).map(([way, pairs]) => h("p", {},
   way === "tokens" ? tip("by tokens", "tokens on which both fire, of those on which either does, summed over models") : h("span", {}, "decoder cosine, ", name(way)), ": ",
-  pairs.length ? pairs.map(([id, close], place) => [place ? ", " : "", concept(id), h("small", {}, ` ${way === "tokens" ? share(close) : close.toFixed(2)}`)]) : "none")));
+  pairs.length ? pairs.map(([id, close], place) => [place ? ", " : "", concept(id), h("small", {}, ` ${way === "tokens" ? share(close) : decimals(close)}`)]) : "none")));
 
 const cardView = (id, open = false) => {
   const [row, card] = [ROW.get(id), DATA.cards[id]];
@@ -77,8 +77,9 @@ const cardView = (id, open = false) => {
   const article = (...content) => h("article", { class: `card${open ? " open" : ""}`, id: open ? "opened" : null, "data-card": id, tabindex: open ? -1 : null, "aria-label": `Concept ${id}` }, header, ...content);
   if (kind === "dead") return article(h("p", { class: "empty" }, `Concept ${id} never fires: on none of the ${number(DATA.tokens)} held-out tokens does its code exceed the threshold in any model, so it has no images and no maximised pictures.`));
   if (!card && DATA.carded[id]) return article(h("p", { class: "empty" }, "Its images are further down in this file; a moment."));
+  const why = open && value("why", row) ? h("p", { class: "why" }, `The funnel stops it at \u201c${value("stops_at", row)}\u201d: ${value("why", row)}.`) : "";
   const images = card ? imageRows(id, card) : h("p", { class: "empty" }, "Its images are not on this page. Raise ", h("code", {}, "report.concepts"), " in params.yaml and run ", h("code", {}, "dvc repro report"), ".");
-  const details = [h("dl", { class: "numbers" }, facts), numbersTable(row), card ? nearList(card) : ""];
+  const details = [why, h("dl", { class: "numbers" }, facts), numbersTable(row), card ? nearList(card) : ""];
   if (open) return article(images, maximisedBlock(id, card), ...details);
   return article(images, card?.maximised ? maximisedBlock(id, card) : "", h("dl", { class: "numbers" }, facts));
 };

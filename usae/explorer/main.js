@@ -59,6 +59,7 @@ const update = () => {
   const page = Math.max(1, Math.min(pages, Number(state.page) || 1));
   const part = state.view === "map" ? rows : rows.slice((page - 1) * PER_PAGE[state.view], page * PER_PAGE[state.view]);
   const views = { table: tableView, map: mapView, cards: (list) => h("div", {}, list.map((row) => cardView(DATA.concepts.id[row]))) };
+  at("scale").hidden = state.view !== "cards" && !state.concept;
   at("count").textContent = `${number(rows.length)} of ${number(DATA.concepts.id.length)} concepts${state.view === "cards" ? " (those with images)" : ""}`;
   at("open").replaceChildren(...opened());
   at("list").replaceChildren(rows.length ? views[state.view](part) : h("p", { class: "empty" }, DATA.concepts.kind.every((kind) => kind === "dead")

@@ -12,6 +12,7 @@ import pandas as pd
 from usae.choice import support
 from usae.figures.matrix import r2_matrix
 from usae.figures.theme import MISSING, percent
+from usae.names import RUN
 from usae.params import Params
 from usae.reports import Reports
 
@@ -55,6 +56,7 @@ def tiles(reports: Reports, images: int, models: Sequence[str]) -> list[Tile]:
     tokens = int(concepts["tokens"].max()) if len(concepts) else 0
     lift = f"{supported.median():,.1f} \u00d7" if len(supported) else MISSING
     return [
+        *_universal_tile(reports.funnel),
         Tile(
             f"{shared:,}",
             f"of {alive:,} alive concepts fire in all {len(models)} models at once on {least}+ tokens",
@@ -95,6 +97,15 @@ def r2_rows(reconstruction: pd.DataFrame, models: Sequence[str]) -> list[R2Row]:
         R2Row(model, tuple(float(value) for value in matrix[place]), float(alone[place]))
         for place, model in enumerate(models)
     ]
+
+
+def _universal_tile(funnel: pd.DataFrame) -> list[Tile]:
+    """How many concepts pass the whole funnel, where it was asked."""
+    own = funnel[funnel["run"] == RUN]
+    if own.empty:
+        return []
+    said = f"of {int(own['concepts'].iloc[0]):,} alive concepts pass every step of the funnel: called universal"
+    return [Tile(f"{int(own['concepts'].iloc[-1]):,}", said)]
 
 
 def _git(root: Path, *command: str) -> str:

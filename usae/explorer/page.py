@@ -12,8 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from usae.choice import support
-from usae.explorer.album import Album, data_uri
+from usae.explorer.album import Album
 from usae.explorer.cards import control_cell, make_cards
+from usae.explorer.charts import chart_uri
 from usae.explorer.overview import code_version, models_table, r2_rows, tiles
 from usae.explorer.panels import Panel, panels
 from usae.explorer.payload import (
@@ -46,7 +47,8 @@ def write_report(run: Run, folder: Path) -> Path:
     """
     shown = pictures(run.reports, run.params.models)
     added = panels(run.reports.panels, {picture.name: picture for picture in shown})
-    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in (*shown, universal_picture(run))}
+    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in shown}
+    universal_picture(run).save(folder / FIGURES)
     apart = {panel.name for panel in added}
     page = folder / "index.html"
     page.write_text(
@@ -120,7 +122,7 @@ def render(run: Run, shown: Sequence[Picture], added: Sequence[Panel], files: Ma
         r2=r2_rows(run.reports.reconstruction, models),
         figures=shown,
         panels=added,
-        uris={name: data_uri(path.read_bytes(), "image/svg+xml") for name, path in files.items()},
+        uris={name: chart_uri(path) for name, path in files.items()},
         support=data["support"],
         images=len(run.index),
     )

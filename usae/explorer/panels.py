@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from usae.figures.theme import MISSING, Picture
 
@@ -33,12 +34,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class Panel:
-    """A table ready to be shown; cells are texts. `left_out` rows are in the Parquet file only."""
+    """A table ready to be shown; cells are texts.
+
+    numeric: which columns hold numbers. left_out: rows that are in the Parquet file only.
+    """
 
     name: str
     title: str
     how: str
     header: list[str]
+    numeric: list[bool]
     body: list[list[str]]
     left_out: int
     picture: Picture | None
@@ -48,7 +53,7 @@ LAYOUTS = {
     "paper": Layout(
         "The paper and this run",
         "The paper's numbers are of other models, images and sizes: compare their order, not their digits. "
-        "Column `differs` of the table says for each number how its setting differs from this run's.",
+        "Column differs of the table says for each number how its setting differs from this run's.",
         shown=("where", "quantity", "paper", "ours", "difference"),
         needs="ours",
     ),
@@ -116,7 +121,8 @@ def make_panel(name: str, frame: pd.DataFrame, layout: Layout, picture: Picture 
     header = [str(column) for column in shown.columns]
     body = [[cell(value) for value in row] for row in shown.head(MOST_ROWS).itertuples(index=False)]
     left_out = len(shown if spread else frame) - len(body)
-    return Panel(name, layout.title, layout.how, header, body, left_out, picture)
+    numeric = [is_numeric_dtype(shown[column]) and not is_bool_dtype(shown[column]) for column in shown]
+    return Panel(name, layout.title, layout.how, header, numeric, body, left_out, picture)
 
 
 def cell(value: Any) -> str:

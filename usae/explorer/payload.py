@@ -45,7 +45,7 @@ Json = dict[str, Any]
 def concept_columns(concepts: pd.DataFrame, models: Sequence[str]) -> Json:
     """Every concept's numbers, column by column in the order of the rows, and its kind."""
     columns: Json = {"id": concepts["concept_id"].tolist(), "kind": kinds(concepts, models)}
-    for name in (*TABLE, "top_label", "top_label_share", "top_label_base", STOPPED):
+    for name in (*TABLE, "top_label", "top_label_share", "top_label_base", STOPPED, "why"):
         if name in concepts:
             columns[name] = plain(concepts[name])
     return columns
@@ -69,8 +69,8 @@ def kinds(concepts: pd.DataFrame, models: Sequence[str]) -> list[str]:
     """
     alive = concepts["alive"].to_numpy(bool)
     shared = concepts["cofires"].to_numpy(np.int64) >= support(concepts)
-    if STOPPED in concepts:
-        shared &= concepts[STOPPED].eq(PASSED).to_numpy(bool)
+    if STOPPED in concepts and concepts[STOPPED].notna().any():
+        shared = concepts[STOPPED].eq(PASSED).to_numpy(bool)
     elif "significant" in concepts:
         shared &= concepts["significant"].eq(True).fillna(False).to_numpy(bool)
     nobody = pd.Series(None, index=concepts.index, dtype=object)

@@ -2,11 +2,11 @@
 const PER_PAGE = { table: 25, cards: 6, map: Infinity };
 
 const concept = (id, ...children) => h("a", { href: link({ concept: id }), "data-concept": id }, ...(children.length ? children : [String(id)]));
-const sortHead = (column) => {
+const sortHead = (column, kind = null) => {
   const active = state.sort === column.name;
   const order = active && state.order === "desc" ? "asc" : "desc";
   const arrow = active ? (state.order === "desc" ? " \u2193" : " \u2191") : "";
-  return h("th", { scope: "col", "aria-sort": active ? `${state.order}ending` : "none" },
+  return h("th", { scope: "col", class: kind, "aria-sort": active ? `${state.order}ending` : "none" },
     h("a", { href: link({ sort: column.name, order, page: "1" }), title: column.tip, "data-sort": column.name }, column.label + arrow));
 };
 const tableView = (rows) => {
@@ -17,10 +17,11 @@ const tableView = (rows) => {
       h("th", { scope: "row" }, concept(id), DATA.carded[id] ? h("span", { class: "has", title: "with images" }, " \u25a0") : ""),
       h("td", {}, value("top_label", row) ?? DASH),
       h("td", {}, h("span", { class: "kind", style: { "--colour": colourOf(DATA.concepts.kind[row]) ?? "inherit" } }, kindName(DATA.concepts.kind[row]))),
-      DATA.columns.map((column) => h("td", { class: "number" }, shown(column, value(column.name, row)))));
+      DATA.columns.map((column) => h("td", { class: "number" }, shown(column, value(column.name, row)))),
+      DATA.concepts.stops_at ? h("td", { title: value("why", row) }, { universal: "passes" }[value("stops_at", row)] ?? value("stops_at", row) ?? DASH) : "");
   });
   return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Table of concepts" }, h("table", { class: "concepts" },
-    h("thead", {}, h("tr", {}, columns.map(sortHead), h("th", { scope: "col" }, "kind"), DATA.columns.map(sortHead))), h("tbody", {}, body)));
+    h("thead", {}, h("tr", {}, columns.map((column) => sortHead(column)), h("th", { scope: "col" }, "kind"), DATA.columns.map((column) => sortHead(column, "number")), DATA.concepts.stops_at ? sortHead({ name: "stops_at", label: "funnel stops at", tip: "the first step that it does not pass" }) : "")), h("tbody", {}, body)));
 };
 
 // Agreement over energy; logarithmic, as both span decades.

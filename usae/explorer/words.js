@@ -11,6 +11,7 @@ const share = (value) => {
   const fine = (Math.abs(percent) > 0 && Math.abs(percent) < 9.95) || (percent > 99 && percent < 100);
   return `${percent.toFixed(fine ? 1 : 0)} %`;
 };
+const decimals = (value) => (value === null || value === undefined ? DASH : value.toFixed(2).replace("-", "\u2212"));
 const shown = (column, value) => (column.share ? share(value) : number(value));
 
 // h("p", {class: "x", onclick: f}, "text", child): text stays text, whatever it holds.

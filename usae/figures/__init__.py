@@ -18,7 +18,7 @@ def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
     """Every figure that needs only tables, in the order in which the page shows them."""
     return [
         r2_picture(reports.reconstruction, models),
-        entropy_picture(reports.concepts, models),
+        entropy_picture(reports.concepts, reports.control_concepts, models),
         rank_picture(reports.concept_models, models),
         energy_picture(reports.concepts),
         funnel_picture(reports.funnel),

@@ -12,6 +12,7 @@ from scipy import stats
 from usae.figures.theme import (
     INK,
     MAP,
+    MISSING,
     MUTED,
     OKABE_ITO,
     RC,
@@ -21,6 +22,7 @@ from usae.figures.theme import (
     percent,
     sentence,
 )
+from usae.names import SHUFFLED
 
 MOST_POINTS = 1000  # drawn one by one: more points are an image inside the SVG, longer lines are thinned
 EVEN = 0.9  # firing entropy above which we call the use of a concept even
@@ -30,10 +32,10 @@ NO_CODES = "Run `dvc repro measure`; if it stays so, the SAE fires on nothing: l
 
 
 @mpl.rc_context(RC)
-def entropy_picture(concepts: pd.DataFrame, models: Sequence[str]) -> Picture:
-    """Histogram of firing entropy over alive concepts (paper eq. 7)."""
-    entropy = concepts["firing_entropy"].to_numpy(dtype=np.float64, na_value=np.nan)
-    entropy = entropy[np.isfinite(entropy)]
+def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, models: Sequence[str]) -> Picture:
+    """Histogram of firing entropy over alive concepts (paper eq. 7), and of an SAE trained on re-paired images."""
+    entropy = _entropies(concepts)
+    null = _entropies(control_concepts[control_concepts["run"] == SHUFFLED])
     if not entropy.size:
         return sentence("firing_entropy", "No concept fires", NO_CODES)
     even = int((entropy > EVEN).sum())
@@ -42,7 +44,20 @@ def entropy_picture(concepts: pd.DataFrame, models: Sequence[str]) -> Picture:
         f"in all {len(models)} models"
     )
     figure, axes = canvas(claim)
-    axes.hist(entropy, bins=BINS, range=(0, 1), color=OKABE_ITO[0], edgecolor="white", linewidth=0.6)
+    axes.hist(
+        entropy, bins=BINS, range=(0, 1), color=OKABE_ITO[0], edgecolor="white", linewidth=0.6, label="the run"
+    )
+    if null.size:
+        axes.hist(
+            null,
+            bins=BINS,
+            range=(0, 1),
+            histtype="step",
+            color=OKABE_ITO[1],
+            linewidth=1.8,
+            label="trained on\nre-paired images",
+        )
+        axes.legend(loc="upper left")
     for count in range(2, len(models)):
         level = np.log(count) / np.log(len(models))
         axes.axvline(level, color=MUTED, linestyle="--", linewidth=1.2)
@@ -57,7 +72,11 @@ def entropy_picture(concepts: pd.DataFrame, models: Sequence[str]) -> Picture:
         )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="firing entropy (0 = one model only, 1 = all equally)", ylabel="concepts", xlim=(0, 1))
-    note = f"Equal rates do not mean the same tokens: see the co-firing figures. 'About equally' is above {EVEN}."
+    beside = f" With images re-paired between the models, so that nothing is shared, it is {_share_even(null)}."
+    note = (
+        f"Equal rates do not mean the same tokens: see the co-firing figures. 'About equally' is above {EVEN}."
+        f"{beside if null.size else ''}"
+    )
     return Picture("firing_entropy", claim, note, figure)
 
 
@@ -128,6 +147,16 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
         "independently, but at similar rates, show it too. Read it beside the lift."
     )
     return Picture("cofires_energy", claim, note, figure)
+
+
+def _entropies(concepts: pd.DataFrame) -> np.ndarray:
+    """Those of the concepts that fire."""
+    values = concepts["firing_entropy"].to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(values[np.isfinite(values)])
+
+
+def _share_even(entropy: np.ndarray) -> str:
+    return percent(float((entropy > EVEN).mean())) if entropy.size else MISSING
 
 
 def _ranked(concept_models: pd.DataFrame, model: str) -> np.ndarray:

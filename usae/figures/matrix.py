@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from usae.figures.theme import MAP, MISSING, RC, Picture, headline, percent, sentence
 
 NAME = "r2_matrix"
-CELL = 1.15  # inches
+CELL = 0.9  # inches
 
 
 def r2_picture(reconstruction: pd.DataFrame, models: Sequence[str]) -> Picture:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from usae.metrics.consistency import GAUSSIAN, survival
 from usae.metrics.evidence import top_sets
+from usae.names import RUN, SHUFFLED
 
 ENTROPY_BINS = 30
 RANK_BINS = 50
@@ -21,13 +22,17 @@ COSINES = np.linspace(0, 1, 21)
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def curves(tables: Mapping[str, pd.DataFrame], models: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """File stem -> frame, for every CSV in `reports/plots`, from the tables by name."""
+def curves(
+    tables: Mapping[str, pd.DataFrame], models: Sequence[str], evidence: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """File stem -> frame, for every CSV in `reports/plots`, from the tables by name; `evidence` is
+    `control_concepts`."""
     concepts = tables["concepts"]
     columns = ["sae", "split", "source", "target", "r2_scalar", "r2_channel", "r2_ridge"]
     return {
         "r2": tables["reconstruction"][columns],
-        "entropy": entropy_histogram(concepts),
+        "entropy": entropy_histogram(concepts, evidence),
+        "funnel": funnel_steps(tables["funnel"]),
         "cofire": cofire_curve(concepts, tables["concept_models"], models),
         "importance": importance_curve(concepts),
         "consistency": consistency_curves(tables["consistency"], top_sets(concepts)),
@@ -35,12 +40,25 @@ def curves(tables: Mapping[str, pd.DataFrame], models: Sequence[str]) -> dict[st
     }
 
 
-def entropy_histogram(concepts: pd.DataFrame) -> pd.DataFrame:
-    """firing_entropy (middle of 30 bins), concepts: how many alive concepts fall in the bin."""
+def entropy_histogram(concepts: pd.DataFrame, evidence: pd.DataFrame) -> pd.DataFrame:
+    """run, firing_entropy (middle of 30 bins), concepts: how many alive concepts fall in the bin; also of the SAE
+    that was trained on re-paired images, where there is one."""
     edges = np.linspace(0, 1, ENTROPY_BINS + 1)
-    values = concepts["firing_entropy"].dropna().clip(0, 1)
-    counts, _ = np.histogram(values, edges)
-    return pd.DataFrame({"firing_entropy": (edges[1:] + edges[:-1]) / 2, "concepts": counts})
+    null = evidence.loc[evidence["run"] == SHUFFLED, "firing_entropy"]
+    parts = []
+    for run, values in {RUN: concepts["firing_entropy"], SHUFFLED: null}.items():
+        counts, _ = np.histogram(values.dropna().astype(np.float64).clip(0, 1), edges)
+        parts.append(
+            pd.DataFrame({"run": run, "firing_entropy": (edges[1:] + edges[:-1]) / 2, "concepts": counts})
+        )
+    return pd.concat(parts if len(null) else parts[:1], ignore_index=True)
+
+
+def funnel_steps(funnel: pd.DataFrame) -> pd.DataFrame:
+    """passes ("run 1. step"), concepts: how many pass the step and all before it."""
+    number = funnel.groupby("run", sort=False).cumcount() + 1
+    passes = funnel["run"].astype(str) + " " + number.astype(str) + ". " + funnel["step"].astype(str)
+    return pd.DataFrame({"passes": passes, "concepts": funnel["concepts"]})
 
 
 def cofire_curve(concepts: pd.DataFrame, concept_models: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:

@@ -121,7 +121,9 @@ def evaluate(
         **consistency_numbers(tables["consistency"], top_sets(tables["concepts"])),
     }
     tables["paper"] = paper_frame(numbers, table)
-    return Evaluation({**tables, "summary": summary_frame(numbers)}, numbers, curves(tables, models))
+    return Evaluation(
+        {**tables, "summary": summary_frame(numbers)}, numbers, curves(tables, models, funnel.evidence)
+    )
 
 
 def dictionary_norms(sae: UniversalSAE, models: Sequence[str]) -> Array:

@@ -36,10 +36,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Funnel:
-    """verdicts: `stops_at` and `why` of each concept of the run. counts: table `funnel`."""
+    """verdicts: `stops_at` and `why` of each concept of the run. counts: table `funnel`. evidence: what they are
+    made of, table `control_concepts`."""
 
     verdicts: pd.DataFrame
     counts: pd.DataFrame
+    evidence: pd.DataFrame
 
     @classmethod
     def load(cls, reports: Path, models: int) -> "Funnel":
@@ -59,7 +61,11 @@ class Funnel:
     def none(cls, concepts: int) -> "Funnel":
         """Nothing was put to the test."""
         verdicts = pd.DataFrame({"stops_at": [None] * concepts, "why": [None] * concepts}, dtype=object)
-        return cls(verdicts, pd.DataFrame(columns=[column.name for column in TABLES["funnel"].columns]))
+        nothing = (
+            pd.DataFrame(columns=[column.name for column in TABLES[name].columns])
+            for name in ("funnel", "control_concepts")
+        )
+        return cls(verdicts, *nothing)
 
     @classmethod
     def of(
@@ -72,7 +78,7 @@ class Funnel:
             steps = common_steps(rows.sort_values("concept_id"), models, bar)
             judged[name] = steps + (own_steps(stability, ablation) if name == RUN else [])
         found = [counts(steps).assign(run=run) for run, steps in judged.items()]
-        return cls(verdicts(judged[RUN]), pd.concat(found, ignore_index=True))
+        return cls(verdicts(judged[RUN]), pd.concat(found, ignore_index=True), evidence)
 
     @property
     def numbers(self) -> Numbers:

@@ -1,4 +1,4 @@
-"""Looks after the activation stores, and the checkpoints of unfinished training, below `runtime.store` (or
+"""Looks after the activation stores, and what unfinished runs have kept, below `runtime.store` (or
 $USAE_STORE); run it from the repository's root.
 
 python -m usae.store list
@@ -30,7 +30,7 @@ UNKNOWN = (
     "experiments, and checkouts that share this root, are not known: their stores count as unnamed too, and have "
     "to be extracted again where they are wanted."
 )
-UNFINISHED = "A training run whose checkpoints are removed starts from the beginning."
+UNFINISHED = "A run starts from the beginning when what it has kept is removed."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def list_stores(_: argparse.Namespace) -> int:
-    """Every store below the root, the manifest that names it, and when it was last used; unfinished training."""
+    """Every store below the root, the manifest that names it, and when it was last used; unfinished runs."""
     root = _root()
     found, runs = entries(root, read_manifests(MANIFESTS)), leftovers(root)
     _say(_table(found) if found else f"There are no activation stores below {root}.")
@@ -75,7 +75,7 @@ def verify_stores(given: argparse.Namespace) -> int:
 
 
 def collect_garbage(given: argparse.Namespace) -> int:
-    """Lists the stores that no manifest names and unfinished training, and with --remove deletes them."""
+    """Lists the stores that no manifest names and unfinished runs, and with --remove deletes them."""
     root, manifests, runtime = _root(), read_manifests(MANIFESTS), load_params().runtime
     found, runs, now = unnamed(entries(root, manifests), datetime.now()), leftovers(root), datetime.now()
     old = [run for run in runs if not run.busy(now, runtime.checkpoint_minutes)]
@@ -83,7 +83,7 @@ def collect_garbage(given: argparse.Namespace) -> int:
     for entry, reason in found.kept:
         _say(f"kept {entry.path.name}: {reason}")
     for run in (run for run in runs if run not in old):
-        _say(f"kept {run.path.name}: it saved a checkpoint a short while ago; training may be running")
+        _say(f"kept {run.path.name}: it was written to a short while ago; the run may be going on")
     if not found.removable and not old:
         _say(f"Nothing to remove below {root}.")
         return 0
@@ -107,9 +107,7 @@ def collect_garbage(given: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m usae.store", description="Look after the activation stores.")
     commands = parser.add_subparsers(required=True, metavar="list | verify | gc")
-    listing = commands.add_parser(
-        "list", help="every store, and unfinished training", description=list_stores.__doc__
-    )
+    listing = commands.add_parser("list", help="every store, and unfinished runs", description=list_stores.__doc__)
     listing.set_defaults(run=list_stores)
     check = commands.add_parser("verify", help="check stores", description=verify_stores.__doc__)
     check.add_argument(
@@ -123,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(run=verify_stores)
     garbage = commands.add_parser(
-        "gc", help="stores that no manifest names, and unfinished training", description=collect_garbage.__doc__
+        "gc", help="stores that no manifest names, and unfinished runs", description=collect_garbage.__doc__
     )
     garbage.add_argument("--remove", action="store_true", help="delete them")
     garbage.set_defaults(run=collect_garbage)
@@ -147,7 +145,7 @@ def _table(found: Sequence[Entry]) -> str:
 
 
 def _total(stores: Sequence[Entry], runs: Sequence[Leftover]) -> str:
-    counts = [(len(stores), "store"), (len(runs), "unfinished training run")]
+    counts = [(len(stores), "store"), (len(runs), "unfinished run")]
     size = sum(entry.files for entry in stores) + sum(run.files for run in runs)
     return f"{' and '.join(_count(number, noun) for number, noun in counts if number)}, {size_text(size)}"
 

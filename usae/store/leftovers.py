@@ -1,4 +1,5 @@
-"""Checkpoints of training runs that have not finished: what `python -m usae.store list` shows and `gc` removes."""
+"""What unfinished runs have kept, checkpoints and maximised concepts: `python -m usae.store list` shows it, `gc`
+removes it."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Leftover:
 
 
 def leftovers(root: Path) -> list[Leftover]:
-    """The runs with checkpoints below the store root, by name; links and anything else are left alone."""
+    """The runs that have kept something below the store root, by name; links and anything else are left alone."""
     folders = sorted((root / TRAINING).glob("*"))
     return [_leftover(path) for path in folders if NAME.fullmatch(path.name) and _is_folder(path)]
 
@@ -36,8 +37,8 @@ def leftovers(root: Path) -> list[Leftover]:
 def table(found: list[Leftover]) -> str:
     """A row for each run."""
     rows = {
-        "unfinished training": [run.path.name for run in found],
-        "checkpoints": [size_text(run.files) for run in found],
+        "unfinished run": [run.path.name for run in found],
+        "kept": [size_text(run.files) for run in found],
         "last saved": [f"{datetime.fromtimestamp(run.written):%Y-%m-%d %H:%M}" for run in found],
     }
     return pd.DataFrame(rows).to_string(index=False)

@@ -10,7 +10,7 @@ from usae.store.arrays import ActivationStore
 from usae.store.files import free_bytes, size_text
 
 ROOT_VARIABLE = "USAE_STORE"
-TRAINING = "training"  # folder below the root with the checkpoints of unfinished training runs
+TRAINING = "training"  # folder below the root with what unfinished runs (training, maximisation) have kept
 CHUNK_TARGET = 32e6  # bytes; the power of two of images next to it makes files of 16 to 64 MB
 
 
