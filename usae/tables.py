@@ -366,7 +366,8 @@ TABLES = {
                     "co-fires beyond that mean: 0 = as re-paired images, 1 = all that the rates allow",
                     denominator="fires of the model with the fewest, less null_mean",
                 ),
-                Column("q", "float64", "as in table nulls; null when dead in some model"),
+                Column("p", "float64", "as in table nulls; null when dead in some model"),
+                Column("q", "float64", "likewise"),
             ),
         ),
         Table(
