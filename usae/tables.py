@@ -645,6 +645,39 @@ TABLES = {
             ),
         ),
         Table(
+            "ood",
+            "one pair of models on one set of images, held out or of another kind (`ood.images`)",
+            (
+                Column("images", "string", "held-out; other: of another kind, in the same units and encoders"),
+                Column("source", "string", "slug of the encoded model"),
+                Column("target", "string", "slug of the reconstructed model"),
+                Column(
+                    "r2",
+                    "float64",
+                    "share of these images' sum of squares explained by the source's codes",
+                    denominator="sum of squares about the mean of each channel, of these images",
+                ),
+                Column(
+                    "cofire_proportion",
+                    "float64",
+                    "fires of the source on which the target fires too, all concepts together; null for the model"
+                    " itself",
+                    denominator="fires of the source",
+                ),
+                Column(
+                    "lift",
+                    "float64",
+                    "co-fires of the two over chance (see concept_pairs), median over concepts; null likewise",
+                ),
+                Column("alive", "float64", "concepts that fire in the source", denominator="concepts"),
+                Column("firing", "float64", "concepts that fire per token of the source", "concepts", "tokens"),
+                Column("l0", "float64", "codes above 0 per token of the source", "concepts", "tokens"),
+                Column("energy", "float64", "mean code of the source, summed over concepts", "code", "tokens"),
+                Column("count", "int32", "images", "images"),
+                TOKENS,
+            ),
+        ),
+        Table(
             "planted",
             "one number about planted concepts in generated activations: setting, quantity, by what, and kind",
             (

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from usae.codes import CodeChunk
-from usae.encoding import encoded
+from usae.encoding import code_chunk
 from usae.metrics import universality as u
 from usae.metrics.consistency import concatenated
 from usae.metrics.evidence import nulls_beside
@@ -159,11 +159,6 @@ def _encoded(
     with counter(images, description="contrast", unit="image") as bar:
         for start in range(0, images, size):
             span = range(start, min(start + size, images))
-            yield tuple(_codes(sae, model, store.rows(span), span, device) for model, store in stores.items())
+            rows = {model: np.asarray(store.rows(span)) for model, store in stores.items()}
+            yield tuple(code_chunk(sae, model, part, span, device) for model, part in rows.items())
             bar.update(len(span))
-
-
-@torch.inference_mode()
-def _codes(sae: UniversalSAE, model: str, activations: Array, images: range, device: torch.device) -> CodeChunk:
-    indices, values = encoded(sae, model, np.asarray(activations), device)
-    return CodeChunk(np.array(images), indices, values.astype(np.float16).astype(np.float32))

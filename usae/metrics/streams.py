@@ -130,11 +130,15 @@ def model_spans(stores: Mapping[str, ActivationStore]) -> dict[str, slice]:
     return {model: slice(int(a), int(b)) for model, a, b in zip(stores, ends, ends[1:], strict=False)}
 
 
-@torch.inference_mode()
 def standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
     """(images, tokens, width) activations of increasing images, in the units in which they are reconstructed."""
-    device = next(sae.parameters()).device
-    raw = torch.from_numpy(_rows(store, images)).to(device)  # (images, tokens, width)
+    return standard_units(sae, model, _rows(store, images))
+
+
+@torch.inference_mode()
+def standard_units(sae: UniversalSAE, model: str, activations: Array) -> Array:
+    """Raw activations [..., d], float32, in the units in which they are reconstructed."""
+    raw = torch.from_numpy(activations).to(next(sae.parameters()).device)
     return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
 
 
