@@ -21,6 +21,7 @@ OPTIONAL = (
     "funnel",
     "stitching",
     "onboarding",
+    "ood",
     "label_concepts",
     "maximisation",
 )
@@ -48,6 +49,7 @@ class Reports:
     funnel: pd.DataFrame
     stitching: pd.DataFrame
     onboarding: pd.DataFrame
+    ood: pd.DataFrame
     label_concepts: pd.DataFrame
     maximisation: pd.DataFrame
     panels: Mapping[str, pd.DataFrame]

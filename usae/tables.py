@@ -617,7 +617,8 @@ TABLES = {
                 Column(
                     "setting",
                     "string",
-                    "matched: the newcomer learnt from true pairs; shuffled: from re-paired images",
+                    "matched: the newcomer learnt from true pairs; shuffled: from re-paired images; untrained:"
+                    " from true pairs, but its network has random weights",
                 ),
                 Column("images", "int32", "training images that it learnt from", "images"),
                 Column("source", "string", "slug of the encoded model; it or the target is the newcomer"),

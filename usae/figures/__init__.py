@@ -9,6 +9,7 @@ from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.funnel import funnel_picture
 from usae.figures.interventions import onboarding_picture, stitching_picture
 from usae.figures.matrix import r2_picture
+from usae.figures.ood import ood_picture
 from usae.figures.planted import planted_picture
 from usae.figures.theme import Picture
 from usae.reports import Reports
@@ -27,6 +28,7 @@ def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
         consistency_picture(reports.consistency, models),
         stitching_picture(reports.stitching),
         onboarding_picture(reports.onboarding, reports.reconstruction, models),
+        ood_picture(reports.ood, models),
         loss_picture(reports.training, models),
         probe_picture(reports.probes, models),
         planted_picture(reports.planted, reports.planted_concepts),

@@ -21,6 +21,7 @@ from usae.figures.theme import (
     sentence,
 )
 
+CONTROLS = {"shuffled": ":", "untrained": "-."}  # line styles of newcomers that should learn little
 METHODS = {"usae": "universal codes", "ridge": "best linear map", "independent": "matched own codes"}
 
 
@@ -33,7 +34,7 @@ def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, m
         return sentence("onboarding", "No model has joined late", text)
     new = matched.loc[matched["source"] == matched["target"], "source"].iloc[0]
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
-    headline(figure, _claim(matched, new))
+    headline(figure, _claim(onboarding, new))
     sides = {f"from {new}": ("source", "target"), f"to {new}": ("target", "source")}
     row = np.ravel(figure.subplots(1, 2, sharex=True, sharey=True))
     for axes, (title, (fixed, other)) in zip(row, sides.items(), strict=True):
@@ -45,10 +46,10 @@ def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, m
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models))
     note = (
         "Solid: codes of an SAE trained without the newcomer. Dashed: the best linear map from as many images. "
-        "Dotted: learnt from re-paired images, below 0 where not seen. Diamonds: one SAE trained on all models at "
-        "once, on all training images."
+        "Dotted: learnt from re-paired images, below 0 where not seen. Dash-dotted: the same network with random "
+        "weights. Diamonds: one SAE trained on all models at once, on all training images."
     )
-    return Picture("onboarding", _claim(matched, new), note, figure)
+    return Picture("onboarding", _claim(onboarding, new), note, figure)
 
 
 @mpl.rc_context(RC)
@@ -81,26 +82,29 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
     return Picture("stitching", claim, note, figure)
 
 
-def _claim(matched: pd.DataFrame, new: str) -> str:
-    """How much of the R2 with all images the smallest number gives."""
-    cross = matched[matched["source"] != matched["target"]].groupby("images")["r2"].mean()
-    few, many = cross.index[0], cross.index[-1]
-    return (
-        f"{new} joins a finished SAE: mean R² with the others {cross.loc[few]:.2f} after {few} images, "
-        f"{cross.loc[many]:.2f} after {many}"
+def _claim(rows: pd.DataFrame, new: str) -> str:
+    """How much of the R2 with all images the smallest number gives, and the same network with random weights."""
+    cross = rows[rows["source"] != rows["target"]].groupby(["setting", "images"])["r2"].mean()
+    few, many = cross["matched"].index[[0, -1]]
+    claim = (
+        f"{new} joins a finished SAE: mean R² with the others {cross['matched', few]:.2f} after {few} images, "
+        f"{cross['matched', many]:.2f} after {many}"
     )
+    return claim + (f"; with random weights {cross['untrained', many]:.2f}" if "untrained" in cross else "")
 
 
 def _curves(axes: Axes, rows: pd.DataFrame, other: str, joint: "pd.Series[float]", models: Sequence[str]) -> None:
-    """One colour per old model: matched, ceiling, shuffled, and joint training at the right."""
+    """One colour per old model: matched, ceiling, controls, and joint training at the right."""
     colours = model_colours(models)
     for model, found in rows.groupby(other, sort=False):
         lines = {setting: part.sort_values("images") for setting, part in found.groupby("setting")}
         line, colour = lines["matched"], colours.get(str(model), MUTED)
         axes.plot(line["images"], line["r2"], color=colour, marker="o", markersize=4, label=model)
         axes.plot(line["images"], line["r2_ridge"], color=colour, linestyle="--", linewidth=1.2)
-        if "shuffled" in lines:
-            shuffled = lines["shuffled"]
-            axes.plot(shuffled["images"], shuffled["r2"], color=colour, linestyle=":", linewidth=1.6)
+        for setting, style in CONTROLS.items():
+            if setting in lines:
+                axes.plot(
+                    lines[setting]["images"], lines[setting]["r2"], color=colour, linestyle=style, linewidth=1.6
+                )
         if model in joint.index:
             axes.plot(line["images"].max() * 1.25, joint[model], "D", color=colour, markersize=6, clip_on=False)
