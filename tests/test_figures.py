@@ -125,8 +125,8 @@ def test_onboarding_claim_compares_few_and_many_images():
                          columns=["sae", "split", "source", "target", "r2_channel"])  # fmt: skip
     picture = onboarding_picture(table, joint, ("old", "new"))
     assert picture.claim == (
-        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000; with random "
-        "weights 0.16"
+        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000; its codes "
+        "explain 0.30 of them, with random weights 0.12"
     )
     lines = picture.figure.axes[0].get_lines()
     assert [len(line.get_xdata()) for line in lines] == [2, 2, 2, 2, 1]

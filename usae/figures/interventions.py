@@ -41,7 +41,8 @@ def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, m
         rows = onboarding[(onboarding[fixed] == new) & (onboarding[other] != new)]
         joint = reconstruction[(reconstruction["sae"] == "usae") & (reconstruction["split"] == "val")]
         _curves(axes, rows, other, joint[joint[fixed] == new].set_index(other)["r2_channel"], models)
-        axes.set(title=title, xscale="log", xlabel="training images of the newcomer", ylim=(0, None))
+        axes.set(title=title, xscale="log", xlabel="training images of the newcomer")
+    row[0].set_ylim(0, None)
     row[0].set_ylabel("R² of the target, held out")
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models))
     note = (
@@ -83,14 +84,23 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
 
 
 def _claim(rows: pd.DataFrame, new: str) -> str:
-    """How much of the R2 with all images the smallest number gives, and the same network with random weights."""
-    cross = rows[rows["source"] != rows["target"]].groupby(["setting", "images"])["r2"].mean()
-    few, many = cross["matched"].index[[0, -1]]
+    """How much of the R2 with all images the smallest number gives, and the same network with random weights.
+
+    Of the latter only its codes count: as a target it is another one, with a variance of its own.
+    """
+    cross = rows[rows["source"] != rows["target"]]
+    matched = cross[cross["setting"] == "matched"].groupby("images")["r2"].mean()
+    few, many = matched.index[0], matched.index[-1]
     claim = (
-        f"{new} joins a finished SAE: mean R² with the others {cross['matched', few]:.2f} after {few} images, "
-        f"{cross['matched', many]:.2f} after {many}"
+        f"{new} joins a finished SAE: mean R² with the others {matched.loc[few]:.2f} after {few} images, "
+        f"{matched.loc[many]:.2f} after {many}"
     )
-    return claim + (f"; with random weights {cross['untrained', many]:.2f}" if "untrained" in cross else "")
+    codes = cross[(cross["source"] == new) & (cross["images"] == many)].groupby("setting")["r2"].mean()
+    if "untrained" not in codes:
+        return claim
+    return (
+        f"{claim}; its codes explain {codes['matched']:.2f} of them, with random weights {codes['untrained']:.2f}"
+    )
 
 
 def _curves(axes: Axes, rows: pd.DataFrame, other: str, joint: "pd.Series[float]", models: Sequence[str]) -> None:
