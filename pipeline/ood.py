@@ -34,7 +34,7 @@ def main(params: Params) -> str:
     home = store_root(params.runtime.store)
     table = shift.compare({model: one.open("val", home) for model, one in manifests.items()}, other, most)
     write_table("ood", table, TABLE)
-    cross = table[table["source"] != table["target"]].groupby("images", sort=False)["r2"].mean()
+    cross = table[table["source"] != table["target"]].groupby("images", sort=False)["r2_channel"].mean()
     return f"{choice}: cross R2 " + ", ".join(f"{value:.2f} {images}" for images, value in cross.items())
 
 

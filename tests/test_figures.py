@@ -138,7 +138,7 @@ def test_onboarding_claim_compares_few_and_many_images():
 def test_ood_claim_is_the_means_of_own_and_other_codes():
     rows = [(images, s, t, r2 + (s == t) / 2) for images, r2 in (("held-out", 0.3), ("other", -0.1))
             for s in "ab" for t in "ab"]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["images", "source", "target", "r2"]).assign(count=40)
+    table = pd.DataFrame(rows, columns=["images", "source", "target", "r2_channel"]).assign(count=40)
     picture = ood_picture(table, ("a", "b"))
     assert picture.claim == (
         "On images of another kind R² is 0.40 from the model's own codes (0.80 held out), -0.10 from another "

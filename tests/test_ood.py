@@ -79,7 +79,7 @@ def test_negatives_are_the_same_images_and_other_numbers(shift, scenes):
     assert (total == 255).all()
     known, other = sides(one.compare(stores, negatives, 100))
     assert set(other["count"]) == {10}
-    assert (known["r2"] != other["r2"]).all()
+    assert (known["r2_channel"] != other["r2_channel"]).all()
 
 
 def test_a_folder_is_drawn_from_by_seed_and_unreadable_files_are_left_out(image_folder, scenes):

@@ -4,9 +4,10 @@ Images go through networks and encoders batch by batch and leave only sums. Besi
 images, measured in the same way; everything else, the units of the activations too, stays as it was trained.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from usae.forward import Forward
 from usae.images import ImageIndex, checked
 from usae.listing import shuffled_folder
 from usae.manifests import Manifest
-from usae.metrics.reconstruction import Reconstruction, r2
+from usae.metrics.reconstruction import Reconstruction
 from usae.metrics.streams import decoded, standard_units
 from usae.metrics.universality import FiringCounts, energy, lift
 from usae.params import ExtractParams, RuntimeParams
@@ -122,8 +123,9 @@ class Shift:
                     truth = standard_units(self.sae, target, rows.astype(np.float32))
                     marks.update(target, truth, decoded(self.sae, target, codes))
                 bar.update(len(span))
-        table = [_row(models.index(s), models.index(t), models, firing, marks) for s in models for t in models]
-        return pd.DataFrame(table).assign(images=images, count=count)
+        table = pd.DataFrame(_cofiring(firing, models)).assign(images=images, count=count)
+        explained = pd.DataFrame(marks.rows(models)).drop(columns=["sae", "split"])
+        return table.merge(explained, on=["source", "target"], validate="one_to_one")
 
     def _tokens(self, model: str, network: Forward, pixels: torch.Tensor) -> Array:
         features = network(pixels)
@@ -162,24 +164,20 @@ def other_images(choice: str, held_out: ImageIndex, most: int, seed: int, worker
     return ImageIndex.of(records, root)
 
 
-def _row(
-    source: int, target: int, models: tuple[str, ...], firing: FiringCounts, marks: Reconstruction
-) -> dict[str, object]:
-    """What the codes of a source say of it and of a target."""
-    pair = [source, target]
-    both, fires = firing.together(pair), firing.fires[pair]
-    known = lift(both, fires, firing.tokens)
-    known = known[~np.isnan(known)]
-    alone = source == target
-    return {
-        "source": models[source],
-        "target": models[target],
-        "r2": r2(marks.residuals[models[source], models[target]], marks.moments[models[target]], "channel"),
-        "cofire_proportion": np.nan if alone else both.sum() / max(fires[0].sum(), 1),
-        "lift": np.nan if alone or not len(known) else float(np.median(known)),
-        "alive": float((fires[0] > 0).mean()),
-        "firing": float(fires[0].sum() / firing.tokens),
-        "l0": float(firing.sparsity[source]),
-        "energy": float(energy(firing.mean_codes)[source].sum()),
-        "tokens": firing.tokens,
-    }
+def _cofiring(firing: FiringCounts, models: Sequence[str]) -> Iterator[dict[str, object]]:
+    """What fires in every source, and with it in every target."""
+    fires, energies = firing.fires, energy(firing.mean_codes)
+    for (i, source), (j, target) in product(enumerate(models), repeat=2):
+        both, alone = firing.together([i, j]), i == j
+        known = lift(both, fires[[i, j]], firing.tokens)
+        known = known[~np.isnan(known)]
+        yield {
+            "source": source,
+            "target": target,
+            "cofire_proportion": np.nan if alone else both.sum() / max(fires[i].sum(), 1),
+            "lift": np.nan if alone or not len(known) else float(np.median(known)),
+            "alive": float((fires[i] > 0).mean()),
+            "firing": float(fires[i].sum() / firing.tokens),
+            "l0": float(firing.sparsity[i]),
+            "energy": float(energies[i].sum()),
+        }

@@ -653,11 +653,15 @@ TABLES = {
                 Column("source", "string", "slug of the encoded model"),
                 Column("target", "string", "slug of the reconstructed model"),
                 Column(
-                    "r2",
+                    "r2_scalar",
                     "float64",
-                    "share of these images' sum of squares explained by the source's codes",
-                    denominator="sum of squares about the mean of each channel, of these images",
+                    "as in table reconstruction, of these images alone (paper v2, Table 1)",
+                    denominator="sum of squares about one mean",
                 ),
+                Column(
+                    "r2_channel", "float64", "likewise", denominator="sum of squares about each channel's mean"
+                ),
+                Column("mse", "float64", "mean squared error per token and channel, standardised units"),
                 Column(
                     "cofire_proportion",
                     "float64",

@@ -20,7 +20,8 @@ def ood_picture(ood: pd.DataFrame, models: Sequence[str]) -> Picture:
     figure, axes = canvas(claim)
     pairs = [(source, target) for source in models for target in models]
     known = {
-        images: rows.set_index(["source", "target"])["r2"].loc[pairs] for images, rows in ood.groupby("images")
+        images: rows.set_index(["source", "target"])["r2_channel"].loc[pairs]
+        for images, rows in ood.groupby("images")
     }
     heights = range(len(pairs))
     axes.hlines(heights, known["held-out"], known["other"], color=MUTED, linewidth=1.2)
@@ -43,7 +44,7 @@ def _claim(ood: pd.DataFrame) -> str:
     """Mean R2 of a model's own codes and of another's, on both kinds of images."""
     own = ood["source"] == ood["target"]
     means = {
-        name: rows.groupby("images")["r2"].mean()
+        name: rows.groupby("images")["r2_channel"].mean()
         for name, rows in (("own", ood[own]), ("other", ood[~own]))
         if len(rows)
     }
