@@ -17,6 +17,7 @@ from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.funnel import funnel_picture
 from usae.figures.heat import heat_rgba, overlay
 from usae.figures.interventions import onboarding_picture, stitching_picture
+from usae.figures.likeness import alignment_picture, null_kinds_picture
 from usae.figures.matrix import r2_matrix, r2_picture
 from usae.figures.ood import ood_picture
 from usae.figures.planted import planted_picture
@@ -33,6 +34,8 @@ NAMES = [
     "funnel",
     "controls",
     "nulls",
+    "null_kinds",
+    "alignment",
     "consistency",
     "stitching",
     "onboarding",
@@ -133,6 +136,33 @@ def test_onboarding_claim_compares_few_and_many_images():
     assert lines[-1].get_ydata()[0] == 0.3
     assert picture.figure.axes[1].get_lines()[-1].get_ydata()[0] == 0.4
     assert onboarding_picture(table.iloc[:0], joint, ("old",)).claim == "No model has joined late"
+
+
+def test_every_null_and_group_has_its_bar():
+    groups, shares = ("a+b", "a+b+c"), {"images": (0.5, 0.25), "tokens": (1.0, 0.75)}
+    rows = [(null, group, n < 4 * share) for null, values in shares.items()
+            for group, share in zip(groups, values, strict=True) for n in range(4)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["null", "models", "significant"])
+    picture = null_kinds_picture(table, ("a", "b", "c"))
+    assert picture.claim == (
+        "Of the concepts that fire in all models, more co-fire than accident gives: 25 % (images re-paired), 75 % "
+        "(tokens shuffled too)"
+    )
+    assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
+    assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
+
+
+def test_likeness_stands_beside_that_of_re_paired_images():
+    known = (("mutual_knn", 0.2, 0.05), ("cka_unbiased", 0.3, 0.0), ("cka", 9, 9))
+    rows = [(measure, "codes, image means", value + k, null) for k in (0.0, 0.2) for measure, value, null in known]
+    picture = alignment_picture(pd.DataFrame(rows, columns=["measure", "space", "value", "null_mean"]))
+    assert picture.claim == (
+        "Codes of two models, image by image, beside re-paired images: neighbours in common 0.30 (0.05), CKA, "
+        "unbiased 0.40 (0.00)"
+    )
+    found, null = picture.figure.axes[0].get_lines()
+    np.testing.assert_allclose(found.get_xdata(), [0.3, 0.4])
+    assert null.get_xdata().tolist() == [0.05, 0.0]
 
 
 def test_ood_claim_is_the_means_of_own_and_other_codes():
