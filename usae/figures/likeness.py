@@ -13,7 +13,7 @@ MEASURES = {
     "mutual_knn": "neighbours in common",
     "cka_unbiased": "CKA, unbiased",
     "buddies": "mutual nearest units",
-    "rosetta": "units mutual nearest in all models",
+    "rosetta": "mutual nearest in all models",
 }
 
 
@@ -24,8 +24,9 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
         return sentence("null_kinds", "No concept fires in two models", "Table nulls has no rows.")
     shares = nulls.groupby(["null", "models"])["significant"].mean().astype(float).unstack("null")
     kinds = [null for null in NULLS if null in shares]
-    everyone = shares.loc["+".join(models)] if "+".join(models) in shares.index else shares.iloc[-1]
-    parts = [f"{percent(float(everyone[null]))} ({NULLS[null]})" for null in kinds]
+    place = list(shares.index).index("+".join(models)) if "+".join(models) in shares.index else -1
+    everyone = dict(zip(kinds, shares[kinds].to_numpy()[place], strict=True))
+    parts = [f"{percent(share)} ({NULLS[null]})" for null, share in everyone.items()]
     claim = f"Of the concepts that fire in all models, more co-fire than accident gives: {', '.join(parts)}"
     figure, axes = canvas(claim)
     height = 0.8 / len(kinds)
@@ -53,18 +54,19 @@ def alignment_picture(alignment: pd.DataFrame) -> Picture:
     means = rows.groupby(["measure", "space"])[["value", "null_mean"]].mean()
     means = means.loc[[measure for measure in MEASURES if measure in means.index]]
     shown = [(measure, "codes, image means") for measure in ("mutual_knn", "cka_unbiased")]
-    parts = [f"{MEASURES[m]} {means.loc[(m, s), 'value']:.2f} ({means.loc[(m, s), 'null_mean']:.2f})"
-             for m, s in shown if (m, s) in means.index]  # fmt: skip
+    found, null = means["value"].to_dict(), means["null_mean"].to_dict()
+    parts = [f"{MEASURES[key[0]]} {found[key]:.2f} ({null[key]:z.2f})" for key in shown if key in found]
     claim = f"Codes of two models, image by image, beside re-paired images: {', '.join(parts)}"
     figure, axes = canvas(claim)
-    heights = range(len(means))
+    heights, keys = range(len(means)), means.index.to_list()
+    names = [f"{MEASURES[measure]}: {space}" for measure, space in keys]
     axes.hlines(heights, means["null_mean"], means["value"], color=MUTED, linewidth=1.2)
     axes.plot(means["value"], heights, "o", color=OKABE_ITO[0], markersize=7, label="true pairs")
     axes.plot(means["null_mean"], heights, "|", color=INK, markersize=11, label="re-paired images, mean")
-    axes.set_yticks(heights, [f"{MEASURES[measure]}: {space}" for measure, space in means.index.to_list()])
+    axes.set_yticks(heights, names)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel="likeness, 1 = identical", xlim=(-0.02, None))
-    axes.legend(loc="lower right")
+    axes.set(xlabel="likeness, 1 = identical", xlim=(-0.02, 1))
+    axes.legend(loc="upper right")
     note = "Means over pairs of models. Width and chance give likeness too: the distance to the bar counts."
     return Picture("alignment", claim, note, figure)
