@@ -67,6 +67,6 @@ def alignment_picture(alignment: pd.DataFrame) -> Picture:
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set(xlabel="likeness, 1 = identical", xlim=(-0.02, 1))
-    axes.legend(loc="upper right")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     note = "Means over pairs of models. Width and chance give likeness too: the distance to the bar counts."
     return Picture("alignment", claim, note, figure)
