@@ -18,8 +18,10 @@ REPORTS = Path("reports")
 def main(params: Params) -> str:
     """Measure `data/codes` and write `reports/`."""
     device = configure(params.runtime)
-    root = store_root(params.runtime.store)
-    evaluation = evaluate(params.models, params.measure, root, device, seed=params.seed, reports=REPORTS)
+    root, dask = store_root(params.runtime.store), params.runtime.dask
+    evaluation = evaluate(
+        params.models, params.measure, root, device, seed=params.seed, reports=REPORTS, dask=dask
+    )
     evaluation.write(REPORTS)
     return evaluation.headline
 

@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from pipeline import stage
-from usae.interventions.onboarding import MATCHED, gathered, onboard
-from usae.manifests import load_manifests
+from usae.interventions.onboarding import MATCHED, SHUFFLED, UNTRAINED, gathered, onboard
+from usae.manifests import Manifest, check_paired, load_manifests
 from usae.params import Params
 from usae.runs import MANIFESTS, training_run
 from usae.store import store_root
 from usae.tables import no_rows, write_table
 from usae.trainee import Variant
 
-TABLE = Path("reports/onboarding.parquet")
+TABLE, RANDOM = Path("reports/onboarding.parquet"), Path("data/untrained")
 
 
 @stage
@@ -24,9 +26,15 @@ def main(params: Params) -> str:
         return "one model alone joins nobody"
     variants = {"usae": Variant(params.k, params.seed, params.train.pairs)}
     manifests = load_manifests(MANIFESTS, params.models)
+    untrained = Manifest.load(RANDOM / f"{late}.json")
+    check_paired({**manifests, untrained.model: untrained})
     with training_run(params, "onboarding", {model: manifests[model] for model in others}, variants) as trained:
-        team = gathered(trained["usae"].sae, manifests, params.train, store_root(params.runtime.store))
-        found = onboard(team, params.interventions.onboarding_images, params.measure.threshold)
+        frozen, root = trained["usae"].sae, store_root(params.runtime.store)
+        rounds = {(MATCHED, SHUFFLED): manifests, (UNTRAINED,): manifests | {late: untrained}}
+        teams = {settings: gathered(frozen, known, params.train, root) for settings, known in rounds.items()}
+        sizes, threshold = params.interventions.onboarding_images, params.measure.threshold
+        parts = [onboard(team, sizes, threshold, settings) for settings, team in teams.items()]
+        found = pd.concat(parts, ignore_index=True)
         write_table("onboarding", found, TABLE)
     cross = found[(found["setting"] == MATCHED) & (found["source"] != found["target"])]
     by_images = cross.groupby("images")["r2"].mean()

@@ -65,11 +65,6 @@ def image_folder(tmp_path):
     return root
 
 
-@pytest.fixture
-def manifest_of():
-    return worlds.manifest_of
-
-
 @pytest.fixture(scope="module")
 def one_thread():
     """For many small networks: further threads would only wait for each other."""

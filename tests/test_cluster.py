@@ -4,12 +4,14 @@ import dataclasses
 import json
 import operator
 import os
+import pickle
 import signal
 import threading
 import time
 
 import dask
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from distributed import Client, LocalCluster
@@ -18,9 +20,14 @@ from PIL import Image
 from usae import cluster
 from usae.backbones import build, pin
 from usae.chunks import Recipe
+from usae.codes import CodeStore, aligned_chunks, open_codes
 from usae.errors import UserError
 from usae.extraction import extract
-from usae.params import BackboneParams, ImagesParams
+from usae.metrics.counting import blocks, concept_statistics
+from usae.metrics.evidence import nulls_frame
+from usae.metrics.labels import TokenLabels
+from usae.metrics.universality import FiringCounts
+from usae.params import BackboneParams, ImagesParams, MeasureParams
 from usae.sources import write_images
 
 TINY = BackboneParams(
@@ -105,6 +112,37 @@ def test_two_workers_one_of_them_killed_give_the_same_bytes(recipe, workers, tmp
     assert 0 < seen[0] < 27
     assert there == here
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_results_come_in_the_order_of_the_tasks_whoever_finishes_first(workers):
+    late = cluster.in_order(workers, lambda number: (time.sleep(0.5 * (number == 7)), number)[1], [7, 3, 5])
+    assert list(late) == [7, 3, 5]
+
+
+def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_path):
+    rng, models = np.random.default_rng(0), ("a", "b", "c")
+    for model in models:
+        store = CodeStore.create(
+            tmp_path / model, model=model, sae="usae", images=50, grid=3, k=4, concepts=20, chunk_images=4
+        )
+        for chunk in range(store.chunks):
+            shape = (min(4, 50 - 4 * chunk), 9, 20)
+            store.write(chunk, rng.random(shape).argsort(-1)[..., :4], rng.gamma(1, 1, (*shape[:2], 4)))
+    codes = open_codes(tmp_path, models)
+    labels = TokenLabels(("x", "y"), rng.integers(0, 256, (50, 3, 3, 2), dtype=np.uint8))
+    inputs = (codes, labels, MeasureParams(threshold=0.1, exemplars=3, permutations=9), 0, np.arange(50) % 2)
+    here, there = (concept_statistics(*inputs, dask=where, block_images=12) for where in (None, workers))
+    assert len(blocks(codes["a"], 12)) == 5
+    assert pickle.dumps(there.firing) == pickle.dumps(here.firing)
+    np.testing.assert_array_equal(there.exemplars.keys, here.exemplars.keys)
+    pd.testing.assert_frame_equal(there.labels.frame(), here.labels.frame(), check_exact=True)
+    tables = [nulls_frame(found.firing, found.nulls, models) for found in (here, there)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    whole = FiringCounts(3, 20, 0.1)
+    for chunks in aligned_chunks(codes):
+        whole.update(chunks)
+    np.testing.assert_array_equal(there.firing.patterns, whole.patterns)
+    np.testing.assert_allclose(there.firing.sums, whole.sums, rtol=1e-12)
 
 
 def test_faults_of_the_activations_come_from_the_workers_in_the_same_words(recipe, workers, tmp_path):

@@ -17,7 +17,9 @@ from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.funnel import funnel_picture
 from usae.figures.heat import heat_rgba, overlay
 from usae.figures.interventions import onboarding_picture, stitching_picture
+from usae.figures.likeness import alignment_picture, null_kinds_picture
 from usae.figures.matrix import r2_matrix, r2_picture
+from usae.figures.ood import ood_picture
 from usae.figures.planted import planted_picture
 from usae.figures.theme import OKABE_ITO, model_colours, percent
 from usae.gallery import Exhibit, different, exhibits, sketch_of, thumbnails
@@ -32,9 +34,12 @@ NAMES = [
     "funnel",
     "controls",
     "nulls",
+    "null_kinds",
+    "alignment",
     "consistency",
     "stitching",
     "onboarding",
+    "ood",
     "loss",
     "probes",
     "planted",
@@ -114,7 +119,8 @@ def test_stitching_claim_is_the_mean_over_other_models():
 
 
 def test_onboarding_claim_compares_few_and_many_images():
-    rows = [(setting, images, *pair, r2) for setting, gain in (("matched", 0.1), ("shuffled", 0.0))
+    gains = {"matched": 0.1, "shuffled": 0.0, "untrained": 0.04}
+    rows = [(setting, images, *pair, r2) for setting, gain in gains.items()
             for images in (30, 1000) for pair, r2 in ((("new", "old"), gain * np.log10(images)),
                                                       (("old", "new"), 0.2), (("new", "new"), 0.9))]  # fmt: skip
     table = pd.DataFrame(rows, columns=["setting", "images", "source", "target", "r2"]).assign(r2_ridge=0.5)
@@ -122,13 +128,56 @@ def test_onboarding_claim_compares_few_and_many_images():
                          columns=["sae", "split", "source", "target", "r2_channel"])  # fmt: skip
     picture = onboarding_picture(table, joint, ("old", "new"))
     assert picture.claim == (
-        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000"
+        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000; its codes "
+        "explain 0.30 of them, with random weights 0.12"
     )
     lines = picture.figure.axes[0].get_lines()
-    assert [len(line.get_xdata()) for line in lines] == [2, 2, 2, 1]
+    assert [len(line.get_xdata()) for line in lines] == [2, 2, 2, 2, 1]
     assert lines[-1].get_ydata()[0] == 0.3
     assert picture.figure.axes[1].get_lines()[-1].get_ydata()[0] == 0.4
     assert onboarding_picture(table.iloc[:0], joint, ("old",)).claim == "No model has joined late"
+
+
+def test_every_null_and_group_has_its_bar():
+    groups, shares = ("a+b", "a+b+c"), {"images": (0.5, 0.25), "tokens": (1.0, 0.75)}
+    rows = [(null, group, n < 4 * share) for null, values in shares.items()
+            for group, share in zip(groups, values, strict=True) for n in range(4)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["null", "models", "significant"])
+    picture = null_kinds_picture(table, ("a", "b", "c"))
+    assert picture.claim == (
+        "Of the concepts that fire in all models, more co-fire than accident gives: 25 % (images re-paired), 75 % "
+        "(tokens shuffled too)"
+    )
+    assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
+    assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
+
+
+def test_likeness_stands_beside_that_of_re_paired_images():
+    known = (("mutual_knn", 0.2, 0.05), ("cka_unbiased", 0.3, 0.0), ("cka", 9, 9))
+    rows = [(measure, "codes, image means", value + k, null) for k in (0.0, 0.2) for measure, value, null in known]
+    picture = alignment_picture(pd.DataFrame(rows, columns=["measure", "space", "value", "null_mean"]))
+    assert picture.claim == (
+        "Codes of two models, image by image, beside re-paired images: neighbours in common 0.30 (0.05), CKA, "
+        "unbiased 0.40 (0.00)"
+    )
+    found, null = picture.figure.axes[0].get_lines()
+    np.testing.assert_allclose(found.get_xdata(), [0.3, 0.4])
+    assert null.get_xdata().tolist() == [0.05, 0.0]
+
+
+def test_ood_claim_is_the_means_of_own_and_other_codes():
+    rows = [(images, s, t, r2 + (s == t) / 2) for images, r2 in (("held-out", 0.3), ("other", -0.1))
+            for s in "ab" for t in "ab"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["images", "source", "target", "r2_channel"]).assign(count=40)
+    picture = ood_picture(table, ("a", "b"))
+    assert picture.claim == (
+        "On images of another kind R² is 0.40 from the model's own codes (0.80 held out), -0.10 from another "
+        "model's (0.30 held out)"
+    )
+    held_out, other = picture.figure.axes[0].get_lines()[:2]
+    assert held_out.get_xdata().tolist() == [0.8, 0.3, 0.3, 0.8]
+    np.testing.assert_allclose(other.get_xdata(), [0.4, -0.1, -0.1, 0.4])
+    assert ood_picture(table.iloc[:0], ("a",)).claim == "No images of another kind were tried"
 
 
 def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():

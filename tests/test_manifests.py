@@ -8,8 +8,8 @@ from usae.manifests import Manifest, check_paired, fingerprint, load_manifests
 
 
 @pytest.fixture
-def manifest(manifest_of, store):
-    return manifest_of("a", store)
+def manifest(store):
+    return Manifest.generated("a", store)
 
 
 @pytest.fixture

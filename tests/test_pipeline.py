@@ -32,6 +32,7 @@ def small(params: dict) -> dict:
     params["encode"] |= {"train_images": 16}
     params["planted"] |= {"train": 32, "val": 16, "dictionary": 48, "epochs": 1, "permutations": 9}
     params["interventions"] |= {"onboarding_images": [10, 32]}
+    params["ood"] |= {"most": 8}
     params["maximise"] |= {"rule": "energy", "concepts": 1, "steps": 2, "crops": 1, "size": 32, "random": 1}
     params["report"] |= {"concepts": 2, "unique": 1, "images": 3, "own_images": 1}
     params["runtime"] |= {"threads": 1}
@@ -112,7 +113,7 @@ def test_one_command_makes_everything(checkout):
     ran = stages(checkout.first)
     assert set(ran) == {
         "images", "train", "controls", "encode", "contrast", "measure", "interventions", "onboarding", "planted",
-        "maximise", "report",
+        "ood", "maximise", "report",
         *(f"{stage}@{model}" for stage in ("weights", "extract", "untrained", "baselines") for model in MODELS),
     }  # fmt: skip
     assert "<html" in (checkout.root / "reports" / "index.html").read_text()

@@ -63,6 +63,14 @@ def test_lift_separates_and_entropy_is_fooled(tables):
     assert numbers["matched", "called", "entropy and significant", "shared"] > 0.8
 
 
+def test_the_funnel_finds_shared_concepts_and_calls_no_private_one_universal(tables):
+    called = tables[0].query("quantity == 'called'").set_index(["setting", "by", "kind"])["value"]
+    assert called["ideal", "funnel", "shared"] == 1
+    assert called["matched", "funnel", "shared"] > 0.8
+    for setting in ("ideal", "matched", "shuffled"):
+        assert called[setting, "funnel", "private"] <= 0.1 < called["ideal", "entropy", "private"]
+
+
 def test_re_paired_images_join_nothing_and_only_entropy_calls_it_universal(tables):
     numbers = tables[0].set_index(["setting", "quantity", "by", "kind"])["value"].sort_index()
     assert numbers["shuffled", "joined", "activity", "shared"] == 0

@@ -14,6 +14,7 @@ import yaml
 
 from tests.test_pipeline import CODE, Checkout, small, stages
 from usae.checkpoints import Checkpoints
+from usae.manifests import Manifest
 from usae.store.__main__ import main
 from usae.store.catalogue import naming, read_manifests
 from usae.store.files import is_sealed, size_text
@@ -35,7 +36,7 @@ def age(folder: Path) -> None:
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch, make_store, manifest_of):
+def workspace(tmp_path, monkeypatch, make_store):
     """A checkout with two models' stores, all named by manifests, none of them fresh."""
     for name in ("USAE_STORE", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
@@ -47,17 +48,17 @@ def workspace(tmp_path, monkeypatch, make_store, manifest_of):
         activations = np.random.default_rng(seed).normal(size=(10, 4, 5)).astype("float16")
         stores[name] = make_store(f"data/activations/{name}", activations)
     for model in ("a", "b"):
-        manifest = manifest_of(model, stores[f"{model}-train-0123456789ab"])
-        val = manifest_of(model, stores[f"{model}-val-0123456789ab"]).val
+        manifest = Manifest.generated(model, stores[f"{model}-train-0123456789ab"])
+        val = Manifest.generated(model, stores[f"{model}-val-0123456789ab"]).val
         dataclasses.replace(manifest, val=val).save(tmp_path / "data" / "manifests" / f"{model}.json")
     for store in stores.values():
         age(store.path)
     return stores
 
 
-def test_stores_of_untrained_networks_are_named_too(tmp_path, workspace, make_store, manifest_of):
+def test_stores_of_untrained_networks_are_named_too(tmp_path, workspace, make_store):
     store = make_store("untrained-a-train-0123456789ab", np.zeros((10, 4, 5), "float16"))
-    manifest_of("untrained-a", store).save(Path("data/untrained/a.json"))
+    Manifest.generated("untrained-a", store).save(Path("data/untrained/a.json"))
     found = read_manifests([Path("data/manifests"), Path("data/untrained")])
     assert list(found) == ["a", "b", "untrained-a"]
     assert naming(store.path.name, found) == ("untrained-a",)

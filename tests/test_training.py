@@ -13,6 +13,7 @@ import torch
 
 from usae.checkpoints import Checkpoints
 from usae.errors import Diverged, UserError
+from usae.manifests import Manifest
 from usae.sampling import PairedActivations
 from usae.trainee import Variant
 from usae.training import Running, independent_steps, train
@@ -120,14 +121,14 @@ def test_the_log_scores_some_steps(world, recipe):
     assert (log["auxiliary"] == 0).all()
 
 
-def test_eight_models(make_store, manifest_of, recipe):
+def test_eight_models(make_store, recipe):
     rng = np.random.default_rng(0)
     causes = rng.random((16, 6, 12)) * (rng.random((16, 6, 12)) < 0.15)
     widths = {f"m{i}": 5 + i for i in range(8)}
     stores = {
         m: make_store(m, (causes @ rng.normal(size=(12, d))).astype("float16"), 8) for m, d in widths.items()
     }
-    manifests = {name: manifest_of(name, store) for name, store in stores.items()}
+    manifests = {name: Manifest.generated(name, store) for name, store in stores.items()}
     sae, log = trained((manifests, PairedActivations(list(stores.values()))), recipe)
     assert sae.widths == widths
     assert set(log["source"]) == set(widths)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from usae.manifests import Manifest, SplitManifest
+from usae.manifests import Manifest
 from usae.params import parse_params
 from usae.sampling import PairedActivations
 from usae.store import ActivationStore
@@ -27,36 +27,11 @@ def store_at(path: Path, activations: np.ndarray, chunk_images: int = 4, **confi
     return store
 
 
-def manifest_of(model: str, store: ActivationStore) -> Manifest:
-    """The manifest of a store, which serves as both splits."""
-    rows = np.concatenate([store.chunk(j) for j in range(store.chunks)]).astype(np.float64)
-    crc32c = tuple(store.checksum(chunk) for chunk in range(store.chunks))
-    split = SplitManifest(store.path.name, store.images, "digest", store.chunk_images, crc32c)
-    return Manifest(
-        model=model,
-        backbone={},
-        layer=-1,
-        norm=True,
-        grid=round(store.tokens**0.5),
-        fit="squash",
-        dtype=str(store.dtype),
-        width=store.width,
-        mean=float(rows.mean()),
-        std=float(rows.std(ddof=1)),
-        statistics="after",
-        statistics_images=store.images,
-        channel_mean=tuple(rows.mean((0, 1)).tolist()),
-        channel_std=tuple(rows.std((0, 1)).tolist()),
-        train=split,
-        val=split,
-    )
-
-
 def two_models(folder: Path) -> tuple[dict[str, Manifest], PairedActivations]:
     """Two models that see the same sparse causes through different random maps."""
     rng = np.random.default_rng(0)
     causes = rng.random((40, 6, 12)) * (rng.random((40, 6, 12)) < 0.15)
     maps = {"a": rng.normal(size=(12, 8)), "b": rng.normal(size=(12, 10))}
     stores = {name: store_at(folder / name, (causes @ m).astype("float16"), 8) for name, m in maps.items()}
-    manifests = {name: manifest_of(name, store) for name, store in stores.items()}
+    manifests = {name: Manifest.generated(name, store) for name, store in stores.items()}
     return manifests, PairedActivations(list(stores.values()))

@@ -1,4 +1,4 @@
-"""Independent tasks on the worker processes of dask.distributed, as `runtime.dask` says (stage `extract`).
+"""Independent tasks on the worker processes that `runtime.dask` names (stages `extract`, `measure`).
 
 `local:N` starts N worker processes of one thread each on this machine; an address or a scheduler file connects
 to a cluster that is already there. Functions are sent by name, with paths and numbers; a task whose worker dies
@@ -7,6 +7,7 @@ runs again on another one.
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,24 @@ def compute(client: Client, function: Callable[[T], R], tasks: Sequence[T]) -> I
                 "Look into their logs; fewer workers or a smaller `runtime.batch_images` need less."
             ) from error
         yield task_of[future.key], result
+
+
+def in_order(where: str | None, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+    """The result of every task, in the order of the tasks: here, or on the cluster that `where` names.
+
+    Raises:
+        UserError: as `connect` and `compute` do.
+    """
+    if where is None:
+        yield from map(function, tasks)
+        return
+    with connect(where) as client:
+        early: dict[T, R] = {}
+        due = deque(tasks)
+        for task, result in compute(client, function, tasks):
+            early[task] = result
+            while due and due[0] in early:
+                yield early.pop(due.popleft())
 
 
 def local_workers(where: str) -> int:

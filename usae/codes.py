@@ -170,9 +170,13 @@ def open_codes(folder: Path, models: Sequence[str]) -> dict[str, CodeStore]:
     return stores
 
 
-def aligned_chunks(stores: Mapping[str, CodeStore]) -> Iterator[tuple[CodeChunk, ...]]:
-    """Chunk by chunk, the codes of all models for the same images, in the order of `stores`."""
-    return zip(*stores.values(), strict=True)
+def aligned_chunks(
+    stores: Mapping[str, CodeStore], chunks: range | None = None
+) -> Iterator[tuple[CodeChunk, ...]]:
+    """Chunk by chunk, the codes of all models for the same images, in the order of `stores`; None: all chunks."""
+    if chunks is None:
+        return zip(*stores.values(), strict=True)
+    return (tuple(store.chunk(chunk) for store in stores.values()) for chunk in chunks)
 
 
 def _array(group: zarr.Group, name: str, path: Path) -> zarr.Array[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from usae.codes import CodeStore
+from usae.codes import CodeChunk, CodeStore
 from usae.progress import counter
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
@@ -49,6 +49,15 @@ def encode_split(
             codes.write(chunk, *encoded(sae, model, np.asarray(activations), device))
             bar.update(len(activations))
     return images
+
+
+@torch.inference_mode()
+def code_chunk(
+    sae: UniversalSAE, model: str, activations: np.ndarray, images: range, device: torch.device
+) -> CodeChunk:
+    """The codes of activations [b, t, d] of `images`, rounded as stage `encode` stores them."""
+    indices, values = encoded(sae, model, activations, device)
+    return CodeChunk(np.array(images), indices, values.astype(np.float16).astype(np.float32))
 
 
 def encoded(

@@ -140,7 +140,7 @@ def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manife
         statistics_images=counted,
         channel_mean=tuple(channels.mean.tolist()),
         channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),
-        **{split: _describe(store, extractor.images[split].digest) for split, store in stores.items()},
+        **{split: SplitManifest.of(store, extractor.images[split].digest) for split, store in stores.items()},
     )
 
 
@@ -162,11 +162,6 @@ def _on_workers(client: Client, recipe: Recipe, work: Work) -> Iterator[int]:
         if fault:
             raise UserError(fault)
         yield len(work.store.span(chunk))
-
-
-def _describe(store: ActivationStore, digest: str) -> SplitManifest:
-    crc32c = tuple(store.checksum(chunk) for chunk in range(store.chunks))
-    return SplitManifest(store.path.name, store.images, digest, store.chunk_images, crc32c)
 
 
 _ONE_AT_A_TIME = threading.Lock()  # a worker process may have several threads, but has one backbone

@@ -79,6 +79,12 @@ class ImageIndex:
         names = json.loads((table.schema.metadata or {}).get(LABELS_KEY, b"[]"))
         return cls(readable, tuple(names), root)
 
+    @classmethod
+    def of(cls, records: Iterable[Record], root: Path) -> "ImageIndex":
+        """An index that lies on no disk; labels are left out."""
+        frame = pd.DataFrame(_rows(records, root))
+        return cls(frame[frame["fault"].isna()].reset_index(drop=True), (), root)
+
     def __len__(self) -> int:
         return len(self.frame)
 
@@ -131,7 +137,15 @@ def write_index(
     records: Iterable[Record], path: Path, root: Path | None, label_names: tuple[str, ...]
 ) -> tuple[int, int]:
     """Write the index; returns how many images are readable, and how many are left out."""
-    rows = [
+    rows = _rows(records, root)
+    metadata = {LABELS_KEY: json.dumps(label_names).encode()}
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata)), path, compression="zstd")
+    skipped = sum(row["fault"] is not None for row in rows)
+    return len(rows) - skipped, skipped
+
+
+def _rows(records: Iterable[Record], root: Path | None) -> list[dict[str, object]]:
+    return [
         {
             "key": r.key,
             "path": None if r.path is None else str(r.path if root is None else r.path.relative_to(root)),
@@ -143,10 +157,6 @@ def write_index(
         }
         for r in records
     ]
-    metadata = {LABELS_KEY: json.dumps(label_names).encode()}
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata)), path, compression="zstd")
-    skipped = sum(row["fault"] is not None for row in rows)
-    return len(rows) - skipped, skipped
 
 
 def _check(record: Record) -> Record:

@@ -26,13 +26,19 @@ def folder_records(root: Path) -> dict[str, list[Record]]:
     Raises:
         UserError: no such folder, or no image in it.
     """
-    if not root.is_dir():
-        raise UserError(
-            f"`images.path` is '{root}', which is not a folder here ({Path.cwd()}). Put or link the images there "
-            "(ln -s /where/they/are data/external/images), or change `images.path` in params.yaml."
-        )
+    _refuse_no_folder(root, "images.path")
     splits = _split_folders(root) or {"all": root}
-    return {split: _labelled_files(folder) for split, folder in splits.items()}
+    return {split: _labelled_files(folder, "images.path") for split, folder in splits.items()}
+
+
+def shuffled_folder(root: Path, key: str, seed: int) -> list[Record]:
+    """All images below `root`, whatever its folders, in an order by seed; `key` is the parameter that names it.
+
+    Raises:
+        UserError: no such folder, or no image in it.
+    """
+    _refuse_no_folder(root, key)
+    return _shuffled(_labelled_files(root, key), seed, key)
 
 
 def parquet_records(path: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
@@ -85,6 +91,14 @@ def split_and_limit(
     return {split: group[: limits[split]] for split, group in shuffled.items()}
 
 
+def _refuse_no_folder(root: Path, key: str) -> None:
+    if not root.is_dir():
+        raise UserError(
+            f"`{key}` is '{root}', which is not a folder here ({Path.cwd()}). Put or link the images there "
+            f"(ln -s /where/they/are data/external/images), or change `{key}` in params.yaml."
+        )
+
+
 def _split_folders(root: Path) -> dict[str, Path]:
     found = {}
     for split, names in {"train": TRAIN_NAMES, "val": VAL_NAMES}.items():
@@ -94,12 +108,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return found if "train" in found else {}
 
 
-def _labelled_files(folder: Path) -> list[Record]:
+def _labelled_files(folder: Path, key: str) -> list[Record]:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and _is_listed(file))
     if not files:
         raise UserError(
             f"There is no image below '{folder}' (looked for {', '.join(sorted(SUFFIXES)[:6])}, ...). "
-            "Check `images.path` in params.yaml."
+            f"Check `{key}` in params.yaml."
         )
     records = [Record(key=str(file.relative_to(folder)), path=file) for file in files]
     numbers = {name: number for number, name in enumerate(label_names_of(records))}

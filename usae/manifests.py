@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from usae.errors import UserError
 from usae.params import Fit, Order
-from usae.store import ActivationStore
+from usae.store import ActivationStore, Moments
 
 SPLITS = ("train", "val")
 UNTRAINED = "untrained-"  # before a slug: the same network with random weights (stage `untrained@m`)
@@ -31,6 +33,12 @@ class SplitManifest:
     images_digest: str
     chunk_images: int
     crc32c: tuple[str, ...]
+
+    @classmethod
+    def of(cls, store: ActivationStore, images_digest: str) -> "SplitManifest":
+        """A finished store as it is."""
+        crc32c = tuple(store.checksum(chunk) for chunk in range(store.chunks))
+        return cls(store.path.name, store.images, images_digest, store.chunk_images, crc32c)
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,33 @@ class Manifest:
     def size(self) -> str:
         """How many images, tokens and channels, in words."""
         return f"{self.train.images} + {self.val.images} images, {self.grid}² tokens, width {self.width}"
+
+    @classmethod
+    def generated(cls, model: str, store: ActivationStore) -> "Manifest":
+        """Of activations that come from no network: one finished store, which serves as both splits."""
+        moments = Moments.none(store.width)
+        for chunk in range(store.chunks):
+            moments = moments.merge(store.moments(chunk))
+        mean, std = moments.scalar()
+        split = SplitManifest.of(store, "generated")
+        return cls(
+            model=model,
+            backbone={},
+            layer=-1,
+            norm=False,
+            grid=round(store.tokens**0.5),
+            fit="squash",
+            dtype=str(store.dtype),
+            width=store.width,
+            mean=mean,
+            std=std,
+            statistics="after",
+            statistics_images=store.images,
+            channel_mean=tuple(moments.mean.tolist()),
+            channel_std=tuple(np.sqrt(moments.m2 / moments.count).tolist()),
+            train=split,
+            val=split,
+        )
 
     @classmethod
     def load(cls, path: Path) -> "Manifest":

@@ -168,6 +168,13 @@ class PlantedParams(Section):
     permutations: Count  # re-pairings of the held-out images behind the lift's p-values
 
 
+class OodParams(Section):
+    """Images of another kind for the finished universal SAE."""
+
+    images: str | None  # negatives of the held-out images | path of an image folder | null = none
+    most: Count  # most images, of this kind and, beside them, held out
+
+
 class InterventionsParams(Section):
     """Readouts of labels, and a model that joins a finished universal SAE."""
 
@@ -237,6 +244,7 @@ class Params(Section):
     encode: EncodeParams
     measure: MeasureParams
     planted: PlantedParams
+    ood: OodParams
     interventions: InterventionsParams
     maximise: MaximiseParams
     report: ReportParams

@@ -27,8 +27,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class PlantedImages:
-    """Some images. activity: float32 [image, token, concept]; activations: per model float16 [image, token, d]."""
+    """Images `numbers` [image] of a split.
 
+    activity: float32 [image, token, concept]; activations: per model float16 [image, token, d].
+    """
+
+    numbers: Array
     activity: Array
     activations: tuple[Array, ...]
 
@@ -102,7 +106,7 @@ class PlantedWorld:
             (activity @ directions + deviation * np.stack([noise[model] for _, noise in drawn])).astype(np.float16)
             for model, (directions, deviation) in enumerate(zip(self.directions, self.noise, strict=True))
         )
-        return PlantedImages(activity.astype(np.float32), tuple(activations))
+        return PlantedImages(np.array(numbers), activity.astype(np.float32), tuple(activations))
 
     def _image(self, rng: np.random.Generator) -> tuple[Array, list[Array]]:
         """Activities (tokens, concepts) of one image, and standard noise (tokens, d) per model."""

@@ -17,22 +17,24 @@ import torch
 
 from usae.codes import CodeChunk
 from usae.encoding import encoded
-from usae.manifests import Manifest, SplitManifest
+from usae.manifests import Manifest
 from usae.metrics.correlation import CrossCorrelation, code_rows
+from usae.metrics.nulls import IMAGES, CofireNulls
 from usae.metrics.recovery import Matches, match
+from usae.metrics.significance import evidence
 from usae.metrics.universality import FiringCounts
-from usae.metrics.verdicts import Finding, Pairings, scores
+from usae.metrics.verdicts import Finding, scores
 from usae.params import Pairs, PlantedParams, TrainParams
 from usae.planted import PAIR, PRIVATE, SHARED, TWIN, PlantedImages, PlantedWorld
 from usae.sae import UniversalSAE
 from usae.sampling import open_paired
-from usae.store import ActivationStore, Moments
+from usae.store import ActivationStore
 from usae.trainee import Variant
 from usae.training import Running, train
 
 BLOCK = 64  # images
 CPU = torch.device("cpu")
-PERMUTATIONS, IDEAL_STREAM = 3, 4  # streams of the seed: re-pairings of held-out images, what models overlook
+IDEAL_STREAM = 4  # of the seed: what models overlook
 MISSED = 0.4
 IDEAL = "ideal"
 PAIRINGS: tuple[Pairs, ...] = ("matched", "shuffled")
@@ -83,9 +85,8 @@ class Trial:
         """Codes of the held-out images, block by block, in all models."""
         codes: Codes = []
         for block in self.held_out:
-            images = np.arange(len(block.activity))
             parts = zip(sae.models, block.activations, strict=True)
-            codes.append(tuple(CodeChunk(images, *encoded(sae, model, rows, CPU)) for model, rows in parts))
+            codes.append(tuple(CodeChunk(block.numbers, *encoded(sae, model, rows, CPU)) for model, rows in parts))
         return codes
 
     @torch.inference_mode()
@@ -110,19 +111,25 @@ class Trial:
         for block in self.held_out:
             known = rng.random((*block.activity.shape, owners.shape[1])) < seen  # (b, t, planted, models)
             parts = np.moveaxis(np.where(known, block.activity[..., None], 0), -1, 0)
-            codes.append(tuple(_at_slots(activity, slots) for activity in parts))
+            codes.append(tuple(_at_slots(block.numbers, activity, slots) for activity in parts))
         return codes, Matches.exact(slots, owners)
 
     def judged(self, setting: str, codes: Codes, matches: Matches) -> Finding:
-        """Scores of one setting's codes, with p-values of co-firing."""
-        concepts = matches.total
-        counts = FiringCounts(len(self.world.params.widths), concepts, self.threshold)
+        """Scores of one setting's codes, and their co-fires beside those of re-paired images."""
+        models, permutations = len(self.world.params.widths), self.planted.permutations
+        counts = FiringCounts(models, matches.total, self.threshold)
+        key = (IMAGES, tuple(range(models)))
+        nulls = CofireNulls(
+            models, matches.total, self.threshold, permutations, self.seed, self.planted.val, only=[key]
+        )
         for chunks in codes:
             counts.update(chunks)
-        pairings = Pairings(codes, concepts, self.threshold)
-        p = pairings.p_values(self.planted.permutations, np.random.default_rng([self.seed, PERMUTATIONS]))
+            nulls.update(chunks)
+        nulls.finish()
         found = scores(counts.fires, counts.cofires, counts.tokens)
-        return Finding(setting, self.world.kinds, self.world.owners, matches, found, p)
+        return Finding(
+            setting, self.world.kinds, self.world.owners, matches, found, evidence(counts, nulls.counts[key])
+        )
 
 
 def write_stores(world: PlantedWorld, images: int, root: Path) -> dict[str, Manifest]:
@@ -136,7 +143,7 @@ def write_stores(world: PlantedWorld, images: int, root: Path) -> dict[str, Mani
     for chunk, block in enumerate(world.blocks("train", images, BLOCK)):
         for store, activations in zip(stores.values(), block.activations, strict=True):
             store.write(chunk, activations)
-    return {model: _manifest(model, store, world.params.grid) for model, store in stores.items()}
+    return {model: Manifest.generated(model, store) for model, store in stores.items()}
 
 
 def common_slots(world: PlantedWorld) -> Array:
@@ -152,36 +159,9 @@ def common_slots(world: PlantedWorld) -> Array:
     return slots
 
 
-def _at_slots(activity: Array, slots: Array) -> CodeChunk:
+def _at_slots(images: Array, activity: Array, slots: Array) -> CodeChunk:
     """Codes (b, t, slots) of planted activities (b, t, g), of which each index has at most one that is not 0."""
     values = np.zeros((*activity.shape[:2], int(slots.max()) + 1), dtype=np.float32)
     image, token, planted = np.nonzero(activity)
     values[image, token, slots[planted]] = activity[image, token, planted]
-    return CodeChunk(np.arange(len(values)), np.broadcast_to(np.arange(values.shape[2]), values.shape), values)
-
-
-def _manifest(model: str, store: ActivationStore, grid: int) -> Manifest:
-    moments = Moments.none(store.width)
-    for chunk in range(store.chunks):
-        moments = moments.merge(store.moments(chunk))
-    mean, std = moments.scalar()
-    checksums = tuple(store.checksum(chunk) for chunk in range(store.chunks))
-    split = SplitManifest(store.path.name, store.images, "planted", store.chunk_images, checksums)
-    return Manifest(
-        model=model,
-        backbone={},
-        layer=-1,
-        norm=False,
-        grid=grid,
-        fit="squash",
-        dtype=str(store.dtype),
-        width=store.width,
-        mean=mean,
-        std=std,
-        statistics="after",
-        statistics_images=store.images,
-        channel_mean=tuple(moments.mean.tolist()),
-        channel_std=tuple(np.sqrt(moments.m2 / moments.count).tolist()),
-        train=split,
-        val=split,
-    )
+    return CodeChunk(images, np.broadcast_to(np.arange(values.shape[2]), values.shape), values)

@@ -22,6 +22,7 @@ OPTIONAL = (
     "stitching",
     "onboarding",
     "control_concepts",
+    "ood",
     "label_concepts",
     "maximisation",
 )
@@ -50,6 +51,7 @@ class Reports:
     stitching: pd.DataFrame
     onboarding: pd.DataFrame
     control_concepts: pd.DataFrame
+    ood: pd.DataFrame
     label_concepts: pd.DataFrame
     maximisation: pd.DataFrame
     panels: Mapping[str, pd.DataFrame]

@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from tests.interventions.conftest import CAUSES, sae_of
+from tests.interventions.conftest import CAUSES, sae_of, store_of
 from usae.interventions.newcomer import add_codes, affine, matrix
-from usae.interventions.onboarding import MATCHED, SHUFFLED, Team, onboard
+from usae.interventions.onboarding import MATCHED, SHUFFLED, UNTRAINED, Team, onboard
 from usae.metrics.ridge import Products
 from usae.sae import Encoder, SparseCodes
 from usae.tables import write_table
@@ -41,6 +42,19 @@ def test_a_newcomer_that_learnt_from_other_images_joins_nobody(team):
     table = onboard(team, (120,), 0.1).query("setting == 'shuffled' and source != target")
     assert (table["r2"] < 0.05).all()
     assert (table["r2_ridge"] < 0.05).all()
+
+
+def test_an_untrained_newcomer_learns_from_true_pairs_in_its_own_rows(team):
+    table, matched = onboard(team, (120,), 0.1, [UNTRAINED]), onboard(team, (120,), 0.1, [MATCHED])
+    assert set(table["setting"]) == {UNTRAINED}
+    pd.testing.assert_frame_equal(table.drop(columns="setting"), matched.drop(columns="setting"))
+    rng, folder = np.random.default_rng(1), team.val["c"].path.parent
+    strangers = {
+        split: stores | {"c": store_of(folder / f"random-{split}", rng.normal(size=(stores["c"].images, 4, 7)))}
+        for split, stores in (("train", team.train), ("val", team.val))
+    }
+    table = onboard(Team(team.frozen, team.units, **strangers), (120,), 0.1, [UNTRAINED])
+    assert (table.loc[table["source"] != table["target"], "r2"] < 0.05).all()
 
 
 def test_more_images_than_there_are_give_one_fit_with_all(team):

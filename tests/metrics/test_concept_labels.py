@@ -76,10 +76,10 @@ def test_weighted_jaccard_by_hand():
     fires = np.array([[4, 4, 1, 4], [4, 4, 0, 2]])
     values = weighted_jaccard(joint, fires)
     np.testing.assert_allclose(values, [2 / 6, 1, np.nan, 0])
-    found = agreement(joint, fires, floor=0.2)
+    found = agreement(joint, fires)
     assert found.alive == pytest.approx((2 / 6 + 1 + 0) / 3)
     assert found.every == pytest.approx((2 / 6 + 1 + 0) / 4)
-    assert (found.concepts, found.floor) == (3, 0.2)
+    assert found.concepts == 3
 
 
 def test_three_models_average_over_the_pairs_that_fire():

@@ -8,8 +8,9 @@ import torch
 from usae.codes import open_codes
 from usae.encoding import encode_split
 from usae.metrics.contrast import MEASURES, contrast, contrasts, excess
+from usae.metrics.counting import concept_statistics
 from usae.metrics.nulls import IMAGES
-from usae.metrics.streams import concept_statistics, reconstruction
+from usae.metrics.streams import reconstruction
 from usae.metrics.summary import concept_numbers
 from usae.sae import UniversalSAE
 from usae.tables import write_table

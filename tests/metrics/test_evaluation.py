@@ -13,7 +13,8 @@ from usae.errors import UserError
 from usae.images import Record, write_index
 from usae.manifests import Manifest, SplitManifest
 from usae.metrics.evaluation import evaluate
-from usae.metrics.inputs import load_labels
+from usae.metrics.inputs import load_labels, one_of_each
+from usae.metrics.labels import TokenLabels
 from usae.metrics.summary import HEADLINES
 from usae.params import MeasureParams
 from usae.sae import UniversalSAE
@@ -83,6 +84,17 @@ def write_images(data: Path, truth_images: int = IMAGES["val"]) -> None:
     np.savez(
         data / "images" / "val_truth.npz", names=np.array(["shape: circle", "colour: red"]), coverage=coverage
     )
+
+
+def test_a_scenes_class_is_the_one_label_of_a_group_that_it_has():
+    names = ("shape: circle", "shape: star", "alone: x", "background: dots", "background: plain")
+    coverage = np.zeros((3, 2, 2, 5), dtype=np.uint8)
+    coverage[..., 0, 2] = coverage[0, 0, 0, 0] = coverage[1, 0, 0, :2] = 9  # no shape in image 2, two in image 1
+    coverage[[0, 1, 2], 1, 1, [4, 3, 4]] = 1
+    assert one_of_each(TokenLabels(names, coverage), 3).tolist() == [1, 0, 1]
+    assert one_of_each(TokenLabels(names, coverage), 1).tolist() == [0]
+    coverage[2, 0, 0, 3] = 1
+    assert one_of_each(TokenLabels(names, coverage), 3) is None
 
 
 def test_tables_numbers_and_files_fit_together(world, tmp_path):

@@ -58,6 +58,7 @@ def test_concepts_that_are_the_labels_are_found_everywhere(run, truth, tmp_path)
     assert numbers["label_jaccard_all"] == 3 / 8
     assert numbers["label_purity"] == 1
     assert 0 < numbers["label_jaccard_floor"] < 1
+    assert 0 < numbers["label_jaccard_all_floor"] <= numbers["label_jaccard_floor"]
 
 
 def test_classes_of_images_leave_the_unlabelled_out(run):

@@ -1,11 +1,14 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import ortho_group
 
 from usae.codes import CodeChunk
+from usae.metrics.nulls import CofireNulls
 from usae.metrics.recovery import Matches, match, one_to_one
-from usae.metrics.universality import firing_entropy
-from usae.metrics.verdicts import Finding, Pairings, discoveries, rules, scores, separation
+from usae.metrics.significance import evidence
+from usae.metrics.universality import FiringCounts
+from usae.metrics.verdicts import Finding, rules, scores, separation
 
 
 def chunk(dense):
@@ -71,36 +74,24 @@ def stacked():
 
 
 def test_lift_separates_what_entropy_does_not(stacked):
-    fires = (stacked > 0).sum(axis=(1, 2))
-    cofires = (stacked > 0).all(axis=0).sum(axis=(0, 1))
-    found = scores(fires, cofires, 240)
-    p = Pairings([[chunk(part) for part in stacked]], 3, 0.1).p_values(199, np.random.default_rng(0))
+    codes = [chunk(part) for part in stacked]
+    firing, nulls = FiringCounts(3, 3, 0.1), CofireNulls(3, 3, 0.1, 199, 0, 60)
+    for sums in (firing, nulls):
+        sums.update(codes)
+    nulls.finish()
+    known = evidence(firing, nulls.counts["images", (0, 1, 2)])
+    assert known["cofires"].tolist() == [(stacked[..., 0] > 0).all(axis=0).sum(), known["cofires"][1], 0]
+    assert known["p"][0] == 1 / 200
+    assert known["p"][1] > 0.05
+    assert np.isnan(known["p"][2])
+    found = scores(firing.fires, firing.cofires, firing.tokens)
     assert found["firing_entropy"][:2].tolist() == pytest.approx([1, 1])
-    assert p[0] == 1 / 200
-    assert p[1] > 0.05
-    assert np.isnan(p[2])
-    called = rules(found, p)
+    called = rules(found, known, 3)
     assert called["entropy"].tolist() == [True, True, False]
+    assert called["funnel"].tolist() == [True, False, False]
+    assert rules(found, known.assign(cofires=[19, 19, 0]), 3)["funnel"].tolist() == [False] * 3
     assert called["entropy and significant"].tolist() == [True, False, False]
     assert called["significant and proportion > 0.5"].tolist() == [True, False, False]
-
-
-def test_pairings_move_whole_images_and_keep_entropy_and_places(stacked):
-    pairings = Pairings([[chunk(part[:20]) for part in stacked], [chunk(part[20:]) for part in stacked]], 3, 0.1)
-    images = np.arange(60)
-    np.testing.assert_array_equal(pairings.cofires([images] * 3), (stacked > 0).all(axis=0).sum(axis=(0, 1)))
-    partners = [images, np.roll(images, 7), np.roll(images, 11)]
-    moved = np.stack([dense[rows] for dense, rows in zip(stacked, partners, strict=True)]) > 0
-    np.testing.assert_array_equal(pairings.cofires(partners), moved.all(axis=0).sum(axis=(0, 1)))
-    np.testing.assert_array_equal(
-        firing_entropy(moved.sum(axis=(1, 2))), firing_entropy((stacked > 0).sum(axis=(1, 2)))
-    )
-
-
-def test_discoveries_are_benjamini_and_hochbergs():
-    p = np.array([0.01, 0.02, np.nan, 0.04, 0.2])  # thresholds 0.0125, 0.025, 0.0375, 0.05
-    assert discoveries(p).tolist() == [True, True, False, False, False]
-    assert not discoveries(np.array([np.nan, np.nan])).any()
 
 
 def test_separation_ranks_undefined_scores_last():
@@ -111,7 +102,7 @@ def test_separation_ranks_undefined_scores_last():
 
 
 def test_numbers_of_a_finding_add_up():
-    owners = np.array([[1, 1], [1, 1], [1, 0], [0, 1]], dtype=bool)
+    owners, known = np.array([[1, 1], [1, 1], [1, 0], [0, 1]], dtype=bool), np.array([0.001, 0.001, 0.8])
     finding = Finding(
         "ideal",
         np.array(["shared", "shared", "private", "private"]),
@@ -122,13 +113,14 @@ def test_numbers_of_a_finding_add_up():
             "lift": np.array([50.0, 300.0, 1.0]),
             "cofire_proportion": np.array([0.9, 0.4, 0.1]),
         },
-        np.array([0.001, 0.001, 0.8]),
+        pd.DataFrame({"models_alive": 2, "cofires": 30, "null_mean": 3.0, "p": known, "q": known}),
     )
     numbers = finding.numbers().set_index(["quantity", "by", "kind"])["value"]
     assert numbers["auroc", "lift", "private"] == 1
     assert numbers["auroc", "firing_entropy", "private"] == 0.5
     assert numbers["called", "entropy", "private"] == 1
-    assert numbers["called", "significant", "private"] == 0
+    assert numbers["called", "significant", "private"] == numbers["called", "funnel", "private"] == 0
+    assert numbers["called", "funnel", "shared"] == 1
     assert numbers["called", "significant and lift > 100", "shared"] == 0.5
     assert numbers["joined", "activity", "shared"] == numbers["cosine", "direction", "private"] == 1
     assert finding.concepts()["concept_id"].tolist() == [0, 1, 2, 2]

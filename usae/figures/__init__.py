@@ -8,10 +8,13 @@ from usae.figures.evidence import consistency_picture, null_picture
 from usae.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.figures.funnel import funnel_picture
 from usae.figures.interventions import onboarding_picture, stitching_picture
+from usae.figures.likeness import alignment_picture, null_kinds_picture
 from usae.figures.matrix import r2_picture
+from usae.figures.ood import ood_picture
 from usae.figures.planted import planted_picture
 from usae.figures.theme import Picture
 from usae.reports import Reports
+from usae.tables import no_rows
 
 
 def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
@@ -24,9 +27,12 @@ def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
         funnel_picture(reports.funnel),
         controls_picture(reports.controls),
         null_picture(reports.nulls, models),
+        null_kinds_picture(reports.nulls, models),
+        alignment_picture(reports.panels.get("alignment", no_rows("alignment"))),
         consistency_picture(reports.consistency, models),
         stitching_picture(reports.stitching),
         onboarding_picture(reports.onboarding, reports.reconstruction, models),
+        ood_picture(reports.ood, models),
         loss_picture(reports.training, models),
         probe_picture(reports.probes, models),
         planted_picture(reports.planted, reports.planted_concepts),

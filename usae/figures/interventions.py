@@ -21,6 +21,7 @@ from usae.figures.theme import (
     sentence,
 )
 
+CONTROLS = {"shuffled": ":", "untrained": "-."}  # line styles of newcomers that should learn little
 METHODS = {"usae": "universal codes", "ridge": "best linear map", "independent": "matched own codes"}
 
 
@@ -33,22 +34,23 @@ def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, m
         return sentence("onboarding", "No model has joined late", text)
     new = matched.loc[matched["source"] == matched["target"], "source"].iloc[0]
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
-    headline(figure, _claim(matched, new))
+    headline(figure, _claim(onboarding, new))
     sides = {f"from {new}": ("source", "target"), f"to {new}": ("target", "source")}
     row = np.ravel(figure.subplots(1, 2, sharex=True, sharey=True))
     for axes, (title, (fixed, other)) in zip(row, sides.items(), strict=True):
         rows = onboarding[(onboarding[fixed] == new) & (onboarding[other] != new)]
         joint = reconstruction[(reconstruction["sae"] == "usae") & (reconstruction["split"] == "val")]
         _curves(axes, rows, other, joint[joint[fixed] == new].set_index(other)["r2_channel"], models)
-        axes.set(title=title, xscale="log", xlabel="training images of the newcomer", ylim=(0, None))
+        axes.set(title=title, xscale="log", xlabel="training images of the newcomer")
+    row[0].set_ylim(0, None)
     row[0].set_ylabel("R² of the target, held out")
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models))
     note = (
         "Solid: codes of an SAE trained without the newcomer. Dashed: the best linear map from as many images. "
-        "Dotted: learnt from re-paired images, below 0 where not seen. Diamonds: one SAE trained on all models at "
-        "once, on all training images."
+        "Dotted: learnt from re-paired images, below 0 where not seen. Dash-dotted: the same network with random "
+        "weights. Diamonds: one SAE trained on all models at once, on all training images."
     )
-    return Picture("onboarding", _claim(matched, new), note, figure)
+    return Picture("onboarding", _claim(onboarding, new), note, figure)
 
 
 @mpl.rc_context(RC)
@@ -81,26 +83,38 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
     return Picture("stitching", claim, note, figure)
 
 
-def _claim(matched: pd.DataFrame, new: str) -> str:
-    """How much of the R2 with all images the smallest number gives."""
-    cross = matched[matched["source"] != matched["target"]].groupby("images")["r2"].mean()
-    few, many = cross.index[0], cross.index[-1]
+def _claim(rows: pd.DataFrame, new: str) -> str:
+    """How much of the R2 with all images the smallest number gives, and the same network with random weights.
+
+    Of the latter only its codes count: as a target it is another one, with a variance of its own.
+    """
+    cross = rows[rows["source"] != rows["target"]]
+    matched = cross[cross["setting"] == "matched"].groupby("images")["r2"].mean()
+    few, many = matched.index[0], matched.index[-1]
+    claim = (
+        f"{new} joins a finished SAE: mean R² with the others {matched.loc[few]:.2f} after {few} images, "
+        f"{matched.loc[many]:.2f} after {many}"
+    )
+    codes = cross[(cross["source"] == new) & (cross["images"] == many)].groupby("setting")["r2"].mean()
+    if "untrained" not in codes:
+        return claim
     return (
-        f"{new} joins a finished SAE: mean R² with the others {cross.loc[few]:.2f} after {few} images, "
-        f"{cross.loc[many]:.2f} after {many}"
+        f"{claim}; its codes explain {codes['matched']:.2f} of them, with random weights {codes['untrained']:.2f}"
     )
 
 
 def _curves(axes: Axes, rows: pd.DataFrame, other: str, joint: "pd.Series[float]", models: Sequence[str]) -> None:
-    """One colour per old model: matched, ceiling, shuffled, and joint training at the right."""
+    """One colour per old model: matched, ceiling, controls, and joint training at the right."""
     colours = model_colours(models)
     for model, found in rows.groupby(other, sort=False):
         lines = {setting: part.sort_values("images") for setting, part in found.groupby("setting")}
         line, colour = lines["matched"], colours.get(str(model), MUTED)
         axes.plot(line["images"], line["r2"], color=colour, marker="o", markersize=4, label=model)
         axes.plot(line["images"], line["r2_ridge"], color=colour, linestyle="--", linewidth=1.2)
-        if "shuffled" in lines:
-            shuffled = lines["shuffled"]
-            axes.plot(shuffled["images"], shuffled["r2"], color=colour, linestyle=":", linewidth=1.6)
+        for setting, style in CONTROLS.items():
+            if setting in lines:
+                axes.plot(
+                    lines[setting]["images"], lines[setting]["r2"], color=colour, linestyle=style, linewidth=1.6
+                )
         if model in joint.index:
             axes.plot(line["images"].max() * 1.25, joint[model], "D", color=colour, markersize=6, clip_on=False)

@@ -2,7 +2,8 @@
 
 Table `onboarding`. The SAE of the other models stays as it is. After the first n training images the newcomer gets
 an encoder and a dictionary (`usae.interventions.newcomer`) and is judged on all held-out images: beside it stand a
-newcomer that learnt from re-paired images, and the best linear maps from as many images.
+newcomer that learnt from re-paired images, one whose network has random weights, and the best linear maps from as
+many images.
 """
 
 import copy
@@ -31,7 +32,7 @@ from usae.sae import SparseCodes, UniversalSAE, top_k
 from usae.store import ActivationStore
 
 BLOCK_IMAGES = 50
-MATCHED, SHUFFLED = "matched", "shuffled"
+MATCHED, SHUFFLED, UNTRAINED = "matched", "shuffled", "untrained"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -92,9 +93,14 @@ class Pupil:
             self.marks.update(model, part, [(new, _decoded(team.frozen, model, own))])
 
 
-def onboard(team: Team, sizes: Sequence[int], threshold: float) -> pd.DataFrame:
-    """Table `onboarding`: newcomers that learn from the first n training images, for each n of `sizes`."""
-    pupils = list(_pupils(team, sizes, threshold))
+def onboard(
+    team: Team, sizes: Sequence[int], threshold: float, settings: Sequence[str] = (MATCHED, SHUFFLED)
+) -> pd.DataFrame:
+    """Table `onboarding`: newcomers that learn from the first n training images, for each n of `sizes`.
+
+    settings: MATCHED, SHUFFLED (re-paired images), or UNTRAINED, which is MATCHED for a team whose newcomer is so.
+    """
+    pupils = list(_pupils(team, sizes, threshold, settings))
     spans = model_spans(team.val)
     test = Products.none(np.zeros(max(span.stop for span in spans.values())))
     blocks = _blocks([next(iter(team.val.values())).images])
@@ -119,12 +125,12 @@ def gathered(
     return Team(frozen.eval(), units, train, val)
 
 
-def _pupils(team: Team, sizes: Sequence[int], threshold: float) -> Iterator[Pupil]:
+def _pupils(team: Team, sizes: Sequence[int], threshold: float, settings: Sequence[str]) -> Iterator[Pupil]:
     """A newcomer of each setting after each number of images. Image i is re-paired with image i - 1."""
     available = next(iter(team.train.values())).images
     ends = sorted({min(size, available) for size in sizes})
     widths = [store.width for store in team.train.values()]
-    lessons = {setting: Lessons.none(widths, team.frozen.concepts) for setting in (MATCHED, SHUFFLED)}
+    lessons = {setting: Lessons.none(widths, team.frozen.concepts) for setting in settings}
     blocks, tokens, last = _blocks(ends), next(iter(team.train.values())).tokens, None
     for images in progress(blocks, total=len(blocks), description="onboarding, learn", unit="block"):
         rows = team.rows(team.train, images)
@@ -132,8 +138,8 @@ def _pupils(team: Team, sizes: Sequence[int], threshold: float) -> Iterator[Pupi
         late = np.repeat(images % VALIDATION == VALIDATION - 1, tokens)
         before = rows[0][-tokens:] if last is None else last
         shifted, last = np.concatenate([before, rows[0][:-tokens]]), rows[0][-tokens:]
-        lessons[MATCHED].update(rows, codes, late)
-        lessons[SHUFFLED].update([shifted, *rows[1:]], codes, late)
+        for setting, known in lessons.items():
+            known.update([shifted if setting == SHUFFLED else rows[0], *rows[1:]], codes, late)
         if (count := int(images[-1]) + 1) in ends:
             for setting, known in lessons.items():
                 newcomer = learn(team.frozen, known, model_spans(team.train))

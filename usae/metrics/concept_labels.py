@@ -85,13 +85,11 @@ class Agreement:
     """Weighted Jaccard of label profiles between models, a mean over concepts.
 
     alive: over the concepts that fire in two models or more; every: over all, where others count as 0 (SPARC).
-    floor: the same `alive` mean of untrained networks, where it was measured, else NaN.
     """
 
     alive: float
     every: float
     concepts: int
-    floor: float = float("nan")
 
 
 def weighted_jaccard(joint: Array, fires: Array) -> Array:
@@ -108,12 +106,12 @@ def weighted_jaccard(joint: Array, fires: Array) -> Array:
     return _share(total, pairs)
 
 
-def agreement(joint: Array, fires: Array, floor: float = float("nan")) -> Agreement:
-    """`weighted_jaccard` summed up; `floor` comes from codes of untrained networks, selected in the same way."""
+def agreement(joint: Array, fires: Array) -> Agreement:
+    """`weighted_jaccard` summed up."""
     values = weighted_jaccard(joint, fires)
     alive = ~np.isnan(values)
     mean = float(values[alive].mean()) if alive.any() else float("nan")
-    return Agreement(mean, float(np.nan_to_num(values).mean()), int(alive.sum()), floor)
+    return Agreement(mean, float(np.nan_to_num(values).mean()), int(alive.sum()))
 
 
 def label_purity(images: Array, carried: sparse.csr_array) -> Array:

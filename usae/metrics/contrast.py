@@ -14,13 +14,13 @@ import pandas as pd
 import torch
 
 from usae.codes import CodeChunk
-from usae.encoding import encoded
+from usae.encoding import code_chunk
 from usae.metrics import universality as u
 from usae.metrics.consistency import concatenated
 from usae.metrics.evidence import nulls_beside
 from usae.metrics.nulls import IMAGES, CofireNulls
 from usae.metrics.reconstruction import Reconstruction
-from usae.metrics.significance import Significance, significance
+from usae.metrics.significance import FALSE_DISCOVERY_RATE, evidence
 from usae.metrics.stability import stability_frame, stability_numbers
 from usae.metrics.streams import decoded, standardised
 from usae.metrics.summary import USAE, Numbers, concept_numbers, reconstruction_numbers, rounded
@@ -57,25 +57,10 @@ class Contrast:
     energies: Array
     reconstruction: pd.DataFrame
 
-    @property
-    def significance(self) -> Significance:
-        """(c,) of the co-fires of all models, where it fires in all of them."""
-        return significance(self.firing.cofires, self.permuted, np.asarray(self.firing.fires.all(axis=0)))
-
     def concepts(self, run: str) -> pd.DataFrame:
         """Rows of table `control_concepts`."""
-        fires, cofires, found = self.firing.fires, self.firing.cofires, self.significance
-        columns = {
-            "concept_id": np.arange(self.firing.concepts),
-            "models_alive": (fires > 0).sum(axis=0),
-            "firing_entropy": u.firing_entropy(fires),
-            "cofires": cofires,
-            "null_mean": found.mean,
-            "lift": found.lift,
-            "excess": excess(cofires, found.mean, fires),
-            "q": found.q,
-        }
-        return pd.DataFrame(columns).assign(run=run)
+        over = excess(self.firing.cofires, self.permuted.mean(axis=0), self.firing.fires)
+        return evidence(self.firing, self.permuted).assign(excess=over, run=run)
 
     def numbers(self, run: str) -> pd.DataFrame:
         """Rows of table `controls`."""
@@ -85,7 +70,8 @@ class Contrast:
             **concept_numbers(self.firing, np.ones_like(self.energies), models),
             **nulls_beside(self.firing, self.permuted, self.energies),
         }
-        significant = self.significance.significant.sum() / max(self.firing.fires.any(axis=0).sum(), 1)
+        significant = (evidence(self.firing, self.permuted)["q"] <= FALSE_DISCOVERY_RATE).sum()
+        significant /= max(self.firing.fires.any(axis=0).sum(), 1)
         known["significant_share"] = rounded(float(significant))
         columns = {
             "measure": list(MEASURES),
@@ -173,11 +159,6 @@ def _encoded(
     with counter(images, description="contrast", unit="image") as bar:
         for start in range(0, images, size):
             span = range(start, min(start + size, images))
-            yield tuple(_codes(sae, model, store.rows(span), span, device) for model, store in stores.items())
+            rows = {model: np.asarray(store.rows(span)) for model, store in stores.items()}
+            yield tuple(code_chunk(sae, model, part, span, device) for model, part in rows.items())
             bar.update(len(span))
-
-
-@torch.inference_mode()
-def _codes(sae: UniversalSAE, model: str, activations: Array, images: range, device: torch.device) -> CodeChunk:
-    indices, values = encoded(sae, model, np.asarray(activations), device)
-    return CodeChunk(np.array(images), indices, values.astype(np.float16).astype(np.float32))

@@ -17,6 +17,7 @@ import torch
 from usae.codes import CodeStore, open_codes
 from usae.manifests import Manifest, load_manifests
 from usae.metrics.consistency import consistency_frame
+from usae.metrics.counting import concept_statistics
 from usae.metrics.curves import curves
 from usae.metrics.evidence import (
     consistency_numbers,
@@ -34,7 +35,7 @@ from usae.metrics.published import paper_frame
 from usae.metrics.reconstruction import with_ceiling
 from usae.metrics.representations import alignment_frame
 from usae.metrics.sources import ActivationSource, CodeSource, Source
-from usae.metrics.streams import concept_statistics, linear_ceiling, reconstruction
+from usae.metrics.streams import linear_ceiling, reconstruction
 from usae.metrics.summary import USAE, Numbers, concept_numbers, headlines, reconstruction_numbers, summary_frame
 from usae.metrics.universality import energy
 from usae.params import MeasureParams
@@ -87,11 +88,13 @@ def evaluate(
     data: Path = Path("data"),
     seed: int = 0,
     reports: Path | None = None,
+    dask: str | None = None,
 ) -> Evaluation:
     """Measure the SAE in `data/usae` on the codes in `data/codes`, for `models` in this order.
 
     `seed` is that of the permutations and of random baselines; `reports`: where the tables
-    of stage `contrast` are (None: there are none, and no concept is judged).
+    of stage `contrast` are (None: there are none, and no concept is judged); `dask`: where concepts are counted,
+    see `runtime.dask`.
 
     Raises UserError when codes, activations, images or truth are missing or do not belong together.
     """
@@ -102,7 +105,7 @@ def evaluate(
         ignore_index=True,
     )
     table = with_ceiling(table, _ceiling(models, manifests, store_root, sae, data))
-    tables, numbers = _concepts(models, params, sae, data, seed)
+    tables, numbers = _concepts(models, params, sae, data, seed, dask)
     tables |= {"reconstruction": table, "probes": load_probes(data / "weights", models)}
     funnel = Funnel.load(reports, len(models)) if reports else Funnel.none(sae.concepts)
     tables["concepts"], tables["funnel"] = tables["concepts"].join(funnel.verdicts), funnel.counts
@@ -177,14 +180,14 @@ def _consistency(models: Sequence[str], sae: UniversalSAE, data: Path, seed: int
 
 
 def _concepts(
-    models: Sequence[str], params: MeasureParams, sae: UniversalSAE, data: Path, seed: int
+    models: Sequence[str], params: MeasureParams, sae: UniversalSAE, data: Path, seed: int, dask: str | None
 ) -> tuple[dict[str, pd.DataFrame], Numbers]:
     """Tables and numbers of the concepts, from one pass over the held-out codes."""
     codes = open_codes(data / "codes" / HELD_OUT, models)
     images = next(iter(codes.values())).images
     labels = load_labels(data / "images", HELD_OUT, images)
     classes = load_classes(data / "images", HELD_OUT, images)
-    found = concept_statistics(codes, labels, params, seed, classes)
+    found = concept_statistics(codes, labels, params, seed, classes, dask=dask)
     norms = dictionary_norms(sae, models)
     names = absent_labels(sae.concepts) if found.labels is None else found.labels.frame()
     nulls = nulls_frame(found.firing, found.nulls, models)

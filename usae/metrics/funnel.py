@@ -106,10 +106,13 @@ def untrained_bar(evidence: pd.DataFrame, models: int) -> float:
     return max(bars)
 
 
-def common_steps(rows: pd.DataFrame, models: int, bar: float) -> list[Step]:
-    """What is asked of the run and of its controls alike; `rows` of `control_concepts`, by concept."""
+def common_steps(rows: pd.DataFrame, models: int, bar: float | None) -> list[Step]:
+    """What is asked of the run and of its controls alike; `rows` of `control_concepts`, by concept.
+
+    bar: lift that untrained networks reach; None where there are none, and the step is not asked.
+    """
     records = list(rows.itertuples())
-    return [
+    steps = [
         Step("alive", (rows["models_alive"] > 0).to_numpy(), ["never fires"] * len(rows)),
         Step(
             "in all models",
@@ -125,12 +128,12 @@ def common_steps(rows: pd.DataFrame, models: int, bar: float) -> list[Step]:
                 for row in records
             ],
         ),
-        Step(
-            "beyond untrained",
-            (rows["lift"] > bar).to_numpy(),
-            [f"lift {row.lift:.3g} over re-paired images; untrained networks reach {bar:.3g}" for row in records],
-        ),
     ]
+    if bar is not None:
+        # without a lift the re-paired images never co-fire: more than any bar
+        why = [f"lift {row.lift:.3g} over re-paired images; untrained networks reach {bar:.3g}" for row in records]
+        steps.append(Step("beyond untrained", (rows["lift"].fillna(np.inf) > bar).to_numpy(), why))
+    return steps
 
 
 def own_steps(stability: pd.DataFrame, ablation: pd.DataFrame | None) -> list[Step]:

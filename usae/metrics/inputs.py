@@ -41,10 +41,30 @@ def load_labels(folder: Path, split: str, images: int) -> Labels | None:
 
 
 def load_classes(folder: Path, split: str, images: int) -> Array | None:
-    """(images,) class of each image, -1 for none; None where no image has one."""
+    """(images,) class of each image, -1 for none; None where no image has one.
+
+    In the generated world it is the background, of which every image has one.
+    """
     classes = ImageIndex.load(folder / f"{split}.parquet").frame["label"].astype("Int64").fillna(-1)
     numbers = classes.to_numpy(dtype=np.int64)[:images]
-    return numbers if (numbers >= 0).any() else None
+    if (numbers >= 0).any():
+        return numbers
+    truth = folder / f"{split}_truth.npz"
+    return one_of_each(TokenLabels.load(truth), images) if truth.is_file() else None
+
+
+def one_of_each(labels: TokenLabels, images: int) -> Array | None:
+    """(images,) which label of a group each image has, for the first group of which every image has just one.
+
+    A group is what stands before the colon in a label's name; None where there is no such group.
+    """
+    present = np.asarray(labels.coverage[:images].any(axis=(1, 2)))  # (images, labels)
+    groups = [name.split(":")[0] for name in labels.names]
+    for group in dict.fromkeys(groups):
+        members = present[:, [name == group for name in groups]]
+        if members.shape[1] > 1 and (members.sum(axis=1) == 1).all():
+            return np.asarray(members.argmax(axis=1))
+    return None
 
 
 def load_probes(weights: Path, models: Sequence[str]) -> pd.DataFrame:

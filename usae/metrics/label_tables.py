@@ -15,7 +15,7 @@ from scipy import sparse
 
 from usae.codes import CodeChunk, CodeStore, aligned_chunks
 from usae.encoding import encoded
-from usae.metrics.concept_labels import LabelFires, agreement, label_concepts, label_purity
+from usae.metrics.concept_labels import Agreement, LabelFires, agreement, label_concepts, label_purity
 from usae.metrics.exemplars import Exemplars
 from usae.metrics.label_probes import ProbeSamples, co_occurring, draw_tasks
 from usae.metrics.labels import Labels, carried_by_images
@@ -40,7 +40,7 @@ def label_tables(
     threshold: float,
     seed: int,
 ) -> tuple[dict[str, pd.DataFrame], Numbers]:
-    """Both tables, and `label_jaccard`, `label_jaccard_all`, `label_jaccard_floor`, `label_purity`."""
+    """Both tables, and `label_jaccard`, `label_jaccard_all`, each with its `_floor`, and `label_purity`."""
     if labels is None:
         return {name: no_rows(name) for name in ("label_concepts", "label_probes")}, {}
     store = next(iter(codes.values()))
@@ -51,10 +51,12 @@ def label_tables(
             sums.update(chunks)
     known, carried = carried_by_images(labels, np.arange(store.images), store.tokens)
     alike = agreement(by_token.joint, by_token.fires)
+    floor = untrained_agreement(sae, activations, labels, threshold, seed)
     numbers = {
         "label_jaccard": alike.alive,
+        "label_jaccard_floor": floor.alive,
         "label_jaccard_all": alike.every,
-        "label_jaccard_floor": untrained_agreement(sae, activations, labels, threshold, seed),
+        "label_jaccard_all_floor": floor.every,
         "label_purity": _purity(strongest, known, carried, store.images),
     }
     tables = {
@@ -67,8 +69,8 @@ def label_tables(
 @torch.no_grad()
 def untrained_agreement(
     sae: UniversalSAE, stores: Mapping[str, ActivationStore], labels: Labels, threshold: float, seed: int
-) -> float:
-    """The weighted Jaccard over alive concepts of an SAE like `sae` before its first step, drawn at random."""
+) -> Agreement:
+    """The weighted Jaccard of an SAE like `sae` before its first step, drawn at random."""
     fresh, device = untrained(sae, stores, seed), next(sae.parameters()).device
     fires = LabelFires(labels, len(stores), sae.concepts, threshold)
     images = min(FLOOR_IMAGES, *(store.images for store in stores.values()))
@@ -76,7 +78,7 @@ def untrained_agreement(
         span = range(start, min(start + BLOCK_IMAGES, images))
         codes = [encoded(fresh, model, store.rows(span), device) for model, store in stores.items()]
         fires.update([CodeChunk(np.array(span), *part) for part in codes])
-    return agreement(fires.joint, fires.fires).alive
+    return agreement(fires.joint, fires.fires)
 
 
 @torch.no_grad()

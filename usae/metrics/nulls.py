@@ -84,9 +84,7 @@ class CofireNulls:
             self.counts[key] += counts
 
     def _block(self, image: int) -> int:
-        """Which of the equal blocks an image lies in."""
-        blocks = -(-self.images // self.block_images)
-        return int(image) * blocks // self.images
+        return block_of(image, self.images, self.block_images)
 
     def _count(
         self, null: str, permutation: int, block: Sequence[PackedFiring], images: Array, rng: np.random.Generator
@@ -98,6 +96,12 @@ class CofireNulls:
             if name == null:
                 members = [(block[model], order[model]) for model in group]
                 counts[permutation] += cofires(members, rng if null == TOKENS else None)
+
+
+def block_of(image: int, images: int, block_images: int) -> int:
+    """Which of the equal blocks an image lies in."""
+    blocks = -(-images // block_images)
+    return int(image) * blocks // images
 
 
 def groups(models: int) -> tuple[Group, ...]:

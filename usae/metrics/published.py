@@ -33,7 +33,7 @@ MATCHED = (
 )
 TOPS = f"{MATCHED}; top 1000 of 6144 by co-fires, here the top sixth"
 RANDOM = "paper: one baseline, of 768 channels (DINOv2's 384 would give 0.18); here each model's own width, a mean"
-SHIFTED = "other images through the same SAE; not part of this run"
+SHIFTED = "own activations on other images; this run's on the images that `ood.images` names are in table ood"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
+
+from usae.metrics.universality import FiringCounts, firing_entropy
 
 FALSE_DISCOVERY_RATE = 0.05
 
@@ -51,6 +54,23 @@ def significance(observed: Array, permuted: Array, tested: Array) -> Significanc
     z = _where(observed - mean, sd, sd > 0)
     lift = _where(observed.astype(np.float64), mean, mean > 0)
     return Significance(mean, sd, z, lift, np.where(tested, p, np.nan), np.where(tested, tail, np.nan), q)
+
+
+def evidence(firing: FiringCounts, permuted: Array) -> pd.DataFrame:
+    """A row per concept: do all models co-fire more often than with re-paired images, `permuted` (B, c)?"""
+    fires = firing.fires
+    found = significance(firing.cofires, permuted, np.asarray(fires.all(axis=0)))
+    columns = {
+        "concept_id": np.arange(firing.concepts),
+        "models_alive": (fires > 0).sum(axis=0),
+        "firing_entropy": firing_entropy(fires),
+        "cofires": firing.cofires,
+        "null_mean": found.mean,
+        "lift": found.lift,
+        "p": found.p,
+        "q": found.q,
+    }
+    return pd.DataFrame(columns)
 
 
 def count_tail(observed: Array, mean: Array, variance: Array) -> Array:

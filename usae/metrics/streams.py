@@ -1,11 +1,10 @@
-"""One pass over the codes of a split, and some over its activations (stage `measure`).
+"""Passes over the activations of a split, beside its codes (stage `measure`).
 
-The first feeds every accumulator that needs codes only. Of the others, one decodes the codes of each source model
-with the decoder of each target model and compares with the target's activations, one fits linear maps.
+One decodes the codes of each source model with the decoder of each target model and compares with the target's
+activations, one fits linear maps.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,8 @@ import torch
 
 from usae.codes import CodeChunk, CodeStore, aligned_chunks
 from usae.errors import UserError
-from usae.metrics.exemplars import Exemplars
-from usae.metrics.labels import LabelCounts, Labels
-from usae.metrics.nulls import CofireNulls
 from usae.metrics.reconstruction import Reconstruction
 from usae.metrics.ridge import Products, ridge_r2
-from usae.metrics.universality import FiringCounts
-from usae.params import MeasureParams
 from usae.progress import progress
 from usae.sae import SparseCodes, UniversalSAE
 from usae.store import ActivationStore
@@ -29,42 +23,6 @@ VALIDATION = 5  # one in so many blocks of training images chooses the penalty o
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Pair = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class ConceptStatistics:
-    """What one pass over the codes leaves; `labels` is None for data without labels."""
-
-    firing: FiringCounts
-    exemplars: Exemplars
-    labels: LabelCounts | None
-    nulls: CofireNulls
-
-
-def concept_statistics(
-    codes: Mapping[str, CodeStore], labels: Labels | None, params: MeasureParams, seed: int, classes: Array | None
-) -> ConceptStatistics:
-    """Firing counts and their nulls, top images and label counts of the same images in all models.
-
-    `classes` (images,) are what null `class` keeps apart, None without.
-    """
-    threshold = params.threshold
-    first = next(iter(codes.values()))
-    statistics = ConceptStatistics(
-        FiringCounts(len(codes), first.concepts, threshold),
-        Exemplars(tuple(codes), first.concepts, params.exemplars),
-        None if labels is None else LabelCounts(labels, first.concepts, threshold),
-        CofireNulls(len(codes), first.concepts, threshold, params.permutations, seed, first.images, classes),
-    )
-    bar = progress(aligned_chunks(codes), total=first.chunks, description="concepts", unit="chunk")
-    for chunks in bar:
-        statistics.firing.update(chunks)
-        statistics.exemplars.update(chunks)
-        statistics.nulls.update(chunks)
-        if statistics.labels is not None:
-            statistics.labels.update(chunks)
-    statistics.nulls.finish()
-    return statistics
 
 
 def reconstruction(
@@ -130,11 +88,15 @@ def model_spans(stores: Mapping[str, ActivationStore]) -> dict[str, slice]:
     return {model: slice(int(a), int(b)) for model, a, b in zip(stores, ends, ends[1:], strict=False)}
 
 
-@torch.inference_mode()
 def standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
     """(images, tokens, width) activations of increasing images, in the units in which they are reconstructed."""
-    device = next(sae.parameters()).device
-    raw = torch.from_numpy(_rows(store, images)).to(device)  # (images, tokens, width)
+    return standard_units(sae, model, _rows(store, images))
+
+
+@torch.inference_mode()
+def standard_units(sae: UniversalSAE, model: str, activations: Array) -> Array:
+    """Raw activations [..., d], float32, in the units in which they are reconstructed."""
+    raw = torch.from_numpy(activations).to(next(sae.parameters()).device)
     return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
 
 
