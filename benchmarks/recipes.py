@@ -61,8 +61,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "base, tokens shuffled": {"shuffle_tokens": True},
     "base, l2, channels standardised": {"loss": "l2", "standardize": "channel"},
     "base, l2, tokens shuffled": {"loss": "l2", "shuffle_tokens": True},
-    "default: base, l2, gain by width": {"loss": "l2", "gain": "width"},
-    "default, tokens shuffled": {"loss": "l2", "gain": "width", "shuffle_tokens": True},
+    "base, l2, gain by width": {"loss": "l2", "gain": "width"},
+    "default: base, l2, gain by width, tokens shuffled": {"loss": "l2", "gain": "width", "shuffle_tokens": True},
 }
 
 

@@ -19,6 +19,8 @@ def main(params: Params) -> str:
     stitching, ablation = intervene(study, images, threshold, params.seed)
     write_table("stitching", stitching, Path("reports/stitching.parquet"))
     write_table("ablation", ablation, Path("reports/ablation.parquet"))
+    if stitching.empty:
+        return "nothing to read out: no label is on training and on held-out images, so both tables are empty"
     cross = stitching[(stitching["method"] == "usae") & (stitching["source"] != stitching["target"])]
     recovered = f"{cross['recovered'].mean():.2f} of a readout recovered across models"
     return f"{recovered}, {ablation['agrees'].sum()} of {len(ablation)} concepts act alike in all"
