@@ -19,11 +19,15 @@ from pathlib import Path
 import numpy as np
 
 from usae.codes import CodeStore, aligned_chunks, open_codes
-from usae.metrics.consistency import matching, random_matching
+from usae.metrics.consistency import consistency_frame, matching, random_matching
+from usae.metrics.counting import concept_statistics
 from usae.metrics.exemplars import Exemplars
+from usae.metrics.frames import concept_models_frame, concept_pairs_frame, concepts_frame, patterns_frame
 from usae.metrics.labels import ImageLabels, LabelCounts
 from usae.metrics.nulls import CofireNulls
+from usae.metrics.summary import concept_numbers
 from usae.metrics.universality import FiringCounts
+from usae.params import load_params
 
 MODELS = ("a", "b", "c")
 WIDTHS = (768, 384, 768)
@@ -41,7 +45,7 @@ def main() -> None:
     for images in options.images:
         with tempfile.TemporaryDirectory() as scratch:
             measured("(writing the codes)", images, write_codes, Path(scratch), images)
-            for name, part in PARTS.items():
+            for name, part in PARTS.items() if options.only is None else [(options.only, PARTS[options.only])]:
                 measured(name, images, part, Path(scratch), options.permutations)
     measured("one matching, 768 wide", CONCEPTS, match_dictionaries, WIDTHS[0])
     measured("its Gaussian baseline", CONCEPTS, match_gaussians, WIDTHS[0])
@@ -93,12 +97,37 @@ def nulls(folder: Path, permutations: int) -> None:
     counts.finish()
 
 
+def paper_tables(folder: Path, _: int) -> None:
+    """As stage `measure` makes them, in one process: firing, entropy, energy, exemplars, labels, consistency."""
+    codes = open_codes(folder, MODELS)
+    classes = np.arange(codes[MODELS[0]].images) % CLASSES
+    labels = ImageLabels(tuple(map(str, range(CLASSES))), classes)
+    params = load_params().measure.model_copy(update={"permutations": 0, "exemplars": EXEMPLARS})
+    found = concept_statistics(codes, labels, params, 0, None)
+    norms = np.ones((len(MODELS), CONCEPTS))
+    assert found.labels is not None
+    concepts_frame(found.firing, norms, found.labels.frame(), MODELS)
+    concept_models_frame(found.firing, norms, MODELS)
+    concept_pairs_frame(found.firing, MODELS)
+    patterns_frame(found.firing, MODELS)
+    concept_numbers(found.firing, norms, MODELS)
+    found.exemplars.frame()
+    pairs = {model: noisy_copy(width) for model, width in zip(MODELS, WIDTHS, strict=True)}
+    own, alone = ({model: pair[side] for model, pair in pairs.items()} for side in range(2))
+    consistency_frame(own, alone, 0)
+
+
 def match_dictionaries(width: int) -> None:
     """A dictionary against a noisy, reordered copy of itself."""
+    matching(*noisy_copy(width))
+
+
+def noisy_copy(width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two dictionaries (c, width) that resemble each other, some concepts more than others."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((CONCEPTS, width), np.float32)
     noisy = rows + rng.standard_normal((CONCEPTS, width), np.float32) * rng.uniform(0, 3, (CONCEPTS, 1))
-    matching(rows, rng.permutation(noisy))
+    return rows, rng.permutation(noisy)
 
 
 def match_gaussians(width: int) -> None:
@@ -122,7 +151,14 @@ def write_codes(folder: Path, images: int) -> None:
             store.write(chunk, indices, rng.gamma(2.0, 0.3, indices.shape))
 
 
-PARTS = {"reading": read, "firing": firing, "exemplars": exemplars, "labels": labels, "nulls": nulls}
+PARTS = {
+    "reading": read,
+    "firing": firing,
+    "exemplars": exemplars,
+    "labels": labels,
+    "nulls": nulls,
+    "the paper's tables": paper_tables,
+}
 
 
 def _drawn(rng: np.random.Generator, weights: np.ndarray, count: int) -> np.ndarray:
@@ -142,6 +178,7 @@ def _timed(part: Callable[..., None], arguments: tuple[object, ...]) -> tuple[fl
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=int, nargs="+", default=[1250, 2500, 5000])
+    parser.add_argument("--only", choices=list(PARTS), help="one part")
     parser.add_argument("--permutations", type=int, default=5, help="of each null")
     return parser.parse_args()
 

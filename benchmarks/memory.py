@@ -31,7 +31,7 @@ WIDTHS = {"vit": 768, "dinov2": 384, "siglip": 768}
 SIZES = {"dictionary": 6144, "batch_images": 32}
 K, GRID, CHUNK = 32, 14, 128
 RECIPES = {"default recipe": "params.yaml", "official recipe": "presets/official.yaml"}
-WAYS = {"whole images": {}, "shuffled tokens": {"shuffle_tokens": True}}
+WAYS = {"whole images": {"shuffle_tokens": False}, "shuffled tokens": {"shuffle_tokens": True}}
 
 
 def main() -> None:

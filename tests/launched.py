@@ -11,4 +11,7 @@ if __name__ == "__main__":
     rank = int(os.environ["RANK"])
     Path(os.environ["FOLDER"], str(rank)).touch()
     time.sleep(float(os.environ["SECONDS"]))
-    sys.exit(int(os.environ["STATUS"].split()[rank]))
+    status = int(os.environ["STATUS"].split()[rank])
+    if status < 0:
+        os.kill(os.getpid(), -status)
+    sys.exit(status)

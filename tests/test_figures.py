@@ -150,6 +150,7 @@ def test_every_null_and_group_has_its_bar():
     )
     assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
     assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
+    assert null_kinds_picture(table, ("a", "b", "c", "d")).claim.startswith("No concept fires in all models")
 
 
 def test_likeness_stands_beside_that_of_re_paired_images():
@@ -317,14 +318,14 @@ def test_support_grows_with_the_tokens(tokens, least):
 def test_concepts_that_pass_the_funnel_come_first():
     concepts = pd.DataFrame(
         {
-            "concept_id": [0, 1, 2],
-            "cofires": 500,
-            "universality": [0.9, 0.5, 0.6],
+            "concept_id": [0, 1, 2, 3, 4],
+            "cofires": [500, 500, 500, 20, 20],
+            "universality": [0.9, 0.5, 0.6, 0.8, 0.9],
             "tokens": 9000,
-            "stops_at": ["stable", "universal", "universal"],
+            "stops_at": ["stable", "universal", "universal", "universal", "stable"],
         }
     )
-    assert [choice.concept for choice in shared_concepts(concepts, 3)] == [2, 1, 0]
+    assert [choice.concept for choice in shared_concepts(concepts, 5)] == [2, 1, 3, 0]  # the rare one last of them
 
 
 def test_rules_choose_what_is_maximised(reports, params):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,9 +84,17 @@ def test_negatives_are_the_same_images_and_other_numbers(shift, scenes):
     assert (known["r2_channel"] != other["r2_channel"]).all()
 
 
-def test_a_folder_is_drawn_from_by_seed_and_unreadable_files_are_left_out(image_folder, scenes):
+def test_as_many_held_out_images_stand_beside_a_smaller_set(shift, image_folder, scenes):
+    one, stores = shift
+    few = other_images(str(image_folder), scenes, 4, 0, 1)
+    assert len(few) < 10
+    assert {tuple(side["count"]) for side in sides(one.compare(stores, few, 100))} == {(len(few),) * 4}
+
+
+def test_a_folder_is_drawn_from_by_seed_and_unreadable_files_are_left_out(image_folder, scenes, caplog):
     whole = other_images(str(image_folder), scenes, 100, 0, 1)
     assert len(whole) == 12
+    assert re.search(r"[1-9]\d* of \d+ images of `ood\.images` cannot be read, such as \S+: ", caplog.text)
     assert whole.open(0).size == (30, 20)
     few, others = (other_images(str(image_folder), scenes, 5, seed, 1).frame["key"].tolist() for seed in (0, 1))
     assert set(few) <= set(whole.frame["key"])

@@ -22,7 +22,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_linear_takes_a_weight_of_any_layout(layout, onednn, monkeypatch):
-    monkeypatch.setattr(products, "ONEDNN", onednn and products.ONEDNN)
+    monkeypatch.setitem(products.ONEDNN, torch.float32, onednn and products.ONEDNN[torch.float32])
     weight = LAYOUTS[layout](WEIGHT)
     torch.testing.assert_close(linear(ROWS, weight), F.linear(ROWS, WEIGHT))
     torch.testing.assert_close(linear(ROWS, weight, BIAS, relu=True), F.relu(F.linear(ROWS, WEIGHT, BIAS)))
@@ -33,7 +33,9 @@ def test_linear_takes_rows_of_any_layout(layout):
     torch.testing.assert_close(linear(LAYOUTS[layout](ROWS), WEIGHT), F.linear(ROWS, WEIGHT))
 
 
-def test_the_weights_precision_is_the_products():
+@pytest.mark.parametrize("onednn", [True, False])  # without: processors that have no bfloat16
+def test_the_weights_precision_is_the_products(onednn, monkeypatch):
+    monkeypatch.setitem(products.ONEDNN, torch.bfloat16, onednn and products.ONEDNN[torch.bfloat16])
     rounded, operands = linear(ROWS, packed(WEIGHT.bfloat16(), len(ROWS))), (ROWS.bfloat16(), WEIGHT.bfloat16())
     assert rounded.dtype == torch.bfloat16
     exact = F.linear(*(operand.double() for operand in operands))

@@ -30,6 +30,13 @@ def test_the_status_is_theirs(tmp_path, status, expected):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
+def test_a_killed_process_is_told_of(tmp_path):
+    process = launch(tmp_path, "-9 0")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 137, errors
+    assert "A process was ended by signal 9, perhaps for lack of memory. Run the same command again" in errors
+
+
 def test_a_signal_is_handed_on(tmp_path):
     process = launch(tmp_path, "0 0", seconds=60)
     while len(list(tmp_path.iterdir())) < 2:

@@ -1,7 +1,7 @@
 """Which concepts are maximised and shown: by a rule of params.yaml, or as listed (stages `maximise` and `report`).
 
-A concept is shown as shared where it co-fires on enough tokens, one in 400 but 10 to 100: proportions of fewer are
-noise.
+A concept is shown as shared where it passes the funnel, or co-fires on enough tokens, one in 400 but 10 to 100:
+proportions of fewer are noise, and such concepts come last.
 """
 
 from collections.abc import Sequence
@@ -72,14 +72,15 @@ def known_concepts(wanted: Sequence[int], concepts: pd.DataFrame, origin: str) -
 
 
 def shared_concepts(concepts: pd.DataFrame, count: int) -> list[Choice]:
-    """The `count` concepts on which the models agree most, enough co-fires given (`support`).
+    """The `count` concepts on which the models agree most: that pass the funnel, or co-fire enough (`support`).
 
-    Those that pass the funnel come first, where `concepts` says where it stopped them; then by `universality`.
+    Those that pass come first, where `concepts` says which; rare ones after the others; then by `universality`.
     """
-    supported = concepts[(concepts["cofires"] >= support(concepts)) & (concepts["universality"] > 0)]
-    stopped = supported[STOPPED].ne(PASSED) if STOPPED in supported else pd.Series(False, index=supported.index)
-    order = supported.assign(stopped=stopped).sort_values(
-        ["stopped", "universality", "concept_id"], ascending=[True, False, True]
+    passes = concepts[STOPPED].eq(PASSED) if STOPPED in concepts else pd.Series(False, index=concepts.index)
+    rare = concepts["cofires"] < support(concepts)
+    shared = concepts.assign(stopped=~passes, rare=rare)[(concepts["universality"] > 0) & (passes | ~rare)]
+    order = shared.sort_values(
+        ["stopped", "rare", "universality", "concept_id"], ascending=[True, True, False, True]
     )
     return [Choice(int(concept)) for concept in order["concept_id"].head(count)]
 

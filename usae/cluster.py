@@ -64,7 +64,8 @@ def compute(client: Client, function: Callable[[T], R], tasks: Sequence[T]) -> I
         except KilledWorker as error:
             raise UserError(
                 f"Several workers died one after another on the same task ({error}); they may lack memory. "
-                "Look into their logs; fewer workers or a smaller `runtime.batch_images` need less."
+                "Look into their logs; fewer workers need less, and so does a smaller `runtime.batch_images` in "
+                "extraction or fewer `measure.permutations` in measuring."
             ) from error
         yield task_of[future.key], result
 

@@ -4,6 +4,7 @@ Images go through networks and encoders batch by batch and leave only sums. Besi
 images, measured in the same way; everything else, the units of the activations too, stays as it was trained.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from usae.pixels import Decoder
 from usae.progress import counter
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
+
+log = logging.getLogger("usae")
 
 HELD_OUT, OTHER = "held-out", "other"
 NEGATIVES = "negatives"
@@ -83,10 +86,10 @@ class Shift:
         return cls(sae, networks, params, runtime, threshold, device)
 
     def compare(self, stores: Mapping[str, ActivationStore], other: ImageIndex, most: int) -> pd.DataFrame:
-        """Table `ood`, from at most so many held-out images, whose activations are in `stores`, and other ones."""
-        known, new = min(most, next(iter(stores.values())).images), min(most, len(other))
-        parts = [self._measured(HELD_OUT, known, self.held_out(stores, known))]
-        parts.append(self._measured(OTHER, new, self.through(other, new)))
+        """Table `ood`, from held-out images, whose activations are in `stores`, and as many other ones."""
+        count = min(most, next(iter(stores.values())).images, len(other))
+        parts = [self._measured(HELD_OUT, count, self.held_out(stores, count))]
+        parts.append(self._measured(OTHER, count, self.through(other, count)))
         return pd.concat(parts, ignore_index=True)
 
     def held_out(self, stores: Mapping[str, ActivationStore], images: int) -> Iterator[Batch]:
@@ -156,10 +159,15 @@ def other_images(choice: str, held_out: ImageIndex, most: int, seed: int, worker
         return Negatives(held_out.frame, held_out.label_names, held_out.root)
     root = Path(choice)
     records = list(checked(shuffled_folder(root, KEY, seed)[:most], workers, "other images"))
-    if all(record.fault for record in records):
+    faults = [f"{record.key}: {record.fault}" for record in records if record.fault]
+    if len(faults) == len(records):
         raise UserError.listing(
             f"None of the {len(records)} images drawn from '{root}' (`{KEY}`) can be read. Are these image files?",
-            [f"{record.key}: {record.fault}" for record in records[:5]],
+            faults[:5],
+        )
+    if faults:
+        log.warning(
+            "%d of %d images of `%s` cannot be read, such as %s.", len(faults), len(records), KEY, faults[0]
         )
     return ImageIndex.of(records, root)
 

@@ -9,7 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_HERE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+ONEDNN = {
+    torch.float32: _HERE,
+    torch.bfloat16: _HERE and torch.ops.mkldnn._is_mkldnn_bf16_supported(),  # by the processor
+}
 
 
 def linear(
@@ -37,7 +41,7 @@ def packed(weight: Float[Tensor, "o i"], rows: int) -> Float[Tensor, "o i"]:
 
 
 def _by_onednn(weight: Tensor) -> bool:
-    return ONEDNN and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
+    return weight.device.type == "cpu" and ONEDNN.get(weight.dtype, False)
 
 
 def _dense(matrix: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Every process holds the whole SAE and a share of each batch's images. `runtime.p
 torchrun, one a GPU; alone, a sum is the tensor itself.
 """
 
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ from torch import Tensor
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
+
+KILLED = (
+    "A process was ended by signal %d, perhaps for lack of memory. "
+    "Run the same command again: it goes on from the last checkpoint."
+)
+log = logging.getLogger("usae")
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,11 @@ def become(processes: int, module: str) -> None:
         return
     try:
         torchrun(["--standalone", "--nproc-per-node", str(processes), "-m", module])
-    except ChildFailedError as error:  # each has said why; those that torchrun had to end have negative numbers
-        sys.exit(max(failure.exitcode for failure in error.failures.values()))
+    except ChildFailedError as error:  # each has said why; those that a signal ended have negative numbers
+        worst = max(failure.exitcode for failure in error.failures.values())
+        if worst < 0:
+            log.error(KILLED, -worst)
+        sys.exit(worst if worst > 0 else 128 - worst)
     except SignalException as error:  # handed on to all
         sys.exit(128 + error.sigval)
     sys.exit()

@@ -723,7 +723,8 @@ TABLES = {
                 Column(
                     "p",
                     "float64",
-                    "chance of as many co-fires when images are re-paired between models, tokens in their places",
+                    "chance of as many co-fires when images are re-paired between models, tokens in their places;"
+                    " null when dead in some model",
                     denominator="re-pairings + 1",
                 ),
             ),

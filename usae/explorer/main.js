@@ -5,11 +5,12 @@ const fields = ["q", "kind", "label", "stop", "lift", "energy", "low", "high", "
 const fill = (id, options) => at(id).append(...options.map(([set, label]) => h("option", { value: set }, label)));
 const prepare = () => {
   const labels = [...new Set((DATA.concepts.top_label ?? []).filter((label) => label !== null))].sort();
-  const stops = [...new Set((DATA.concepts.stops_at ?? []).filter((step) => step !== null))];
+  const found = new Set(DATA.concepts.stops_at ?? []);
+  const stops = [...DATA.steps, "universal"].filter((step) => found.has(step));
   fill("kind", ["universal", "some", ...MODELS, "dead"].map((kind) => [kind, kindName(kind)]));
   fill("label", labels.map((label) => [label, label]));
   fill("stop", stops.map((step) => [step, step]));
-  fill("sort", [["id", "number"], ...DATA.columns.map((column) => [column.name, column.label])]);
+  fill("sort", [["id", "number"], ...DATA.columns.map((column) => [column.name, column.label]), ...(stops.length ? [["stops_at", "funnel stops at"]] : [])]);
   fill("images", [["mean", "mean over models"], ...MODELS.map((model) => [model, model])]);
   at("label").closest("label").hidden = !labels.length;
   at("stop").closest("label").hidden = !stops.length;

@@ -69,6 +69,7 @@ def payload(run: Run) -> Json:
         "support": support(tables.concepts),
         "columns": tips("concepts", TABLE),
         "modelColumns": tips("concept_models", MODEL_TABLE),
+        "steps": list(dict.fromkeys(tables.funnel["step"])),
         "concepts": concept_columns(tables.concepts, params.models),
         "perModel": model_columns(tables.concept_models, tables.concepts, params.models),
         "cards": cards,

@@ -38,10 +38,16 @@ const matches = (row) =>
   within(value("energy", row), state.energy, "") &&
   within(value("firing_entropy", row), state.low, state.high);
 
+// How far a concept comes in the funnel: the number of the step that stops it, one more where none does.
+const reached = (row) => {
+  const step = value("stops_at", row);
+  return step === null ? null : DATA.steps.includes(step) ? DATA.steps.indexOf(step) : DATA.steps.length;
+};
+
 // Rows that match, in order; undefined numbers come last either way.
 const selected = () => {
   const sign = state.order === "asc" ? 1 : -1;
-  const key = (row) => (state.sort === "id" ? DATA.concepts.id[row] : value(state.sort, row));
+  const key = (row) => (state.sort === "id" ? DATA.concepts.id[row] : state.sort === "stops_at" ? reached(row) : value(state.sort, row));
   const compare = (a, b) => {
     const [one, two] = [key(a), key(b)];
     if (one === null || two === null) return (one === null) - (two === null) || a - b;

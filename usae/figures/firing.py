@@ -72,7 +72,7 @@ def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, mode
         )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="firing entropy (0 = one model only, 1 = all equally)", ylabel="concepts", xlim=(0, 1))
-    beside = f" With images re-paired between the models, so that nothing is shared, it is {_share_even(null)}."
+    beside = f" With images re-paired between the models, and only positions in common, it is {_share_even(null)}."
     note = (
         f"Equal rates do not mean the same tokens: see the co-firing figures. 'About equally' is above {EVEN}."
         f"{beside if null.size else ''}"

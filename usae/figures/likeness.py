@@ -24,10 +24,7 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
         return sentence("null_kinds", "No concept fires in two models", "Table nulls has no rows.")
     shares = nulls.groupby(["null", "models"])["significant"].mean().astype(float).unstack("null")
     kinds = [null for null in NULLS if null in shares]
-    place = list(shares.index).index("+".join(models)) if "+".join(models) in shares.index else -1
-    everyone = dict(zip(kinds, shares[kinds].to_numpy()[place], strict=True))
-    parts = [f"{percent(share)} ({NULLS[null]})" for null, share in everyone.items()]
-    claim = f"Of the concepts that fire in all models, more co-fire than accident gives: {', '.join(parts)}"
+    claim = _beyond_chance(shares, kinds, "+".join(models))
     figure, axes = canvas(claim)
     height = 0.8 / len(kinds)
     for place, null in enumerate(kinds):
@@ -43,6 +40,15 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
         "the class; shuffled tokens keep rates alone. Concepts that fire in all models of a group count."
     )
     return Picture("null_kinds", claim, note, figure)
+
+
+def _beyond_chance(shares: pd.DataFrame, kinds: Sequence[str], everyone: str) -> str:
+    """What the figure says of the group of all models; `shares` by group and null."""
+    if everyone not in shares.index:
+        return "No concept fires in all models; what co-fires in some, beyond each null"
+    found = zip(kinds, shares.loc[[everyone], list(kinds)].to_numpy()[0], strict=True)
+    parts = [f"{percent(share)} ({NULLS[null]})" for null, share in found]
+    return f"Of the concepts that fire in all models, more co-fire than accident gives: {', '.join(parts)}"
 
 
 @mpl.rc_context(RC)

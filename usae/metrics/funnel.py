@@ -102,7 +102,7 @@ def untrained_bar(evidence: pd.DataFrame, models: int) -> float:
         rows = evidence[evidence["run"] == run]
         significant = _significant(rows) & (rows["models_alive"] == models)
         if significant.any():
-            bars.append(float(rows.loc[significant, "lift"].quantile(BAR)))
+            bars.append(float(_lift(rows[significant]).quantile(BAR, interpolation="higher")))
     return max(bars)
 
 
@@ -130,9 +130,8 @@ def common_steps(rows: pd.DataFrame, models: int, bar: float | None) -> list[Ste
         ),
     ]
     if bar is not None:
-        # without a lift the re-paired images never co-fire: more than any bar
         why = [f"lift {row.lift:.3g} over re-paired images; untrained networks reach {bar:.3g}" for row in records]
-        steps.append(Step("beyond untrained", (rows["lift"].fillna(np.inf) > bar).to_numpy(), why))
+        steps.append(Step("beyond untrained", (_lift(rows) > bar).to_numpy(), why))
     return steps
 
 
@@ -168,6 +167,11 @@ def counts(steps: Sequence[Step]) -> pd.DataFrame:
     left = np.logical_and.accumulate([step.passed for step in steps]).sum(axis=1)
     columns = {"step": [step.name for step in steps], "concepts": left, "share": left / max(left[0], 1)}
     return pd.DataFrame(columns)
+
+
+def _lift(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Over re-paired images; infinite where these never co-fire."""
+    return rows["lift"].fillna(np.inf)
 
 
 def _significant(rows: pd.DataFrame) -> "pd.Series[bool]":
