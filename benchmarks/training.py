@@ -24,6 +24,7 @@ import torch
 from usae.compat import timm  # noqa: F401 - the authors' code imports it, and it needs what this prepares
 from usae.engine import Engine, Schedule
 from usae.params import TrainParams, load_params
+from usae.runtime import keep_freed_memory
 from usae.sae import UniversalSAE
 from usae.steps import Recipe, reference_step
 
@@ -43,6 +44,7 @@ def main() -> None:
     """Print each round, then medians and ratios, and the peak memory of the process."""
     options = _options()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     torch.set_float32_matmul_precision("high" if options.device == "cuda" else "highest")
     generator = torch.Generator().manual_seed(0)
     rows = [

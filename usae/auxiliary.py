@@ -47,7 +47,8 @@ class Auxiliary:
         kept = largest_codes(codes[:, self.codes.concepts], self.codes.most).to(weight.dtype)  # (rows, n)
         residual = target - linear(kept, transposed).to(dtype)  # (rows, wide)
         slope = self.slope(residual, self.terms) * self.factor
-        gradient = torch.ops.aten.threshold_backward(linear(slope, weight), kept, 0)  # (rows, n)
+        gradient = linear(slope, weight)  # (rows, n)
+        torch.ops.aten.threshold_backward.grad_input(gradient, kept, 0, grad_input=gradient)  # 0 where codes are
         self.sums.add_(gradient.sum(0, dtype=dtype))
         self.products.add_(linear(centred.T, gradient.T).to(dtype))
         self.dictionary.add_(linear(slope[:, self.learning].T, kept.T).to(dtype))

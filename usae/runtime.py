@@ -1,17 +1,25 @@
-"""Where the arithmetic runs: device and threads, from the `runtime` section."""
+"""Where the arithmetic runs: device and threads, from the `runtime` section; and how memory is asked for."""
+
+import ctypes
+import platform
 
 import torch
 
 from usae.errors import UserError
 from usae.params import RuntimeParams
 
+# <malloc.h>: give freed memory back only beyond so many bytes; get what is larger than the other from the kernel
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT, LARGEST = 2**31 - 1, 2**25  # glibc takes no more than 32 MiB for the second
+
 
 def configure(runtime: RuntimeParams) -> torch.device:
-    """Set torch's threads and return the device to use (`auto`: the GPU where there is one).
+    """Set torch's threads, keep freed memory, and return the device to use (`auto`: the GPU where there is one).
 
     Raises:
         UserError: the device is not there.
     """
+    keep_freed_memory()
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     if runtime.device == "auto":
@@ -22,3 +30,14 @@ def configure(runtime: RuntimeParams) -> torch.device:
             "set `runtime.device: auto` or cpu."
         )
     return torch.device(runtime.device)
+
+
+def keep_freed_memory() -> bool:
+    """Use freed blocks of up to 32 MiB again instead of fresh pages, which cost more to get than a pass over them.
+
+    Only glibc is told; elsewhere nothing happens, and the answer is False.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(M_TRIM_THRESHOLD, KEPT) and libc.mallopt(M_MMAP_THRESHOLD, LARGEST))
