@@ -92,7 +92,7 @@ def test_models_that_do_not_belong_together_are_named_aspect_by_aspect(manifest)
     with pytest.raises(UserError) as error:
         check_paired({"a": manifest, "b": other})
     text = str(error.value)
-    assert "held-out images: a (10, 'digest'), b (9, 'digest')" in text
+    assert "held-out images: a (10, 'generated'), b (9, 'generated')" in text
     assert "grid: a 2, b 3" in text
     assert "fit: a squash, b center" in text
     assert "training images" not in text
