@@ -43,6 +43,7 @@ BASE = {
     "precision": "float32",
     "shuffle_tokens": False,
 }
+DEFAULT = {"loss": "l2", "gain": "width", "shuffle_tokens": True}
 RECIPES: dict[str, dict[str, Any]] = {
     "official": OFFICIAL,
     "official, paired start": {**OFFICIAL, "init": "paired"},
@@ -62,7 +63,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "base, l2, channels standardised": {"loss": "l2", "standardize": "channel"},
     "base, l2, tokens shuffled": {"loss": "l2", "shuffle_tokens": True},
     "base, l2, gain by width": {"loss": "l2", "gain": "width"},
-    "default: base, l2, gain by width, tokens shuffled": {"loss": "l2", "gain": "width", "shuffle_tokens": True},
+    "default: base, l2, gain by width, tokens shuffled": DEFAULT,
+    "default, mixed precision": {**DEFAULT, "precision": "mixed"},
 }
 
 

@@ -1,6 +1,7 @@
 """Shared fixtures: small real things (networks, images, stores), made afresh in a temporary folder."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ CHECKED = [
     "usae.fast",
     "usae.folded",
     "usae.dictionaries",
+    "usae.selection",
     "usae.sampling",
     "usae.geometry",
 ]
@@ -27,6 +29,8 @@ from usae.params import Params, parse_params  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 os.environ["DVC_NO_ANALYTICS"] = "1"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it, and pass it on
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from usae.engine import Engine, Schedule
 from usae.initialisation import new_sae
@@ -127,3 +128,38 @@ def test_dead_concepts_come_back(world, recipe):
         for _ in range(3):
             engine.step("a", rows)
         assert bool((sae.part("a").encoder.norm.bias[:5] > start).any()) == revived
+
+
+class Asked(TorchDispatchMode):
+    """Operations whose result has a size or value that the program waits for, or that bring in a number."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "bincount", "_unique", "masked_select", "lift_fresh")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if any(name.startswith(wait) for wait in self.WAITS):
+            self.seen.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("loss", ["l1", "l2", "frobenius"])
+def test_a_step_never_waits_for_a_number(world, recipe, loss):
+    """On a GPU each would empty its queue, every step."""
+    _, engine, rows = started(world, recipe.model_copy(update={"loss": loss, "aux": "none", "update": "all"}))
+    with Asked() as asked:
+        for source in ("a", "b", "a"):
+            engine.step(source, rows)
+    assert asked.seen == []
+
+
+def test_waiting_is_noticed():
+    numbers = torch.rand(3)
+    with Asked() as asked:
+        float(numbers.sum())
+        numbers[[0, 2]]
+        numbers[numbers > 0.5]
+    assert {"_local_scalar_dense", "lift_fresh"} <= set(asked.seen)

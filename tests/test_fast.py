@@ -4,10 +4,8 @@ import itertools
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from usae import fast
-from usae.auxiliary import largest_codes
 from usae.fast import FastStep
 from usae.sae import UniversalSAE
 from usae.steps import Recipe, reference_step
@@ -91,13 +89,6 @@ def test_some_rows_are_crowded_in_these_tests():
     assert 0 < (positive > K + CONCEPTS // 2).sum() < ROWS
 
 
-def test_largest_codes_keeps_exactly_the_largest():
-    pre = torch.randn(50, 20, generator=torch.Generator().manual_seed(0)) + 0.5
-    kept = largest_codes(F.relu(pre), 8)
-    expected = torch.zeros_like(pre).scatter(1, *reversed(F.relu(pre).topk(8)))
-    assert torch.equal(kept, expected)
-
-
 def test_mixed_precision_keeps_the_codes_and_stays_near():
     """Same top-k sets, since the encoder stays in float32; bounds of what bfloat16 may move."""
     found = {}
@@ -110,7 +101,7 @@ def test_mixed_precision_keeps_the_codes_and_stays_near():
         found[precision] = loss, {name: p.grad for name, p in sae.named_parameters() if p.grad is not None}
     (exact, gradients), (mixed, rough) = found.values()
     assert torch.equal(exact.codes.indices.sort().values, mixed.codes.indices.sort().values)
-    assert torch.equal(exact.reconstruction, mixed.reconstruction)
+    torch.testing.assert_close(mixed.reconstruction, exact.reconstruction, rtol=1e-4, atol=0)
     torch.testing.assert_close(mixed.total, exact.total, rtol=1e-4, atol=0)
     assert not torch.equal(mixed.total, exact.total)
     for name, gradient in gradients.items():

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from usae.products import linear
+from usae.selection import keep_largest
 
 Slope = Callable[[Tensor, Tensor], Tensor]  # residual, totals of the loss's terms -> d loss / d reconstruction
 
@@ -44,7 +45,7 @@ class Auxiliary:
     def add(self, codes: Tensor, target: Tensor, centred: Tensor) -> None:
         """One block of rows: codes (rows, c), what they should reconstruct (rows, wide), tokens (rows, d_i)."""
         weight, transposed, dtype = self.codes.weight, self.codes.transposed, target.dtype
-        kept = largest_codes(codes[:, self.codes.concepts], self.codes.most).to(weight.dtype)  # (rows, n)
+        kept = keep_largest(codes[:, self.codes.concepts], self.codes.most).to(weight.dtype)  # (rows, n)
         residual = target - linear(kept, transposed).to(dtype)  # (rows, wide)
         slope = self.slope(residual, self.terms) * self.factor
         gradient = linear(slope, weight)  # (rows, n)
@@ -58,15 +59,3 @@ class Auxiliary:
         products[self.codes.concepts] += self.products.T
         sums[self.codes.concepts] += self.sums
         dictionary[self.codes.concepts] += self.dictionary.T
-
-
-def largest_codes(codes: Float[Tensor, "n c"], count: int) -> Float[Tensor, "n c"]:
-    """Only the `count` largest codes of each token kept, in place; rows with fewer positives stay whole."""
-    if count >= codes.shape[1]:
-        return codes
-    crowded = (codes.sign().sum(1) > count).nonzero().squeeze(1)
-    if not len(crowded):
-        return codes
-    rows = codes[crowded]
-    kept = torch.zeros_like(rows).scatter(1, rows.topk(count, dim=1, sorted=False).indices, 1.0)
-    return codes.index_copy_(0, crowded, rows * kept)

@@ -24,9 +24,12 @@ class WideDictionary:
         self._columns = {model: slice(*edge) for model, edge in zip(sae.models, edges, strict=True)}
         weight = self._weight(sae.models[0])
         self.rows = weight.new_empty(sae.concepts, sum(self.widths))
+        self.model_widths = weight.new_tensor(self.widths)  # (models,)
+        self.column_widths = torch.cat([width.expand(int(width)) for width in self.model_widths])  # (wide,)
         self._norms = {model: weight.new_empty(sae.concepts, 1) for model in sae.models}
         self._gains = {model: float(sae.part(model).gain) for model in sae.models}
         self._stale = set(sae.models)
+        self._copies: dict[torch.dtype, Tensor] = {}
         self._operands: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def refresh(self) -> Float[Tensor, "c wide"]:
@@ -37,14 +40,21 @@ class WideDictionary:
             scale = self._gains[model] / (self._norms[model] + NORM_EPSILON)  # (c, 1)
             torch.mul(weight, scale, out=self.rows[:, self._columns[model]])
         if self._stale:
+            self._copies.clear()
             self._operands.clear()
         self._stale.clear()
         return self.rows
 
+    def rounded(self, dtype: torch.dtype) -> Float[Tensor, "c wide"]:
+        """`rows` in another precision, or themselves."""
+        if dtype not in self._copies:
+            self._copies[dtype] = self.rows.to(dtype)
+        return self._copies[dtype]
+
     def operands(self, dtype: torch.dtype, rows: int) -> tuple[Float[Tensor, "c wide"], Float[Tensor, "wide c"]]:
         """`rows` and their transpose as weights of `usae.products.linear`, laid out once for blocks of rows."""
         if dtype not in self._operands:
-            weight = self.rows.to(dtype)
+            weight = self.rounded(dtype)
             self._operands[dtype] = packed(weight, rows), packed(weight.T, rows)
         return self._operands[dtype]
 

@@ -9,7 +9,6 @@ stay in the cache, so that on a CPU memory does not grow with rows x concepts (b
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 
 import torch
 from jaxtyping import Bool, Float
@@ -28,12 +27,22 @@ BLOCK_ROWS = 784  # on a CPU: pre-codes of 6144 concepts are then 19 MB
 
 @dataclass(frozen=True)
 class Batch:
-    """What the blocks of a step share. targets: (n, wide). elements: (wide,) entries behind each model's mean."""
+    """What the blocks of a step share. elements: (wide,) entries behind each model's mean."""
 
     encoder: FoldedEncoder
-    targets: Tensor
+    activations: Sequence[Tensor]  # of each model (n, d_i)
     elements: Tensor
     learning: slice  # columns of the wide dictionary that learn
+    block_rows: int
+
+    def blocks(self) -> list[slice]:
+        """Rows that are worked on together."""
+        starts = range(0, len(self.activations[0]), self.block_rows)
+        return [slice(start, start + self.block_rows) for start in starts]
+
+    def targets(self, rows: slice) -> Tensor:
+        """What some rows should be reconstructed to: (rows, wide)."""
+        return torch.cat([tokens[rows] for tokens in self.activations], dim=1)
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,7 @@ class FastStep:
     def __init__(self, sae: UniversalSAE, recipe: Recipe, ranks: Ranks | None = None) -> None:
         self.sae, self.recipe, self.ranks = sae, recipe, ranks or Ranks()
         self.objective, self.wide = Objective(recipe.loss), WideDictionary(sae)
+        self._dtype = torch.bfloat16 if recipe.precision == "mixed" else self.wide.rows.dtype  # of what is decoded
 
     @torch.no_grad()
     def __call__(
@@ -68,9 +78,7 @@ class FastStep:
         self.wide.refresh()
         auxiliary = self._auxiliary(batch, dead)
         terms = self.wide.rows.new_zeros(2, len(batch.elements))  # reconstruction, auxiliary
-        chosen = Chosen.joined(
-            [self._block(batch, rows, terms[0], auxiliary) for rows in self._blocks(batch.targets)]
-        )
+        chosen = Chosen.joined([self._block(batch, rows, terms[0], auxiliary) for rows in batch.blocks()])
         gradients = self._gradients(batch, chosen)
         if auxiliary:
             auxiliary.into(*gradients)
@@ -83,15 +91,13 @@ class FastStep:
 
     def _batch(self, source: str, activations: Sequence[Tensor], learning: slice) -> Batch:
         tokens = activations[self.sae.models.index(source)]
-        encoder = FoldedEncoder(self.sae.part(source).encoder, tokens, self.ranks)
-        widths = torch.tensor(self.wide.widths, device=tokens.device)
-        elements = (encoder.count * widths).repeat_interleave(widths, output_size=sum(self.wide.widths))
-        return Batch(encoder, torch.cat(list(activations), dim=1), elements, learning)
+        block_rows = self._block_rows(tokens)
+        encoder = FoldedEncoder(self.sae.part(source).encoder, tokens, self.ranks, block_rows)
+        return Batch(encoder, activations, encoder.count * self.wide.column_widths, learning, block_rows)
 
-    def _blocks(self, targets: Tensor) -> list[slice]:
-        """Rows that are worked on together: all of them on a GPU, and where the slope needs the whole loss."""
-        size = len(targets) if targets.is_cuda or self.objective.needs_total else BLOCK_ROWS
-        return [slice(start, start + size) for start in range(0, len(targets), size)]
+    def _block_rows(self, tokens: Tensor) -> int:
+        """How many are worked on together: all of them on a GPU, and where the slope needs the whole loss."""
+        return len(tokens) if tokens.is_cuda or self.objective.needs_total else BLOCK_ROWS
 
     def _auxiliary(self, batch: Batch, dead: Tensor | None) -> Auxiliary | None:
         """What collects the auxiliary term; none where the recipe has none or no concept is dead."""
@@ -102,7 +108,7 @@ class FastStep:
         return Auxiliary(codes, self.recipe.aux_weight, slope, width, batch.learning, self.wide.rows)
 
     def _auxiliary_codes(self, dead: Tensor | None) -> Codes | None:
-        dtype = torch.bfloat16 if self.recipe.precision == "mixed" else self.wide.rows.dtype
+        dtype = self._dtype
         if self.recipe.aux == "multi_topk":
             most = self.sae.k + self.sae.concepts // 2
             return Codes(slice(None), most, *self.wide.operands(dtype, BLOCK_ROWS))
@@ -117,14 +123,15 @@ class FastStep:
         chosen = top_k(codes, self.sae.k)
         with torch.enable_grad():
             values = chosen.values.requires_grad_()
-            reconstruction = sparse_decode(SparseCodes(chosen.indices, values), self.wide.rows)
-        residual = batch.targets[rows] - reconstruction.detach()  # (rows, wide)
+            decoded = sparse_decode(SparseCodes(chosen.indices, values), self.wide.rounded(self._dtype))
+        target = batch.targets(rows)
+        residual = target - decoded.detach()  # (rows, wide)
         slope = self._slope(batch, residual, terms)
-        (gradient,) = torch.autograd.grad(reconstruction, values, slope)  # (rows, k)
+        (gradient,) = torch.autograd.grad(decoded, values, slope.to(decoded.dtype))  # (rows, k)
         values = values.detach()
         if auxiliary:
-            target = batch.targets[rows] if self.recipe.aux == "multi_topk" else residual
-            auxiliary.add(codes, target, batch.encoder.centred[rows])
+            left = target if self.recipe.aux == "multi_topk" else residual
+            auxiliary.add(codes, left, batch.encoder.centred[rows])
         return Chosen(chosen.indices, values, gradient * (values > 0), slope[:, batch.learning])
 
     def _gradients(self, batch: Batch, chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
@@ -142,13 +149,15 @@ class FastStep:
 
     def _per_model(self, totals: Tensor) -> Tensor:
         """Each model's sum, in all of its columns."""
-        sums = [part.sum().expand(len(part)) for part in totals.split(self.wide.widths)]
-        return torch.cat(sums)  # (wide,)
+        sums = zip(self._sums(totals), self.wide.widths, strict=True)
+        return torch.cat([total.expand(width) for total, width in sums])  # (wide,)
+
+    def _sums(self, totals: Tensor) -> Tensor:
+        """Of each model's columns: (models,)."""
+        return torch.stack([part.sum() for part in totals.split(self.wide.widths)])
 
     def _loss(self, batch: Batch, terms: Tensor, chosen: Chosen) -> StepLoss:
-        firsts = list(accumulate(self.wide.widths[:-1], initial=0))
-        reconstruction, auxiliary = (
-            self.objective.value(self._per_model(total)[firsts], batch.elements[firsts]) for total in terms
-        )
+        elements = batch.encoder.count * self.wide.model_widths
+        reconstruction, auxiliary = (self.objective.value(self._sums(total), elements) for total in terms)
         total = (reconstruction + self.recipe.aux_weight * auxiliary).sum()
         return StepLoss(total, reconstruction, auxiliary, SparseCodes(chosen.indices, chosen.values))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from usae.products import linear
+from usae.products import linear, packed
 from usae.ranks import Ranks
 from usae.sae import Encoder
 
@@ -18,18 +18,19 @@ from usae.sae import Encoder
 class FoldedEncoder:
     """One batch's view of an encoder in training mode; updates its running statistics, as BatchNorm does."""
 
-    def __init__(self, encoder: Encoder, tokens: Float[Tensor, "n d"], ranks: Ranks) -> None:
+    def __init__(self, encoder: Encoder, tokens: Float[Tensor, "n d"], ranks: Ranks, rows: int) -> None:
+        """rows: how many `codes` is asked for at a time."""
         self.encoder = encoder
         weight, norm = encoder.linear.weight, encoder.norm
-        self.count = ranks.sum(tokens.new_tensor(float(len(tokens))))
+        self.count = ranks.sum(tokens.new_full((), len(tokens)))
         mean = ranks.sum(tokens.sum(0)) / self.count  # (d,)
         self.centred = tokens - mean
-        covariance = ranks.sum(linear(self.centred.T, self.centred.T)) / self.count  # (d, d)
+        covariance = ranks.sum(squares(self.centred)) / self.count  # (d, d)
         self.spread = linear(weight, covariance)  # (c, d); a covariance is symmetric
         variance = (self.spread * weight).sum(1)  # (c,)
         self.scale = (variance + norm.eps).rsqrt()  # 1 / sigma
         self.gain = norm.weight * self.scale
-        self.map = weight * self.gain[:, None]  # (c, d)
+        self.map = packed(weight * self.gain[:, None], rows)  # (c, d)
         self._track(weight @ mean + encoder.linear.bias, variance)
 
     def codes(self, rows: slice) -> Float[Tensor, "n c"]:
@@ -54,3 +55,12 @@ class FoldedEncoder:
         norm.running_var.lerp_(variance * (self.count / (self.count - 1)), norm.momentum)
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked += 1
+
+
+def squares(rows: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """rows.T @ rows; of the symmetric quarters off the diagonal only one is computed."""
+    half = rows.shape[1] // 2
+    columns = rows.T.contiguous()  # (d, n)
+    left, right = columns[:half], columns[half:]
+    across = linear(left, right)
+    return torch.cat([torch.cat([linear(left, left), across], 1), torch.cat([across.T, linear(right, right)], 1)])

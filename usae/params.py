@@ -103,7 +103,7 @@ class TrainParams(Section):
     aux_weight: NonNegative
     aux_codes: Count  # most dead concepts per token
     dead_after: Count  # steps without firing, as the source, after which a concept is dead
-    precision: Literal["float32", "mixed"]  # mixed: bfloat16 in the wide products of aux
+    precision: Literal["float32", "mixed"]  # mixed: decoding in bfloat16
     schedule: Literal["per_model", "global"]  # a model's own updates drive its rate (official) | the step does
     pairs: Pairs
     window_images: Count | None  # shuffle within so many images, read chunk by chunk; null = the whole set

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from usae.errors import UserError
+from usae.selection import largest
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT_VERSION = 2
@@ -90,8 +91,8 @@ class StandardisedSAE(nn.Module):
 
 def top_k(pre: Float[Tensor, "... c"], k: int) -> SparseCodes:
     """The k largest of ReLU(pre) per token."""
-    values, indices = pre.topk(k, dim=-1, sorted=False)
-    return SparseCodes(indices, F.relu(values))
+    indices = largest(pre.detach(), k)
+    return SparseCodes(indices, F.relu(pre.gather(-1, indices)))
 
 
 class UniversalSAE(nn.Module):
@@ -200,12 +201,11 @@ def transposed_product(
     indices: Int[Tensor, "n k"], values: Float[Tensor, "n k"], rows: Float[Tensor, "n d"], concepts: int
 ) -> Float[Tensor, "c d"]:
     """Z^T X without forming Z: for each concept, the weighted sum of the rows that chose it, in row order."""
-    order = indices.flatten().argsort(stable=True)
-    counts = torch.bincount(indices.flatten(), minlength=concepts)
+    chosen, order = indices.flatten().sort(stable=True)
     return F.embedding_bag(
         order // indices.shape[1],
         rows,
-        counts.cumsum(0) - counts,
+        torch.searchsorted(chosen, torch.arange(concepts, device=chosen.device)),
         per_sample_weights=values.flatten()[order].to(rows.dtype),
         mode="sum",
     )

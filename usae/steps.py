@@ -29,7 +29,8 @@ class Recipe:
     """The switches of a step.
 
     loss: how far reconstructions are. update: whose decoders learn. aux: the auxiliary term, times `aux_weight`.
-    aux_codes: most codes per token in `aux: dead`. precision: mixed does the wide products of `aux` in bfloat16.
+    aux_codes: most codes per token in `aux: dead`. precision: mixed decodes in bfloat16, forward and
+    backward; the encoder, which decides what fires, stays in float32.
     """
 
     loss: Loss = "l1"
