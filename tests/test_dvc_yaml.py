@@ -20,6 +20,7 @@ PLUMBING = {
     "usae/progress.py",
     "usae/runtime.py",
     "usae/tracker.py",
+    "usae/types.py",
 }
 
 

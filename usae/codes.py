@@ -14,12 +14,11 @@ import numpy as np
 import zarr
 
 from usae.errors import UserError
+from usae.types import Array
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 UINT16_CONCEPTS = 2**16
 ATTRIBUTES = ("model", "sae", "concepts", "k", "grid")
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

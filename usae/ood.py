@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +31,7 @@ from usae.pixels import Decoder
 from usae.progress import counter
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
+from usae.types import Array
 
 log = logging.getLogger("usae")
 
@@ -39,7 +39,6 @@ HELD_OUT, OTHER = "held-out", "other"
 NEGATIVES = "negatives"
 KEY = "ood.images"
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Batch = tuple[range, Mapping[str, Array]]  # images, and the activations [b, t, d] of every model
 
 

@@ -8,11 +8,11 @@ the seed, image by image.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from usae.params import WorldParams
+from usae.types import Array
 
 SHARED, PAIR, PRIVATE, TWIN = "shared", "pair", "private", "twin"
 KINDS = (SHARED, PAIR, PRIVATE, TWIN)
@@ -21,8 +21,6 @@ SIDES = (0.3, 0.7)  # range of a region's sides, as a share of the grid
 SPREAD = 0.5  # of the log-normal activities within a region, whose mean is 1
 PLACES = 4  # regions to which concepts keep where position confounds
 STREAMS = {"world": 0, "train": 1, "val": 2}
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +30,7 @@ from usae.sampling import open_paired
 from usae.store import ActivationStore
 from usae.trainee import Variant
 from usae.training import Running, train
+from usae.types import Array
 
 BLOCK = 64  # images
 CPU = torch.device("cpu")
@@ -40,7 +40,6 @@ IDEAL = "ideal"
 PAIRINGS: tuple[Pairs, ...] = ("matched", "shuffled")
 REPLACED = ("dictionary", "epochs", "batch_images", "learning_rate")  # of `train`, by `planted`
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Codes = list[tuple[CodeChunk, ...]]
 
 

@@ -8,7 +8,7 @@ row k of D_i: the mean over the images in which k fires needs sums of mean codes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,10 @@ from usae.codes import CodeChunk
 from usae.interventions.readouts import mean_codes
 from usae.metrics.consistency import unit
 from usae.metrics.significance import FALSE_DISCOVERY_RATE
+from usae.types import Array
 
 MISMATCHES = 999  # renumberings of the concepts behind each p
 ROUNDING = 1e-9
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass

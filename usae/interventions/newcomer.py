@@ -7,7 +7,7 @@ an intercept, is the regression of its activations on the codes of each old mode
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,10 +15,9 @@ from scipy import sparse
 
 from usae.metrics.ridge import LinearMap, Products, ridge_map
 from usae.sae import Encoder, SparseCodes, UniversalSAE, top_k
+from usae.types import Array
 
 ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,11 +29,10 @@ from usae.params import TrainParams
 from usae.progress import progress
 from usae.sae import SparseCodes, UniversalSAE, top_k
 from usae.store import ActivationStore
+from usae.types import Array
 
 BLOCK_IMAGES = 50
 MATCHED, SHUFFLED, UNTRAINED = "matched", "shuffled", "untrained"
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ linear, so what a readout makes of a reconstruction is a linear map of the codes
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -21,12 +21,11 @@ from usae.metrics.streams import model_spans
 from usae.progress import progress
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
+from usae.types import Array
 
 BLOCK_IMAGES = 64
 VALIDATION = 5  # one in so many training images chooses the penalty
 MIN_IMAGES = 10  # with a label, and without it, among the training images of its readout
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,9 @@ from usae.progress import progress
 from usae.ranking import roc_auc
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
+from usae.types import Array, Pair
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Stream = Literal["activations", "usae", "independent"]
-Pair = tuple[str, str]
 Moments = tuple[Array, Array]  # means and standard deviations
 
 

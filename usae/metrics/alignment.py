@@ -6,14 +6,13 @@ unbiased (Song et al. 2012). Width and depth inflate such scores, so each stands
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from usae.types import Array
+
 NEIGHBOURS = 10
 CLAMP = 0.95  # quantile of the absolute values at which they are cut off
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ correlation beside those of images that are re-paired between models. Used by `u
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
-NEAREST = 5
+from usae.types import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
+NEAREST = 5
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ read it beside the same measure of untrained networks. Everything streams over c
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,11 @@ from scipy import sparse
 from usae.codes import CodeChunk, CodeStore, aligned_chunks
 from usae.metrics.correlation import code_rows
 from usae.metrics.labels import Labels
+from usae.types import Array
 
 DROPPED_BITS = 5  # of a float16 code: codes within 3 % of each other rank as ties
 BINS = 2**15 >> DROPPED_BITS
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Unit = Literal["token", "image"]
 
 

@@ -7,20 +7,18 @@ are matched.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from usae.progress import progress
+from usae.types import Array
 
 HALF = 0.5
 THRESHOLDS = np.linspace(0, 1, 101)
 INDEPENDENT, GAUSSIAN = "independent", "gaussian"
 BASELINE_STREAM = 1  # of the seed: the two random dictionaries
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def matching(rows: Array, others: Array) -> tuple[Array, Array]:

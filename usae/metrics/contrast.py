@@ -7,7 +7,6 @@ beside that of a run in which nothing can be shared, or of networks that have le
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +28,7 @@ from usae.params import MeasureParams
 from usae.progress import counter
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
+from usae.types import Array
 
 HELD_OUT = "val"
 MEASURES = {  # each with its value where images are re-paired, if it has one
@@ -44,8 +44,6 @@ MEASURES = {  # each with its value where images are re-paired, if it has one
     "importance_r": "importance_null_r",
     "significant_share": None,
 }
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

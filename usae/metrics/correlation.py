@@ -4,14 +4,14 @@ Units are channels of activations, concepts, or planted activities (stages `plan
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy import sparse
 
 from usae.codes import CodeChunk
+from usae.types import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Rows = Array | sparse.csr_array
 
 

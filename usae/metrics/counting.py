@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
+from typing import Self
 
 from usae import cluster
 from usae.codes import CodeStore, aligned_chunks
@@ -21,8 +19,7 @@ from usae.metrics.nulls import BLOCK_IMAGES, CofireNulls, block_of
 from usae.metrics.universality import FiringCounts
 from usae.params import MeasureParams
 from usae.progress import counter
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from usae.types import Array
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,14 +11,13 @@ import pandas as pd
 from usae.metrics.consistency import GAUSSIAN, survival
 from usae.metrics.evidence import top_sets
 from usae.names import RUN, SHUFFLED
+from usae.types import Array
 
 ENTROPY_BINS = 30
 RANK_BINS = 50
 COFIRE_BINS = 20
 TOP_CONCEPTS = 1000
 COSINES = np.linspace(0, 1, 21)
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def curves(

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,12 +41,11 @@ from usae.params import MeasureParams
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
 from usae.tables import describe, no_rows, write_table
+from usae.types import Array
 
 INDEPENDENT = "independent"
 HELD_OUT = "val"
 SPLITS = ("val", "train")
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Source of the numbers: arXiv 2502.03714, Figs. 6 to 8; the nulls are ours.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,9 @@ from usae.metrics.nulls import IMAGES, TOKENS, CofireNulls
 from usae.metrics.significance import significance
 from usae.metrics.summary import TOP_CONCEPTS, Numbers, rounded, top_mean
 from usae.tables import TABLES
+from usae.types import Array
 
 TOP_SHARE = 1 / 6  # "top" concepts, at most TOP_CONCEPTS: as the paper's 1000 of 6144
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def nulls_frame(firing: u.FiringCounts, nulls: CofireNulls, models: Sequence[str]) -> pd.DataFrame:

@@ -6,18 +6,17 @@ the mean of these maxima over models.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from usae.codes import CodeChunk
+from usae.types import Array
 
 MEAN = "mean"
 IMAGE_BITS = 32
 LAST_IMAGE = 2**IMAGE_BITS - 1
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass

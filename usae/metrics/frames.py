@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from usae.metrics import universality as u
 from usae.tables import TABLES
+from usae.types import Array
 
 LOW_ENTROPY = 0.2
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def concepts_frame(

@@ -7,7 +7,6 @@ is called universal there is called so wrongly.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,12 @@ from usae.metrics.significance import FALSE_DISCOVERY_RATE
 from usae.metrics.summary import Numbers, rounded
 from usae.names import ALL_UNTRAINED, ONE_UNTRAINED, RUN, SEED
 from usae.tables import TABLES, read_table
+from usae.types import Array
 
 SUPPORT = 20  # least co-fires
 MATCHED = 0.7  # least cosine with the partner in another seed (Paulo and Belrose, arXiv 2501.16615)
 BAR = 0.95  # quantile of the untrained controls that is to be passed
 UNIVERSAL = "universal"
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

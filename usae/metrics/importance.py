@@ -6,11 +6,11 @@ with the rates partialled out, and that of energy with lift.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from usae.types import Array
+
 SMALLEST = 3
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,7 @@ from usae.errors import UserError
 from usae.images import ImageIndex
 from usae.metrics.labels import ImageLabels, Labels, TokenLabels
 from usae.tables import TABLES
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from usae.types import Array
 
 
 def load_labels(folder: Path, split: str, images: int) -> Labels | None:

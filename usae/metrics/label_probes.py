@@ -7,21 +7,19 @@ judged by its test log-loss. Lower is better, ln 2 = 0.693 is chance.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
 from usae.codes import CodeChunk
+from usae.types import Array
 
 CANDIDATES = 20
 MIN_POSITIVES = 50  # a task needs more
 SHARES = (0.7, 0.85)  # where training ends, where validation ends
 PENALTY = 1.0  # on half the squared weight, against the sum of log-losses
 STEPS = 50
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ of an SAE before its first step. That one selects per model: SPARC's global sele
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +22,12 @@ from usae.metrics.summary import Numbers, rounded
 from usae.sae import UniversalSAE
 from usae.store import ActivationStore
 from usae.tables import no_rows
+from usae.types import Array
 
 STRONGEST = 50  # images behind the purity of a concept
 FLOOR_IMAGES = 2000  # most images that the SAE before its first step encodes
 CALIBRATION_IMAGES = 64  # whose statistics its normalisation takes
 BLOCK_IMAGES = 64
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def label_tables(

@@ -7,17 +7,16 @@ the label of an image lies on all its tokens, and unlabelled images are left out
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from usae.codes import CodeChunk
+from usae.types import Array
 
 COVERED = 127
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Labels(Protocol):

@@ -12,18 +12,18 @@ Firing entropy needs no null: it is made of each model's fires alone, which no r
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from usae.codes import CodeChunk
 from usae.metrics.packed import PackedFiring, joined, pack, popcount
+from usae.types import Array
 
 IMAGES, CLASS, TOKENS = "images", "class", "tokens"
 NULLS = (IMAGES, CLASS, TOKENS)
 BLOCK_IMAGES = 2500  # images permuted among each other: bounds memory, and is far more than any null needs
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Group = tuple[int, ...]
 
 

@@ -7,15 +7,13 @@ machine words: what makes hundreds of permutations affordable.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from usae.codes import CodeChunk
+from usae.types import Array
 
 WORD = 64
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

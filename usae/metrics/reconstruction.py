@@ -6,14 +6,14 @@ update of Chan, Golub and LeVeque (1983), so a large mean does not eat the digit
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
 
 from usae.store import Moments
+from usae.types import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Centre = Literal["scalar", "channel", "none"]
 BLOCK_TOKENS = 4096
 

@@ -6,15 +6,15 @@ where its match is closer than 0.9. By activity: the one code that follows a con
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from usae.types import Array
+
 FOUND = 0.9  # cosine
 FOLLOWS = 0.5  # correlation
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

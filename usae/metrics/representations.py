@@ -6,7 +6,6 @@ all tokens of these images. Only the sample is in memory.
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +16,13 @@ from usae.metrics.buddies import NEAREST, best_buddies, rosetta_units
 from usae.metrics.correlation import CrossCorrelation, Rows
 from usae.metrics.sources import Source
 from usae.progress import progress
+from usae.types import Array
 
 BLOCK = 32  # images
 SAMPLE = 512  # images behind every measure
 PERMUTATIONS, SHUFFLES = 200, 9  # re-pairings: of rows, for neighbours and CKA; of images, for buddies
 ALL = "all"
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Row = dict[str, object]
 
 

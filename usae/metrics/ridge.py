@@ -11,10 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from usae.types import Array
+
 PENALTIES = np.logspace(-7, 1, 17)  # in units of the mean variance of the source's channels
 BLOCK_TOKENS = 4096  # summed in the activations' own precision before they join the float64 sums
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Spans = Mapping[str, slice]
 
 

@@ -6,17 +6,15 @@ variance: counts of rare concepts are skewed and come in clumps, which a normal 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from usae.metrics.universality import FiringCounts, firing_entropy
+from usae.types import Array
 
 FALSE_DISCOVERY_RATE = 0.05
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from scipy import sparse
@@ -10,8 +10,7 @@ from scipy import sparse
 from usae.codes import CodeStore
 from usae.metrics.correlation import Rows, code_rows
 from usae.store import ActivationStore
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from usae.types import Array
 
 
 class Source(Protocol):

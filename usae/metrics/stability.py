@@ -5,7 +5,6 @@ Paulo and Belrose, arXiv 2501.16615), beside two random dictionaries of that siz
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,7 @@ import pandas as pd
 from usae.metrics.consistency import GAUSSIAN, above, auc, matching, random_matching
 from usae.metrics.significance import FALSE_DISCOVERY_RATE
 from usae.names import RUN
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from usae.types import Array
 
 
 def stability_frame(dictionaries: Mapping[str, Array], seed: int) -> pd.DataFrame:

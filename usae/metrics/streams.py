@@ -5,7 +5,6 @@ activations, one fits linear maps.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,10 @@ from usae.metrics.ridge import Products, ridge_r2
 from usae.progress import progress
 from usae.sae import SparseCodes, UniversalSAE
 from usae.store import ActivationStore
+from usae.types import Array, Pair
 
 BLOCK_IMAGES = 64
 VALIDATION = 5  # one in so many blocks of training images chooses the penalty of the ridge regressions
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Pair = tuple[str, str]
 
 
 def reconstruction(

@@ -5,7 +5,6 @@ proportion of the 1000 concepts with the most energy, correlation of co-fires an
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from usae.metrics import universality as u
 from usae.metrics.frames import unique_to
 from usae.metrics.importance import log_fit, partial_fit
+from usae.types import Array
 
 USAE = "usae"  # value of column `sae` of the universal one
 TOP_CONCEPTS = 1000
@@ -20,7 +20,6 @@ MANY_COFIRES = 1000
 HIGH_ENTROPY = 0.95
 DIGITS = 6
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Numbers = dict[str, float | None]
 
 HEADLINES = (

@@ -8,17 +8,16 @@ independent models.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from usae.codes import CodeChunk
 from usae.errors import UserError
+from usae.types import Array
 
 MAX_MODELS = 8
 CACHED_CELLS = 2**22  # (token, concept) cells marked at once: they stay in the processor's cache
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass

@@ -6,7 +6,6 @@ rule calls universal is a false one; the share of these is the rule's false-univ
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,12 @@ from usae.metrics.funnel import common_steps
 from usae.metrics.recovery import Matches
 from usae.metrics.significance import FALSE_DISCOVERY_RATE
 from usae.ranking import roc_auc
+from usae.types import Array
 
 SHARED = "shared"
 EVEN = 0.95  # firing entropy above which the use of a concept counts as even
 LIFTED = 100.0
 AGREED = 0.5
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
