@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.recipes import BASE, CPU, OFFICIAL, evaluated, matrix_of
-from usae.engine import Engine, Schedule
-from usae.fast import FastStep
-from usae.initialisation import new_sae
-from usae.manifests import load_manifests
-from usae.params import load_params
-from usae.progress import progress
-from usae.sae import UniversalSAE
-from usae.sampling import Loader, Plan, open_paired
-from usae.steps import Recipe, StepLoss, reference_step
-from usae.store import store_root
-from usae.trainee import draw_source
+from usae.activations.sampling import Loader, Plan, open_paired
+from usae.activations.store import store_root
+from usae.activations.store.manifests import load_manifests
+from usae.common.params import load_params
+from usae.common.runtime.progress import progress
+from usae.sae.universal import UniversalSAE
+from usae.training.loop.initialisation import new_sae
+from usae.training.loop.optimisation import Engine, Schedule
+from usae.training.loop.trainer import draw_source
+from usae.training.step.fast import FastStep
+from usae.training.step.reference import Recipe, StepLoss, reference_step
 
 
 class LiteralStep(FastStep):

@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from usae.backbones import Backbone, build, pin
-from usae.chunks import Extractor, Recipe
-from usae.extraction import create_store
-from usae.params import BackboneParams, ExtractParams, ImagesParams, RuntimeParams
-from usae.sources import write_images
+from usae.activations.extraction.extract import create_store
+from usae.activations.extraction.extractor import Extractor, Recipe
+from usae.backbones.networks.backbone import Backbone, pin
+from usae.backbones.networks.building import build
+from usae.common.params import BackboneParams, ExtractParams, ImagesParams, RuntimeParams
+from usae.images.sources.writing import write_images
 
 MODELS = ("mobilenetv2_100", "resnet18", "vit_tiny_patch16_224")
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 import zarr
 
-from usae.sampling import Loader, PairedActivations, Plan
-from usae.store import ActivationStore
+from usae.activations.sampling import Loader, PairedActivations, Plan
+from usae.activations.store import ActivationStore
 
 Reader = Callable[[np.ndarray], object]
 

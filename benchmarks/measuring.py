@@ -18,16 +18,22 @@ from pathlib import Path
 
 import numpy as np
 
-from usae.codes import CodeStore, aligned_chunks, open_codes
-from usae.metrics.consistency import consistency_frame, matching, random_matching
-from usae.metrics.counting import concept_statistics
-from usae.metrics.exemplars import Exemplars
-from usae.metrics.frames import concept_models_frame, concept_pairs_frame, concepts_frame, patterns_frame
-from usae.metrics.labels import ImageLabels, LabelCounts
-from usae.metrics.nulls import CofireNulls
-from usae.metrics.summary import concept_numbers
-from usae.metrics.universality import FiringCounts
-from usae.params import load_params
+from usae.common.numerics.matching import matching, random_matching
+from usae.common.params import load_params
+from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
+from usae.evidence.metrics.dictionaries.consistency import consistency_frame
+from usae.evidence.metrics.firing.counts import FiringCounts
+from usae.evidence.metrics.firing.exemplars import Exemplars
+from usae.evidence.metrics.firing.nulls import CofireNulls
+from usae.evidence.metrics.labels.labels import ImageLabels, LabelCounts
+from usae.evidence.metrics.measure.counting import concept_statistics
+from usae.evidence.metrics.measure.frames import (
+    concept_models_frame,
+    concept_pairs_frame,
+    concepts_frame,
+    patterns_frame,
+)
+from usae.evidence.metrics.summary import concept_numbers
 
 MODELS = ("a", "b", "c")
 WIDTHS = (768, 384, 768)

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from benchmarks.loading import written
-from usae.checkpoints import Checkpoints
-from usae.manifests import Manifest, SplitManifest
-from usae.params import TrainParams, load_params
-from usae.sampling import PairedActivations
-from usae.store import ActivationStore
-from usae.trainee import Variant
-from usae.training import Running, train
+from usae.activations.sampling import PairedActivations
+from usae.activations.store import ActivationStore
+from usae.activations.store.manifests import Manifest, SplitManifest
+from usae.common.params import TrainParams, load_params
+from usae.common.variant import Variant
+from usae.training.loop.checkpoints import Checkpoints
+from usae.training.loop.loop import Running, train
 
 WIDTHS = {"vit": 768, "dinov2": 384, "siglip": 768}
 SIZES = {"dictionary": 6144, "batch_images": 32}

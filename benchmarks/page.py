@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from usae.codes import CodeStore, open_codes
-from usae.explorer import write_report
-from usae.finished import Run
-from usae.images import ImageIndex, Record, write_index
-from usae.params import load_params
-from usae.reports import Reports
-from usae.sae import UniversalSAE
+from usae.common.params import load_params
+from usae.evidence.codes.store import CodeStore, open_codes
+from usae.images.pixels.index import ImageIndex, Record, write_index
+from usae.sae.universal import UniversalSAE
+from usae.showing.explorer import write_report
+from usae.showing.results.reports import Reports
+from usae.showing.results.run import Run
 
 MODELS, GRID, K, CONCEPTS, CARDS, KEPT = ("a", "b", "c"), 14, 8, 6144, 250, 12
 CHUNK = 128

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from usae.store import ActivationStore
+from usae.activations.store import ActivationStore
 
 LEVELS = 127  # of int8 on either side of zero
 

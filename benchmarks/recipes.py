@@ -16,17 +16,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from usae.codes import CodeChunk
-from usae.encoding import encoded
-from usae.manifests import Manifest, load_manifests
-from usae.metrics.reconstruction import Reconstruction
-from usae.metrics.universality import FiringCounts, cofire_proportion, firing_entropy, lift
-from usae.params import Params, load_params
-from usae.sae import SparseCodes, UniversalSAE
-from usae.sampling import open_paired
-from usae.store import ActivationStore, store_root
-from usae.trainee import Variant
-from usae.training import Running, train
+from usae.activations.sampling import open_paired
+from usae.activations.store import ActivationStore, store_root
+from usae.activations.store.manifests import Manifest, load_manifests
+from usae.common.params import Params, load_params
+from usae.common.variant import Variant
+from usae.evidence.codes.encoding import encoded
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.firing.counts import FiringCounts, cofire_proportion, firing_entropy, lift
+from usae.evidence.metrics.reconstruction.r2 import Reconstruction
+from usae.sae.sparse import SparseCodes
+from usae.sae.universal import UniversalSAE
+from usae.training.loop.loop import Running, train
 
 TABLE = Path("benchmarks/recipes.csv")
 KEYS = ["data", "recipe", "steps", "seed"]

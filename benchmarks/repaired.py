@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from usae.codes import CodeChunk, open_codes
-from usae.metrics.funnel import common_steps, counts, untrained_bar
-from usae.metrics.nulls import IMAGES, CofireNulls
-from usae.metrics.significance import evidence
-from usae.metrics.universality import FiringCounts
-from usae.params import Params, load_params
-from usae.tables import read_table
+from usae.common.params import Params, load_params
+from usae.common.tables import read_table
+from usae.evidence.codes.store import CodeChunk, open_codes
+from usae.evidence.metrics.firing.counts import FiringCounts
+from usae.evidence.metrics.firing.evidence import evidence
+from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
+from usae.evidence.metrics.funnel import common_steps, counts, untrained_bar
 
 
 def main() -> None:

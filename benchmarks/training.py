@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from usae.compat import timm  # noqa: F401 - the authors' code imports it, and it needs what this prepares
-from usae.engine import Engine, Schedule
-from usae.params import TrainParams, load_params
-from usae.runtime import keep_freed_memory
-from usae.sae import UniversalSAE
-from usae.steps import Recipe, reference_step
+from usae.backbones.networks.timm_import import timm  # noqa: F401 - the authors' code imports it, and it needs what this prepares
+from usae.common.params import TrainParams, load_params
+from usae.common.runtime.device import keep_freed_memory
+from usae.sae.universal import UniversalSAE
+from usae.training.loop.optimisation import Engine, Schedule
+from usae.training.step.reference import Recipe, reference_step
 
 WIDTHS = {"vit": 768, "dinov2": 384, "siglip": 768}
 CONCEPTS, K, TOKENS = 6144, 32, 196
@@ -84,7 +84,7 @@ def our_step(params: TrainParams, options: argparse.Namespace, rows: list[torch.
 
 
 def literal_step(options: argparse.Namespace, rows: list[torch.Tensor]) -> Step:
-    """The authors' step as `usae.steps` writes it, with their optimiser."""
+    """The authors' step as `usae.training.step.reference` writes it, with their optimiser."""
     sae = new_sae(options).train()
     optimisers = {m: torch.optim.AdamW(sae.part(m).parameters(), lr=3e-4, weight_decay=1e-5) for m in WIDTHS}
 

@@ -17,8 +17,8 @@ def _():
     import numpy as np
     import pandas as pd
 
-    from usae.figures.gallery import heatmap_picture
-    from usae.finished import Run
+    from usae import Run
+    from usae.showing.figures.chosen_concepts import heatmap_picture
 
     run = Run.load(os.environ.get("USAE_RUN", "."))
     tables, models = run.reports, list(run.params.models)
@@ -33,7 +33,7 @@ def _(mo):
 
 @app.cell
 def _(models, tables):
-    held_out = tables.reconstruction.query("sae == 'usae' and split == 'val'")
+    held_out = tables["reconstruction"].query("sae == 'usae' and split == 'val'")
     r2 = held_out.pivot(index="source", columns="target", values="r2_channel").loc[models, models]
     r2.round(2)
     return (r2,)
@@ -48,7 +48,7 @@ def _(mo):
 @app.cell
 def _(tables):
     columns = ["concept_id", "top_label", "universality", "cofires", "lift"]
-    shared = tables.concepts.sort_values("universality", ascending=False)[columns].head(10)
+    shared = tables["concepts"].sort_values("universality", ascending=False)[columns].head(10)
     shared
     return (shared,)
 
@@ -61,7 +61,7 @@ def _(mo):
 
 @app.cell
 def _(tables):
-    fires = tables.concept_models.pivot(index="concept_id", columns="model", values="fires")
+    fires = tables["concept_models"].pivot(index="concept_id", columns="model", values="fires")
     own = fires[fires.sum(axis=1) >= 50]
     own = own.assign(share=own.max(axis=1) / own.sum(axis=1)).sort_values("share", ascending=False).head(10)
     own
@@ -77,7 +77,7 @@ def _(mo):
 @app.cell
 def _(np, run, models, shared):
     concept, model = int(shared["concept_id"].iloc[0]), models[0]
-    best = run.reports.exemplars.query("concept_id == @concept and ranking == @model and rank == 0")
+    best = run.reports["exemplars"].query("concept_id == @concept and ranking == @model and rank == 0")
     image = int(best["image"].iloc[0])
     stored = run.codes[model].read([image])
     grid = run.codes[model].grid

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from usae.errors import Interrupted, UserError
-from usae.params import Params, load_params
+from usae.common.errors import Interrupted, UserError
+from usae.common.params import Params, load_params
 
 log = logging.getLogger("usae")
 

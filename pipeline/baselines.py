@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from pipeline import checked_model, stage
-from usae.manifests import load_manifests
-from usae.params import Params
-from usae.runs import MANIFESTS, training_run
-from usae.seeds import seed_of
-from usae.trainee import Variant
+from usae.activations.store.manifests import load_manifests
+from usae.common.params import Params
+from usae.common.seeds import seed_of
+from usae.common.variant import Variant
+from usae.training.stage import MANIFESTS, training_run
 
 
 @stage

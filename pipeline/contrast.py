@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from pipeline import stage
-from usae.controls import variants
-from usae.manifests import load_manifests
-from usae.metrics.contrast import contrasts
-from usae.names import RUN
-from usae.params import Params
-from usae.runtime import configure
-from usae.store import store_root
-from usae.tables import write_table
+from usae.activations.store import store_root
+from usae.activations.store.manifests import load_manifests
+from usae.common.params import Params
+from usae.common.runtime.device import configure
+from usae.common.tables import write_table
+from usae.evidence.controls.names import RUN
+from usae.evidence.controls.variants import variants
+from usae.evidence.metrics.contrast.contrast import contrasts
+from usae.evidence.metrics.contrast.tables import CONTROLS
 
 
 @stage
@@ -22,9 +23,9 @@ def main(params: Params) -> str:
     manifests |= load_manifests(Path("data/untrained"), params.models)
     stores = {model: manifest.open("val", root) for model, manifest in manifests.items()}
     tables = contrasts(folders, stores, params.measure, params.seed, device)
-    for name, table in tables.items():
-        write_table(name, table, Path("reports") / f"{name}.parquet")
-    cross = tables["controls"].query("measure == 'r2_cross_mean'").set_index("run")["value"]
+    for table, frame in tables.items():
+        write_table(table, frame, Path("reports") / f"{table.name}.parquet")
+    cross = tables[CONTROLS].query("measure == 'r2_cross_mean'").set_index("run")["value"]
     return f"cross R2 {', '.join(f'{run} {value:.2f}' for run, value in cross.items())}"
 
 

@@ -1,16 +1,16 @@
 """Stage `controls`: SAEs that show what the universal one's numbers are worth, trained side by side.
 
-Each to `data/controls/NAME/`: other seeds, re-paired images, networks with random weights (usae/controls.py).
+Each to `data/controls/NAME/`: other seeds, re-paired images, networks with random weights.
 """
 
 from pathlib import Path
 
 from pipeline import stage
-from usae.controls import variants
-from usae.manifests import check_paired, load_manifests
-from usae.params import Params
-from usae.ranks import Ranks, become
-from usae.runs import MANIFESTS, training_run
+from usae.activations.store.manifests import check_paired, load_manifests
+from usae.common.params import Params
+from usae.common.runtime.ranks import Ranks, become
+from usae.evidence.controls.variants import variants
+from usae.training.stage import MANIFESTS, training_run
 
 HOME, UNTRAINED = Path("data/controls"), Path("data/untrained")
 

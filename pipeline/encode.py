@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from pipeline import stage
-from usae.encoding import encode_split
-from usae.manifests import SPLITS, load_manifests
-from usae.params import Params
-from usae.runtime import configure
-from usae.sae import UniversalSAE
-from usae.store import store_root
+from usae.activations.store import store_root
+from usae.activations.store.manifests import SPLITS, load_manifests
+from usae.common.params import Params
+from usae.common.runtime.device import configure
+from usae.evidence.codes.encoding import encode_split
+from usae.sae.universal import UniversalSAE
 
 
 @stage

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline import checked_model, stage
-from usae.extraction import extract, recipe_of
-from usae.params import Params
+from usae.activations.extraction.extract import extract, recipe_of
+from usae.common.params import Params
 
 
 @stage

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline import stage
-from usae.params import Params
-from usae.sources import write_images
+from usae.common.params import Params
+from usae.images.sources.writing import write_images
 
 
 @stage

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from pipeline import stage
-from usae.interventions.study import Study, intervene
-from usae.params import Params
-from usae.runtime import configure
-from usae.store import store_root
-from usae.tables import write_table
+from usae.activations.store import store_root
+from usae.common.params import Params
+from usae.common.runtime.device import configure
+from usae.common.tables import write_table
+from usae.evidence.interventions.study import Study, intervene
+from usae.evidence.interventions.tables import ABLATION, STITCHING
 
 
 @stage
@@ -17,8 +18,8 @@ def main(params: Params) -> str:
     study = Study.load(params.models, store_root(params.runtime.store), device, Path("data"))
     images, threshold = params.interventions.readout_images, params.measure.threshold
     stitching, ablation = intervene(study, images, threshold, params.seed)
-    write_table("stitching", stitching, Path("reports/stitching.parquet"))
-    write_table("ablation", ablation, Path("reports/ablation.parquet"))
+    write_table(STITCHING, stitching, Path("reports/stitching.parquet"))
+    write_table(ABLATION, ablation, Path("reports/ablation.parquet"))
     if stitching.empty:
         return "nothing to read out: no label is on training and on held-out images, so both tables are empty"
     cross = stitching[(stitching["method"] == "usae") & (stitching["source"] != stitching["target"])]

@@ -6,11 +6,12 @@ dvc repro maximise
 from pathlib import Path
 
 from pipeline import stage
-from usae.coordination import maximise
-from usae.params import Params
-from usae.runtime import configure
-from usae.tables import write_table
-from usae.transfer import own_above, transfer_table, write_maximised
+from usae.common.params import Params
+from usae.common.runtime.device import configure
+from usae.common.tables import write_table
+from usae.showing.maximisation.run import maximise
+from usae.showing.maximisation.tables import MAXIMISATION
+from usae.showing.maximisation.transfer import own_above, transfer_table, write_maximised
 
 
 @stage
@@ -19,7 +20,7 @@ def main(params: Params) -> str:
     with maximise(params, configure(params.runtime)) as gallery:
         table = transfer_table(gallery)
         write_maximised(Path("data/maximised"), gallery)
-        write_table("maximisation", table, Path("reports/maximisation.parquet"))
+        write_table(MAXIMISATION, table, Path("reports/maximisation.parquet"))
     shown = sum(target.kind == "concept" for target in gallery.targets)
     if not shown:
         return "no concept to maximise: see `maximise.rule` and `maximise.concepts` in params.yaml"

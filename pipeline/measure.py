@@ -6,10 +6,10 @@ dvc repro measure
 from pathlib import Path
 
 from pipeline import stage
-from usae.metrics.evaluation import evaluate
-from usae.params import Params
-from usae.runtime import configure
-from usae.store import store_root
+from usae.activations.store import store_root
+from usae.common.params import Params
+from usae.common.runtime.device import configure
+from usae.evidence.metrics.measure.evaluation import evaluate
 
 REPORTS = Path("reports")
 

@@ -5,13 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import stage
-from usae.interventions.onboarding import MATCHED, SHUFFLED, UNTRAINED, gathered, onboard
-from usae.manifests import Manifest, check_paired, load_manifests
-from usae.params import Params
-from usae.runs import MANIFESTS, training_run
-from usae.store import store_root
-from usae.tables import no_rows, write_table
-from usae.trainee import Variant
+from usae.activations.store import store_root
+from usae.activations.store.manifests import Manifest, check_paired, load_manifests
+from usae.common.params import Params
+from usae.common.tables import no_rows, write_table
+from usae.common.variant import Variant
+from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, gathered, onboard
+from usae.evidence.onboarding.tables import ONBOARDING
+from usae.training.stage import MANIFESTS, training_run
 
 TABLE, RANDOM = Path("reports/onboarding.parquet"), Path("data/untrained")
 
@@ -22,7 +23,7 @@ def main(params: Params) -> str:
     late = params.interventions.held_out or params.models[-1]
     others = tuple(model for model in params.models if model != late)
     if not others:
-        write_table("onboarding", no_rows("onboarding"), TABLE)
+        write_table(ONBOARDING, no_rows(ONBOARDING), TABLE)
         return "one model alone joins nobody"
     variants = {"usae": Variant(params.k, params.seed, params.train.pairs)}
     manifests = load_manifests(MANIFESTS, params.models)
@@ -35,7 +36,7 @@ def main(params: Params) -> str:
         sizes, threshold = params.interventions.onboarding_images, params.measure.threshold
         parts = [onboard(team, sizes, threshold, settings) for settings, team in teams.items()]
         found = pd.concat(parts, ignore_index=True)
-        write_table("onboarding", found, TABLE)
+        write_table(ONBOARDING, found, TABLE)
     cross = found[(found["setting"] == MATCHED) & (found["source"] != found["target"])]
     by_images = cross.groupby("images")["r2"].mean()
     return f"cross R2 of {late}: " + ", ".join(f"{r2:.2f} from {n} images" for n, r2 in by_images.items())

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from pipeline import stage
-from usae.manifests import load_manifests
-from usae.params import Params
-from usae.ranks import Ranks, become
-from usae.runs import MANIFESTS, training_run
-from usae.tables import write_table
-from usae.trainee import Variant
-from usae.training_log import write_curve
+from usae.activations.store.manifests import load_manifests
+from usae.common.params import Params
+from usae.common.runtime.ranks import Ranks, become
+from usae.common.tables import write_table
+from usae.common.variant import Variant
+from usae.training.loop.log import write_curve
+from usae.training.stage import MANIFESTS, training_run
+from usae.training.tables import TRAINING
 
 CURVE = Path("reports/plots/training.csv")
 
@@ -24,7 +25,7 @@ def main(params: Params) -> str:
         log = trained["usae"].log
         if Ranks.current().rank == 0:
             trained["usae"].sae.save_pretrained(Path("data/usae"))
-            write_table("training", log, Path("reports/training.parquet"))
+            write_table(TRAINING, log, Path("reports/training.parquet"))
             write_curve(log, CURVE)
     return f"{len(log)} steps, loss {log['loss'].iloc[-20:].mean():.3f}"
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from pipeline import checked_model, stage
-from usae.extraction import extract, recipe_of
-from usae.manifests import UNTRAINED
-from usae.params import Params
-from usae.zoo import obtain_untrained
+from usae.activations.extraction.extract import extract, recipe_of
+from usae.activations.store.manifests import UNTRAINED
+from usae.backbones.weights.obtaining import obtain_untrained
+from usae.common.params import Params
 
 HOME = Path("data/untrained")
 

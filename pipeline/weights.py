@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from pipeline import checked_model, stage
-from usae.params import Params
-from usae.runtime import configure
-from usae.zoo import obtain
+from usae.backbones.weights.obtaining import obtain
+from usae.common.params import Params
+from usae.common.runtime.device import configure
 
 
 @stage

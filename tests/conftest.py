@@ -14,18 +14,15 @@ from PIL import Image
 # The shapes in signatures are checked while tests run, and only then.
 CHECKED = [
     "usae.sae",
-    "usae.steps",
-    "usae.fast",
-    "usae.folded",
-    "usae.dictionaries",
-    "usae.selection",
-    "usae.sampling",
-    "usae.geometry",
+    "usae.training.step",
+    "usae.activations.sampling",
+    "usae.backbones.networks.feature_maps",
+    "usae.images.pixels.geometry",
 ]
 install_import_hook(CHECKED, "beartype.beartype")
 
-from tests import worlds  # noqa: E402
-from usae.params import Params, parse_params  # noqa: E402
+from tests.support import worlds  # noqa: E402
+from usae.common.params import Params, parse_params  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 os.environ["DVC_NO_ANALYTICS"] = "1"

@@ -14,14 +14,16 @@ import torch
 import zarr
 from PIL import Image
 
-from usae.backbones import build, pin
-from usae.checkpoints import Checkpoints, checkpoint_folder
-from usae.chunks import Recipe
-from usae.encoding import encode_split
-from usae.extraction import extract
-from usae.params import BackboneParams, ImagesParams, load_params
-from usae.sae import UniversalSAE
-from usae.sources import write_images
+from usae.activations.extraction.extract import extract
+from usae.activations.extraction.extractor import Recipe
+from usae.activations.store.location import checkpoint_folder
+from usae.backbones.networks.backbone import pin
+from usae.backbones.networks.building import build
+from usae.common.params import BackboneParams, ImagesParams, load_params
+from usae.evidence.codes.encoding import encode_split
+from usae.images.sources.writing import write_images
+from usae.sae.universal import UniversalSAE
+from usae.training.loop.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 GRID, WIDTH, CHUNK, CONCEPTS, K = 4, 24, 3, 20, 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.synthetic_run import MODELS, synthetic_run
+from tests.support.synthetic_run import MODELS, synthetic_run
 
 pytest.importorskip("marimo", reason="marimo is not installed (it is in the extra `dev`)")
 NOTEBOOK = Path(__file__).parents[1] / "notebooks/concepts.py"
@@ -34,7 +34,7 @@ def test_r2_is_the_matrix_of_the_table(answers):
 
 
 def test_shared_concepts_are_ranked_by_agreement(answers, run):
-    best = run.reports.concepts["universality"].max()
+    best = run.reports["concepts"]["universality"].max()
     assert answers["shared"]["universality"].iloc[0] == best
     assert answers["shared"]["universality"].is_monotonic_decreasing
 
@@ -44,7 +44,7 @@ def test_own_concepts_are_of_one_model(answers):
 
 
 def test_the_heatmap_is_that_of_the_best_image(answers, run):
-    exemplars = run.reports.exemplars.query("concept_id == @answers['concept'] and ranking == 'supervised'")
+    exemplars = run.reports["exemplars"].query("concept_id == @answers['concept'] and ranking == 'supervised'")
     assert answers["heatmap"].max() == pytest.approx(float(exemplars["code"].max()))
 
 

@@ -9,21 +9,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from usae.backbones import Backbone as Backbone
-    from usae.errors import UserError as UserError
-    from usae.params import Params as Params
-    from usae.params import load_params as load_params
-    from usae.sae import SparseCodes as SparseCodes
-    from usae.sae import UniversalSAE as UniversalSAE
+    from usae.backbones.networks.backbone import Backbone as Backbone
+    from usae.common.errors import UserError as UserError
+    from usae.common.params import Params as Params
+    from usae.common.params import load_params as load_params
+    from usae.sae.sparse import SparseCodes as SparseCodes
+    from usae.sae.universal import UniversalSAE as UniversalSAE
+    from usae.showing.results.run import Run as Run
 
 # Loaded on first use: a stage that needs no torch should not wait for it.
 _HOMES = {
-    "Backbone": "usae.backbones",
-    "Params": "usae.params",
-    "SparseCodes": "usae.sae",
-    "UniversalSAE": "usae.sae",
-    "UserError": "usae.errors",
-    "load_params": "usae.params",
+    "Backbone": "usae.backbones.networks.backbone",
+    "Params": "usae.common.params",
+    "Run": "usae.showing.results.run",
+    "SparseCodes": "usae.sae.sparse",
+    "UniversalSAE": "usae.sae.universal",
+    "UserError": "usae.common.errors",
+    "load_params": "usae.common.params",
 }
 __all__ = sorted(_HOMES)
 

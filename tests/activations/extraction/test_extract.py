@@ -1,0 +1,322 @@
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from usae.activations.commands.verification import Target, verify
+from usae.activations.extraction.extract import create_store, extract, follow
+from usae.activations.extraction.extractor import Extractor, Recipe
+from usae.activations.extraction.work import announce
+from usae.backbones.networks.backbone import Backbone, pin
+from usae.backbones.networks.building import build
+from usae.common.errors import UserError
+from usae.common.params import BackboneParams, ImagesParams
+from usae.images.pixels.geometry import fit_image
+from usae.images.pixels.index import load_splits
+from usae.images.sources.writing import write_images
+
+TINY = BackboneParams(
+    timm="vit_tiny_patch16_224",
+    kwargs={"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 0},
+    weights="random",
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """So small a network is slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def recipe(params, image_folder, tmp_path, monkeypatch):
+    """A tiny random transformer over the folder's pictures, four images a chunk."""
+    monkeypatch.delenv("USAE_STORE", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    images = ImagesParams(source="folder", path=str(image_folder), train=None, val=None, val_share=0.3)
+    write_images(tmp_path / "images", images, seed=0, workers=1)
+    settings = {"grid": 4, "chunk_images": 4, "statistics_images": None}
+    return Recipe(
+        model="m",
+        weights=pinned(tmp_path / "w"),
+        layer=-1,
+        norm=True,
+        images=tmp_path / "images",
+        root=str(image_folder),
+        params=params.extract.model_copy(update=settings),
+        runtime=params.runtime.model_copy(update={"store": str(tmp_path / "activations"), "workers": 2}),
+    )
+
+
+def pinned(folder, change=lambda network: None):
+    """The tiny network's weights in `folder`, after `change`."""
+    torch.manual_seed(0)
+    network = build(TINY)
+    with torch.no_grad():
+        change(network)
+    pin(TINY, folder, network)
+    return folder
+
+
+def having(recipe, **extract):
+    """`recipe` with other settings of the section `extract`."""
+    return dataclasses.replace(recipe, params=recipe.params.model_copy(update=extract))
+
+
+def running(recipe, **runtime):
+    """`recipe` with other settings of the section `runtime`."""
+    return dataclasses.replace(recipe, runtime=recipe.runtime.model_copy(update=runtime))
+
+
+def contents(store):
+    """Every file of a store."""
+    return {
+        str(file.relative_to(store.path)): file.read_bytes() for file in store.path.rglob("*") if file.is_file()
+    }
+
+
+def train_store(recipe, manifest):
+    return manifest.open("train", store_folder(recipe))
+
+
+def store_folder(recipe):
+    return recipe.images.parent / "activations"
+
+
+def test_the_store_holds_the_backbones_tokens(recipe):
+    store = train_store(recipe, extract(recipe))
+    images = load_splits(recipe.images, recipe.root)["train"]
+    assert (store.images, store.tokens, store.width) == (len(images), 16, 24)
+    net = Backbone.load(recipe.weights, layer=-1, grid=4)
+    for image in (0, len(images) - 1):
+        pixels = np.asarray(images.open(image).resize((32, 32), 3)).transpose(2, 0, 1)
+        with torch.inference_mode():
+            expected = net.tokens(torch.from_numpy(pixels.copy()).float()[None] / 255)[0]
+        found = store.chunk(image // 4)[image % 4].astype(np.float32)
+        np.testing.assert_allclose(found, expected, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11"])
+def test_networks_that_only_list_their_maps_are_extracted_too(recipe, tmp_path, name):
+    """`features_only` networks have no `forward_intermediates`."""
+    torch.manual_seed(0)
+    listed = BackboneParams(timm=name, kwargs={"features_only": True}, weights="random", size=32)
+    pin(listed, tmp_path / "listed", build(listed))
+    last = dataclasses.replace(recipe, weights=tmp_path / "listed", layer=-2)
+    store = train_store(recipe, extract(last))
+    images, net = load_splits(recipe.images, recipe.root)["train"], Backbone.load(last.weights, layer=-2, grid=4)
+    pixels = fit_image(images.open(0), 32, "squash", net.identity.interpolation)
+    with torch.inference_mode():
+        expected = net.tokens(torch.from_numpy(pixels.copy()).float()[None] / 255)[0]
+    np.testing.assert_allclose(store.chunk(0)[0].astype(np.float32), expected, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_batches_of_any_size_fill_the_same_chunks(recipe, batch):
+    whole = train_store(recipe, extract(running(recipe, batch_images=3)))
+    elsewhere = recipe.images / "elsewhere"
+    parts = extract(running(recipe, batch_images=batch, store=str(elsewhere))).open("train", elsewhere)
+    for chunk in range(whole.chunks):
+        np.testing.assert_allclose(whole.chunk(chunk), parts.chunk(chunk), atol=2e-3)
+
+
+def test_statistics_are_those_of_the_stored_values(recipe):
+    manifest = extract(recipe)
+    store = train_store(recipe, manifest)
+    rows = np.concatenate([store.chunk(j) for j in range(store.chunks)]).astype(np.float64)
+    np.testing.assert_allclose([manifest.mean, manifest.std], [rows.mean(), rows.std(ddof=1)], rtol=1e-10)
+    np.testing.assert_allclose(manifest.channel_mean, rows.mean((0, 1)), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(manifest.channel_std, rows.std((0, 1)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("count", [3, 4, 7, None])
+def test_statistics_before_resampling_are_those_of_the_layers_own_tokens(recipe, count):
+    manifest = extract(having(recipe, grid=2, statistics="before", statistics_images=count))
+    own = extract(having(recipe, dtype="float32")).open("train", store_folder(recipe))
+    rows = np.concatenate([own.chunk(j) for j in range(own.chunks)]).astype(np.float64)  # (images, 16, width)
+    first = rows[:count]
+    np.testing.assert_allclose([manifest.mean, manifest.std], [first.mean(), first.std(ddof=1)], rtol=1e-6)
+    np.testing.assert_allclose(manifest.channel_mean, rows.mean((0, 1)), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(manifest.channel_std, rows.std((0, 1)), rtol=1e-5)
+    assert manifest.statistics_images == len(first)
+
+
+def test_the_order_of_the_statistics_is_chosen_without_extracting_again(recipe):
+    after = extract(having(recipe, grid=2, statistics="after"))
+    store = train_store(recipe, after)
+    files = sorted(file for file in store.path.rglob("*") if file.is_file())
+    stamps = [file.stat().st_mtime_ns for file in files]
+    before = extract(having(recipe, grid=2, statistics="before"))
+    assert before.train == after.train
+    assert (before.statistics, after.statistics) == ("before", "after")
+    assert before.std > after.std  # resampling averages neighbours
+    assert [file.stat().st_mtime_ns for file in files] == stamps
+
+
+def test_where_nothing_is_resampled_both_orders_are_one(recipe):
+    both = [extract(having(recipe, statistics=order)) for order in ("before", "after")]
+    assert both[0] == both[1]
+    assert both[0].statistics == "after"
+
+
+def test_a_rerun_computes_nothing_and_gives_the_same_manifest(recipe):
+    first = extract(recipe)
+    files = sorted(store_folder(recipe).rglob("0"))
+    stamps = [file.stat().st_mtime_ns for file in files]
+    assert extract(recipe) == first
+    assert [file.stat().st_mtime_ns for file in files] == stamps
+
+
+@pytest.mark.parametrize("lost", ["chunk", "before"])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(recipe, lost):
+    resampled = having(recipe, grid=2)
+    whole = extract(resampled)
+    store = train_store(recipe, whole)
+    before = contents(store)
+    (store.chunk_path(1) if lost == "chunk" else store.own_moments_path(1)).unlink()
+    assert extract(resampled) == whole
+    assert contents(store) == before
+
+
+def test_damaged_moments_before_resampling_are_found_and_computed_again(recipe):
+    resampled = having(recipe, grid=2, statistics="before")
+    whole = extract(resampled)
+    store = train_store(recipe, whole)
+    before, file = contents(store), store.own_moments_path(1)
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    (finding,) = verify(Target(store.path, whole), deep=True)
+    assert (
+        str(finding.fault)
+        == f"The file of chunk 1's moments before resampling ({file}) does not match its checksum."
+    )
+    assert finding.command == f"rm {file} && dvc repro -f -s extract@m"
+    assert not list(verify(Target(store.path, whole), deep=False))
+    file.unlink()
+    with pytest.raises(
+        UserError, match=r"(?s)only these chunks are extracted again.*moments before .* found no file"
+    ):
+        train_store(recipe, whole)
+    assert extract(resampled) == whole
+    assert contents(store) == before
+
+
+def test_another_layer_has_a_store_of_its_own_and_the_old_one_is_found_again(recipe):
+    last = extract(recipe)
+    first = extract(dataclasses.replace(recipe, layer=0))
+    assert first.train.store != last.train.store
+    assert extract(recipe) == last
+
+
+def test_the_grid_is_common(recipe):
+    manifest = extract(having(recipe, grid=2))
+    assert manifest.open("val", store_folder(recipe)).tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        (1e6, r"which float16 cannot hold. Choose another `layer`, or set `extract.dtype: float32`."),
+        (float("nan"), r"which no type can hold. Look at its weights and at that image"),
+        (float("inf"), r"which no type can hold"),
+    ],
+)
+def test_activations_that_cannot_be_stored_are_named(recipe, tmp_path, value, sentence):
+    faulty = pinned(tmp_path / "faulty", lambda network: network.norm.bias.fill_(value))
+    with pytest.raises(UserError, match=r"'m' gives activations up to .* for train image 0 \('class") as error:
+        extract(dataclasses.replace(recipe, weights=faulty))
+    assert sentence in str(error.value)
+    assert "0 of 3 chunks of m train are written and stay" in str(error.value)
+
+
+def test_float32_stores_hold_what_half_precision_cannot(recipe, tmp_path):
+    large = pinned(tmp_path / "large", lambda network: network.norm.bias.fill_(1e6))
+    manifest = extract(having(dataclasses.replace(recipe, weights=large), dtype="float32"))
+    assert manifest.mean == pytest.approx(1e6, rel=1e-3)
+    assert manifest.dtype == "float32"
+
+
+def test_reduced_precision_within_the_bound_has_a_store_of_its_own(recipe):
+    exact, reduced = extract(recipe), extract(having(recipe, precision="bfloat16"))
+    assert exact.train.store != reduced.train.store
+    rows = [train_store(recipe, manifest).chunk(0).astype(np.float32) for manifest in (exact, reduced)]
+    assert 0 < np.square(rows[0] - rows[1]).mean() < 1e-3 * rows[0].var()
+
+
+def test_reduced_precision_that_moves_activations_is_refused(recipe, tmp_path):
+    fragile = pinned(tmp_path / "fragile", lambda network: network.patch_embed.proj.bias.fill_(1e4))
+    with pytest.raises(
+        UserError, match="In bfloat16 the activations of 'm' move by .* of their variance; at most 0.001"
+    ):
+        extract(having(dataclasses.replace(recipe, weights=fragile), precision="bfloat16"))
+
+
+def test_a_lost_image_is_named_and_finished_chunks_stay(recipe, image_folder):
+    key = load_splits(recipe.images, recipe.root)["train"].frame["key"][4]
+    kept = (image_folder / key).read_bytes()
+    (image_folder / key).unlink()
+    with pytest.raises(UserError, match=r"Image 4 \('.*'\) was readable when the index was made") as error:
+        extract(running(recipe, batch_images=1))
+    assert "1 of 3 chunks of m train are written and stay; `dvc repro extract@m` goes on from there." in str(
+        error.value
+    )
+    (image_folder / key).write_bytes(kept)
+    assert extract(recipe).train.images == 9
+
+
+def test_a_folder_that_vanishes_midway_is_named_and_finished_chunks_stay(recipe, image_folder, tmp_path):
+    small = running(having(recipe, chunk_images=1), batch_images=1)
+    extractor = Extractor.load(small, torch.device("cpu"))
+    store = create_store(extractor, "train")
+    work = extractor.left("train", store)
+    with pytest.raises(UserError, match=r"\n\d of 9 chunks of m train are written and stay") as error:
+        follow(work, vanishing(extractor.stream(work), lambda: image_folder.rename(tmp_path / "away")))
+    assert str(image_folder) in str(error.value)
+    assert store.done(0)
+    assert not store.done(store.chunks - 1)
+    first = store.chunk_path(0).stat().st_mtime_ns
+    (tmp_path / "away").rename(image_folder)
+    extract(small)
+    assert store.chunk_path(0).stat().st_mtime_ns == first
+
+
+def test_a_store_that_vanishes_midway_is_named(recipe, tmp_path):
+    small = running(having(recipe, chunk_images=1), batch_images=1)
+    extractor = Extractor.load(small, torch.device("cpu"))
+    store = create_store(extractor, "train")
+    work = extractor.left("train", store)
+    with pytest.raises(UserError, match=f"The store {store.path} disappeared while 'm' was being extracted"):
+        follow(work, vanishing(extractor.stream(work), lambda: store.path.rename(tmp_path / "away")))
+    extract(small)
+
+
+def vanishing(computed, vanish):
+    """`computed`, with an accident after the second image."""
+    for number, images in enumerate(computed):
+        yield images
+        if number == 1:
+            vanish()
+
+
+def test_sizes_and_room_are_said_before_and_rates_after(recipe, caplog):
+    caplog.set_level(logging.INFO)
+    extract(recipe)
+    text = caplog.text
+    assert "m train: 9 images x 16 tokens x 24 channels, float16, 9.22kB in 3 chunks; 3 to compute" in text
+    assert "m: need " in text
+    assert "images/s" in text.split("m: need")[1]
+    caplog.clear()
+    extract(recipe)
+    assert "3 chunks; 0 to compute" in caplog.text
+    assert "m: need 0.00B, have " in caplog.text
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_computed(recipe):
+    extractor = Extractor.load(recipe, torch.device("cpu"))
+    huge = dataclasses.replace(create_store(extractor, "train"), images=10**12, chunk_images=10**11)
+    with pytest.raises(UserError, match=r"There is no room for the activations: 768TB are still to be written"):
+        announce([extractor.left("train", huge)])

@@ -1,0 +1,168 @@
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from usae.backbones.networks.backbone import Backbone, pin, read_identity
+from usae.backbones.networks.building import build
+from usae.backbones.networks.timm_import import timm
+from usae.backbones.weights.checkpoints import load_checkpoint
+from usae.common.errors import UserError
+from usae.common.params import BackboneParams
+
+VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
+TINY = BackboneParams(timm="vit_tiny_patch16_224", kwargs=VIT, weights="random")
+FACTORY = """
+import torch
+from torch import nn
+
+class Plain(nn.Module):
+    def __init__(self, width=6):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 4, 4)
+        self.act = nn.ReLU()
+
+    def forward_intermediates(self, x, indices, norm, output_fmt, intermediates_only):
+        maps = [self.conv(x), self.act(self.conv(x))]
+        return [maps[i] for i in indices]
+
+class Blind(nn.Module):
+    pass
+"""
+
+
+def pinned(tmp_path, params=TINY, seed=0):
+    torch.manual_seed(seed)
+    network = build(params).eval()
+    return network, pin(params, tmp_path / "w", network)
+
+
+def test_pinned_and_loaded_gives_the_same_tokens(tmp_path):
+    network, identity = pinned(tmp_path)
+    assert read_identity(tmp_path / "w") == identity
+    assert identity.size == 32
+    assert identity.mean == (0.5, 0.5, 0.5)
+    loaded = Backbone.load(tmp_path / "w", layer=1, grid=4)
+    pixels = torch.rand(1, 3, 32, 32)
+    expected = Backbone(network, identity, layer=1, norm=True, grid=4).tokens(pixels)
+    assert torch.equal(loaded.tokens(pixels), expected)
+
+
+def test_the_same_network_has_the_same_identity(tmp_path):
+    assert pinned(tmp_path / "a")[1] == pinned(tmp_path / "b")[1]
+    assert pinned(tmp_path / "c", seed=1)[1].sha256 != pinned(tmp_path / "a")[1].sha256
+
+
+def test_params_override_the_normalisation(tmp_path):
+    params = TINY.model_copy(update={"mean": (0.1, 0.2, 0.3), "interpolation": "bilinear"})
+    identity = pinned(tmp_path, params)[1]
+    assert (identity.mean, identity.std, identity.interpolation) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5), "bilinear")
+
+
+def test_gradients_reach_the_pixels(tmp_path):
+    network, identity = pinned(tmp_path)
+    pixels = torch.rand(1, 3, 32, 32, requires_grad=True)
+    Backbone(network, identity, layer=-1, norm=True, grid=4).tokens(pixels).sum().backward()
+    assert pixels.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("layer", [3, -4])
+def test_a_layer_that_does_not_exist(tmp_path, layer):
+    pinned(tmp_path)
+    with pytest.raises(UserError, match=rf"has no layer {layer}; it has 3 layers, .* 0 to 2 or -3 to -1"):
+        Backbone.load(tmp_path / "w", layer=layer, grid=4)
+
+
+def test_a_size_the_network_does_not_take(tmp_path):
+    pinned(tmp_path, TINY.model_copy(update={"size": 40}))
+    with pytest.raises(UserError, match="gives no feature map for an image of 40 pixels"):
+        Backbone.load(tmp_path / "w")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_checkpoints_load_strictly_in_both_formats(tmp_path, suffix):
+    torch.manual_seed(1)
+    source = build(TINY)
+    state = {name: value.half() for name, value in source.state_dict().items()}
+    path = tmp_path / f"c{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save({"state_dict": state}, path)
+    network = build(TINY)
+    load_checkpoint(network, path)
+    for name, value in network.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, state[name].float())
+
+
+def test_a_checkpoint_that_does_not_fit_lists_all_misfits(tmp_path):
+    state = dict(build(TINY).state_dict())
+    state["head.weight"] = torch.zeros(7, 24)
+    state["extra"] = torch.zeros(1)
+    del state["norm.bias"]
+    save_file(state, tmp_path / "c.safetensors")
+    with pytest.raises(UserError) as error:
+        load_checkpoint(build(TINY), tmp_path / "c.safetensors")
+    text = str(error.value)
+    assert "does not fit VisionTransformer" in text
+    assert "1 tensors are missing: norm.bias" in text
+    assert "1 tensors are unknown to the network: extra" in text
+    assert "`head.weight` should be (5, 24), found (7, 24)" in text
+
+
+def test_absent_and_unreadable_checkpoints(tmp_path):
+    with pytest.raises(UserError, match="does not exist here"):
+        load_checkpoint(build(TINY), tmp_path / "no.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"garbage garbage")
+    with pytest.raises(UserError, match="neither safetensors nor a plain torch state dict"):
+        load_checkpoint(build(TINY), tmp_path / "bad.safetensors")
+
+
+def test_unknown_networks_and_arguments():
+    with pytest.raises(UserError, match="'vit_tyny' could not be built"):
+        build(BackboneParams(timm="vit_tyny", weights="random"))
+    with pytest.raises(UserError, match="could not be built with {'colour': 3}"):
+        build(BackboneParams(timm="resnet18", kwargs={"colour": 3}, weights="random"))
+    with pytest.raises(UserError, match="The factory 'nowhere:thing' could not be found"):
+        build(BackboneParams(factory="nowhere:thing", weights="random"))
+
+
+def test_a_factory_file_travels_with_its_weights(tmp_path):
+    (tmp_path / "mine.py").write_text(FACTORY)
+    params = BackboneParams(
+        factory=f"{tmp_path}/mine.py:Plain",
+        kwargs={"width": 8},
+        replace={"act": "torch.nn:Identity"},
+        weights="random",
+        size=16,
+    )
+    network, identity = pinned(tmp_path, params)
+    (tmp_path / "mine.py").unlink()
+    loaded = Backbone.load(tmp_path / "w", layer=1, grid=2)
+    assert isinstance(loaded.network.act, torch.nn.Identity)
+    pixels = torch.rand(1, 3, 16, 16)
+    assert torch.equal(
+        loaded.tokens(pixels), Backbone(network, identity, layer=0, norm=False, grid=2).tokens(pixels)
+    )
+
+
+def test_a_factory_must_say_its_size_and_give_maps(tmp_path):
+    (tmp_path / "mine.py").write_text(FACTORY)
+    nameless = BackboneParams(factory=f"{tmp_path}/mine.py:Plain", weights="random")
+    with pytest.raises(UserError, match="does not say its input size; add `size: PIXELS`"):
+        pinned(tmp_path, nameless)
+    pinned(tmp_path, BackboneParams(factory=f"{tmp_path}/mine.py:Blind", weights="random", size=8))
+    with pytest.raises(UserError, match="has no `forward_intermediates`"):
+        Backbone.load(tmp_path / "w")
+
+
+def test_the_config_is_complete_json(tmp_path):
+    identity = pinned(tmp_path)[1]
+    raw = json.loads((tmp_path / "w" / "config.json").read_text())
+    assert set(raw) == {field.name for field in dataclasses.fields(identity)}
+    assert raw["timm_version"] == timm.__version__
+
+
+def test_nothing_pinned(tmp_path):
+    with pytest.raises(UserError, match="run `dvc repro weights@vit`"):
+        Backbone.load(tmp_path / "vit")

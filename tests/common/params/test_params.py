@@ -1,0 +1,169 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from usae.common.errors import UserError
+from usae.common.params import load_params, parse_params
+
+ROOT = Path(__file__).parents[3]
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+
+
+def keys(value, prefix=""):
+    """Dotted keys of the sections (a zoo differs from preset to preset)."""
+    if not isinstance(value, dict) or prefix == "zoo.":
+        return {prefix.rstrip(".")}
+    return set().union(*(keys(item, f"{prefix}{key}.") for key, item in value.items()))
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_presets_are_valid_and_name_every_key(preset, raw_params):
+    load_params(preset)
+    assert keys(yaml.safe_load(preset.read_text())) == keys(raw_params)
+
+
+def test_the_default_is_the_demo(raw_params):
+    assert yaml.safe_load((ROOT / "presets" / "demo.yaml").read_text()) == raw_params
+
+
+def test_every_key_of_the_schema_is_written_out(raw_params):
+    """No result may hang on a default that DVC cannot see."""
+    for section in (
+        "images",
+        "extract",
+        "train",
+        "controls",
+        "encode",
+        "measure",
+        "planted",
+        "interventions",
+        "maximise",
+        "report",
+        "runtime",
+    ):
+        fields = set(getattr(parse_params(raw_params), section).model_dump())
+        assert fields == set(raw_params[section]), section
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_key_has_a_comment(preset):
+    for line in preset.read_text().split("\nzoo:")[0].splitlines():
+        if re.match(r"^( {2})?[a-z_]+:", line):
+            assert "#" in line, line
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_block_style_survives_dvc_rewriting(preset):
+    text = re.sub(r"#.*", "", preset.read_text())
+    assert "{" not in text
+    assert "[" not in text
+    assert "&" not in text
+
+
+def test_hub_models_carry_their_tags():
+    zoo = load_params(ROOT / "presets" / "imagenet.yaml").zoo
+    assert {slug: model.backbone.timm for slug, model in zoo.items()} == {
+        "siglip": "vit_base_patch16_siglip_224.webli",
+        "dinov2": "vit_small_patch14_dinov2.lvd142m",
+        "vit": "vit_base_patch16_224.augreg2_in21k_ft_in1k",
+    }
+
+
+def test_misspelt_keys_name_the_closest_and_all_come_at_once(raw_params):
+    raw_params["train"]["epoch"] = raw_params["train"].pop("epochs")
+    raw_params["kk"] = 3
+    raw_params["zoo"]["language"]["layr"] = -2
+    with pytest.raises(UserError) as error:
+        parse_params(raw_params, "params.yaml")
+    text = str(error.value)
+    assert text.startswith("'params.yaml' has faults:")
+    assert "`train.epoch` is not a parameter. Did you mean `train.epochs`?" in text
+    assert "`train.epochs` is missing" in text
+    assert "`kk` is not a parameter. Did you mean `k`?" in text
+    assert "`zoo.language.layr` is not a parameter. Did you mean `zoo.language.layer`?" in text
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "sentence"),
+    [
+        ("train", "epochs", 0, "`train.epochs`: input should be greater than or equal to 1, found 0."),
+        ("train", "epochs", "eight", "`train.epochs`: input should be a valid integer, found 'eight'."),
+        ("train", "init", "pared", "`train.init`: input should be 'random' or 'paired', found 'pared'."),
+        ("images", "val_share", 1.5, "`images.val_share`: input should be less than 1, found 1.5."),
+    ],
+)
+def test_types_and_ranges(raw_params, section, key, value, sentence):
+    raw_params[section][key] = value
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        parse_params(raw_params)
+
+
+def test_faults_between_keys_come_together(raw_params):
+    raw_params["k"] = 600
+    raw_params["train"]["window_images"] = 31
+    raw_params["models"] = ["supervised", "supervized", "supervised"]
+    raw_params["images"]["source"] = "folder"
+    raw_params["controls"]["k"] = [1024, 64, 64]
+    raw_params["interventions"]["held_out"] = "clip"
+    raw_params["planted"] |= {"dictionary": 40, "train": 8}
+    raw_params["maximise"]["rule"] = "ids"
+    raw_params["report"]["images"] = 40
+    raw_params["zoo"]["language"]["backbone"]["factory"] = "torch.nn.Identity"
+    raw_params["zoo"]["Bad Slug"] = raw_params["zoo"]["supervised"]
+    with pytest.raises(UserError) as error:
+        parse_params(raw_params)
+    for sentence in (
+        "`k` is 600 but the dictionary has only 512 concepts; lower `k` or raise `train.dictionary`.",
+        "`train.window_images` is 31, less than one batch (`train.batch_images: 32`)",
+        "`controls.k` has 1024, more than the 512 concepts there are.",
+        "`controls.k` repeats 64; name each k once, and not the top-level `k` (600).",
+        "`models` names 'supervized', which has no entry under `zoo`",
+        "Did you mean 'supervised'?",
+        "`models` names supervised more than once",
+        "`planted.dictionary` is 40, but `planted.world` has 46 concepts and `planted.k` is 4; raise it",
+        "`planted.batch_images` is 16, but `planted.train` is 8; lower it.",
+        "`interventions.held_out` is 'clip', which is not in `models`; known there: supervised,",
+        "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none",
+        "`report.images` is 40, but `measure.exemplars` keeps only 12; lower the one or raise the other.",
+        "`images.path` is empty, but `images.source: folder` reads from there",
+        "`zoo.language.backbone` should name exactly one of `timm` and `factory`.",
+        "expected 'module:callable' or 'file.py:callable'",
+        "The slug 'Bad Slug' should be lower-case letters",
+    ):
+        assert sentence in str(error.value)
+
+
+def test_a_tagless_hub_name_is_refused(raw_params):
+    raw_params["zoo"]["supervised"]["backbone"] = {"timm": "vit_base_patch16_siglip_224", "weights": "hub"}
+    with pytest.raises(UserError, match="without its weight tag"):
+        parse_params(raw_params)
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(UserError, match="cp presets/demo.yaml params.yaml"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("k: [1")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_sections_are_frozen(params):
+    with pytest.raises(ValidationError, match="frozen"):
+        params.k = 3
+
+
+@pytest.mark.parametrize("wanted", ["tensorboard", "wandb:", "mlflow:here", ""])
+def test_an_unknown_tracker_is_refused(raw_params, wanted):
+    raw_params["runtime"]["tracker"] = wanted
+    sentence = f"`runtime.tracker` is '{wanted}'; expected null, tensorboard:FOLDER or wandb:PROJECT."
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        parse_params(raw_params)
+
+
+@pytest.mark.parametrize("wanted", ["tensorboard:runs", "tensorboard:C:/runs", "wandb:usae", None])
+def test_known_trackers(raw_params, wanted):
+    raw_params["runtime"]["tracker"] = wanted
+    assert parse_params(raw_params).runtime.tracker == wanted

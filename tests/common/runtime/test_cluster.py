@@ -1,0 +1,221 @@
+"""`runtime.dask`: the same bytes from worker processes as from this one, also when one of them is killed."""
+
+import dataclasses
+import json
+import operator
+import os
+import pickle
+import signal
+import threading
+import time
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from distributed import Client, LocalCluster
+from PIL import Image
+
+from usae.activations.extraction.extract import extract
+from usae.activations.extraction.extractor import Recipe
+from usae.backbones.networks.backbone import pin
+from usae.backbones.networks.building import build
+from usae.common.errors import UserError
+from usae.common.params import BackboneParams, ImagesParams, MeasureParams
+from usae.common.runtime import cluster
+from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
+from usae.evidence.metrics.firing.counts import FiringCounts
+from usae.evidence.metrics.labels.labels import TokenLabels
+from usae.evidence.metrics.measure.counting import blocks, concept_statistics
+from usae.evidence.metrics.measure.nulls_tables import nulls_frame
+from usae.images.sources.writing import write_images
+
+TINY = BackboneParams(
+    timm="vit_tiny_patch16_224",
+    kwargs={"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 0},
+    weights="random",
+)
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def recipe(params, tmp_path, monkeypatch, one_thread):
+    """A tiny random transformer over sixty pictures, two images a chunk; resampled, so that no file lacks."""
+    monkeypatch.delenv("USAE_STORE", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / "pictures").mkdir()
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{number:02d}.png")
+    images = ImagesParams(source="folder", path=str(tmp_path / "pictures"), train=None, val=None, val_share=0.1)
+    write_images(tmp_path / "images", images, seed=0, workers=1)
+    torch.manual_seed(0)
+    pin(TINY, tmp_path / "w", build(TINY))
+    return Recipe(
+        model="m",
+        weights=tmp_path / "w",
+        layer=-1,
+        norm=True,
+        images=tmp_path / "images",
+        root=images.path,
+        params=params.extract.model_copy(update={"grid": 3, "chunk_images": 2}),
+        runtime=params.runtime.model_copy(update={"threads": 1, "store": str(tmp_path / "here")}),
+    )
+
+
+def elsewhere(recipe, where, store):
+    runtime = recipe.runtime.model_copy(update={"dask": where, "store": str(recipe.images.parent / store)})
+    return dataclasses.replace(recipe, runtime=runtime)
+
+
+def contents(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def kill_midway(folder, pid, wanted, seen):
+    """Kill a process as soon as the first chunk is there; notes how many were."""
+    while not (done := len(list(folder.glob("*/c/*/0/0")))):
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    seen.append(done)
+    assert done < wanted
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """The address of a cluster of two worker processes."""
+    options = {
+        "threads_per_worker": 1,
+        "dashboard_address": "127.0.0.1:0",
+        "memory_limit": None,
+        "silence_logs": 50,
+    }
+    with LocalCluster(n_workers=2, processes=True, **options) as running:
+        yield running.scheduler_address
+
+
+def test_two_workers_one_of_them_killed_give_the_same_bytes(recipe, workers, tmp_path):
+    many = recipe.params.model_copy(update={"chunk_images": 1})  # so that the work outlasts the look for the first
+    recipe = dataclasses.replace(recipe, params=many)
+    here = extract(recipe)
+    with Client(workers) as client:
+        pid = sorted(client.run(os.getpid).values())[0]
+    seen = []
+    killer = threading.Thread(target=kill_midway, args=(tmp_path / "there", pid, 60, seen))
+    killer.start()
+    there = extract(elsewhere(recipe, workers, "there"))
+    killer.join()
+    assert 0 < seen[0] < 54
+    assert there == here
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_results_come_in_the_order_of_the_tasks_whoever_finishes_first(workers):
+    late = cluster.in_order(workers, lambda number: (time.sleep(0.5 * (number == 7)), number)[1], [7, 3, 5])
+    assert list(late) == [7, 3, 5]
+
+
+def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_path):
+    rng, models = np.random.default_rng(0), ("a", "b", "c")
+    for model in models:
+        store = CodeStore.create(
+            tmp_path / model, model=model, sae="usae", images=50, grid=3, k=4, concepts=20, chunk_images=4
+        )
+        for chunk in range(store.chunks):
+            shape = (min(4, 50 - 4 * chunk), 9, 20)
+            store.write(chunk, rng.random(shape).argsort(-1)[..., :4], rng.gamma(1, 1, (*shape[:2], 4)))
+    codes = open_codes(tmp_path, models)
+    labels = TokenLabels(("x", "y"), rng.integers(0, 256, (50, 3, 3, 2), dtype=np.uint8))
+    inputs = (codes, labels, MeasureParams(threshold=0.1, exemplars=3, permutations=9), 0, np.arange(50) % 2)
+    here, there = (concept_statistics(*inputs, dask=where, block_images=12) for where in (None, workers))
+    assert len(blocks(codes["a"], 12)) == 5
+    assert pickle.dumps(there.firing) == pickle.dumps(here.firing)
+    np.testing.assert_array_equal(there.exemplars.keys, here.exemplars.keys)
+    pd.testing.assert_frame_equal(there.labels.frame(), here.labels.frame(), check_exact=True)
+    tables = [nulls_frame(found.firing, found.nulls, models) for found in (here, there)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    whole = FiringCounts(3, 20, 0.1)
+    for chunks in aligned_chunks(codes):
+        whole.update(chunks)
+    np.testing.assert_array_equal(there.firing.patterns, whole.patterns)
+    np.testing.assert_allclose(there.firing.sums, whole.sums, rtol=1e-12)
+
+
+def test_faults_of_the_activations_come_from_the_workers_in_the_same_words(recipe, workers, tmp_path):
+    network = build(TINY)
+    torch.nn.init.constant_(network.norm.bias, float("nan"))
+    pin(TINY, tmp_path / "faulty", network)
+    faulty = dataclasses.replace(recipe, weights=tmp_path / "faulty")
+    with pytest.raises(
+        UserError, match=r"'m' gives activations up to nan for train image \d+ .*\n.*written and stay"
+    ):
+        extract(elsewhere(faulty, workers, "faulty-there"))
+
+
+def test_a_scheduler_file_leads_to_the_same_cluster(workers, tmp_path):
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": workers}))
+    with cluster.connect(str(file)) as client:
+        assert client.scheduler.address == workers
+
+
+def test_local_workers_compute_and_stop():
+    with cluster.connect("local:1") as client:
+        assert len(client.scheduler_info()["workers"]) == 1
+        assert sorted(cluster.compute(client, operator.neg, [1, 2, 3])) == [(1, -1), (2, -2), (3, -3)]
+
+
+def test_a_task_that_kills_its_workers_is_reported():
+    fault = "Several workers died one after another on the same task"
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        cluster.connect("local:1") as client,
+        pytest.raises(UserError, match=fault),
+    ):
+        list(cluster.compute(client, os._exit, [1]))
+
+
+def enter(where):
+    with cluster.connect(where):
+        pass
+
+
+@pytest.mark.parametrize("where", ["local:", "local:0", "local:two"])
+def test_local_wants_a_number(where):
+    with pytest.raises(UserError, match="expected local:N with at least one worker"):
+        enter(where)
+
+
+def test_an_unknown_place_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(UserError, match="which is no file here .* Expected null .*, local:N") as error:
+        enter(str(tmp_path / "none.json"))
+    assert "tcp://HOST:PORT" in str(error.value)
+
+
+def test_nobody_at_the_address_is_named(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    with pytest.raises(UserError, match="No dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        enter("tcp://127.0.0.1:9")
+
+
+def test_a_cluster_without_workers_is_named(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as empty,
+        pytest.raises(UserError, match="has no worker. Start some"),
+    ):
+        enter(empty.scheduler_address)
+
+
+def test_local_workers_share_the_cores(params):
+    local = params.runtime.model_copy(update={"dask": "local:1000"})
+    assert cluster.worker_runtime(local).threads == 1
+    assert cluster.worker_runtime(local.model_copy(update={"threads": 3})).threads == 3
+    assert cluster.worker_runtime(local.model_copy(update={"dask": "tcp://host:1"})).threads is None

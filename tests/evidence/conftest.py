@@ -1,0 +1,116 @@
+"""A linear world where everything has an exact answer: models see sparse causes through invertible maps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from usae.activations.store import ActivationStore
+from usae.evidence.codes.store import CodeStore
+from usae.evidence.interventions.study import Study
+from usae.evidence.metrics.labels.labels import TokenLabels
+from usae.images.pixels.index import Record, write_index
+from usae.sae.layers import STD_EPSILON
+from usae.sae.universal import UniversalSAE
+
+CAUSES, GRID, K = 5, 2, 5
+WIDTHS = {"a": 6, "b": 8, "c": 7}
+
+
+@dataclass(frozen=True)
+class LinearWorld:
+    """Activations A_i = S D_i of causes S, and SAEs whose concepts are the causes (in `alone`, renumbered)."""
+
+    study: Study
+    causes: dict[str, np.ndarray]  # split -> (images, tokens, causes)
+    orders: dict[str, np.ndarray]  # model -> concept of its own SAE -> cause
+    labels: dict[str, TokenLabels]
+    classes: dict[str, np.ndarray]  # split -> (images,)
+
+    def write(self, kind: str) -> None:
+        """The image index: with labels of tokens, classes of images, or nothing."""
+        folder = self.study.data / "images"
+        folder.mkdir()
+        names = tuple(f"class {number}" for number in range(CAUSES)) if kind == "classes" else ()
+        for split, truth in self.labels.items():
+            numbers = self.classes[split].tolist() if kind == "classes" else [None] * len(self.causes[split])
+            records = [Record(key=str(n), data=b"", label=label) for n, label in enumerate(numbers)]
+            write_index(records, folder / f"{split}.parquet", None, names)
+            if kind == "tokens":
+                np.savez(folder / f"{split}_truth.npz", names=np.array(truth.names), coverage=truth.coverage)
+
+
+@pytest.fixture
+def linear_world(tmp_path) -> LinearWorld:
+    rng = np.random.default_rng(0)
+    causes = {"train": draw(rng, 120), "val": draw(rng, 40)}
+    maps = {model: directions(rng, width) for model, width in WIDTHS.items()}
+    orders = {model: rng.permutation(CAUSES) for model in WIDTHS}
+    shared = sae_of(maps)
+    alone = {model: sae_of({model: maps[model][orders[model]]}) for model in WIDTHS}
+    stores = {
+        split: {model: store_of(tmp_path / f"{model}-{split}", rows @ maps[model]) for model in WIDTHS}
+        for split, rows in causes.items()
+    }
+    codes = {}
+    for split, rows in causes.items():
+        for model in WIDTHS:
+            folder = tmp_path / "codes" / split
+            shared_codes = codes_of(folder / model, model, "usae", rows)
+            if split == "val":
+                codes[model] = shared_codes
+            codes_of(folder / "independent" / model, model, "independent", rows[..., orders[model]])
+    study = Study(shared, alone, stores["train"], stores["val"], codes, tmp_path)
+    names = tuple(f"cause {number}" for number in range(CAUSES))
+    return LinearWorld(
+        study,
+        causes,
+        orders,
+        {split: TokenLabels(names, coverage(rows)) for split, rows in causes.items()},
+        {split: rows.sum(axis=1).argmax(axis=1) for split, rows in causes.items()},
+    )
+
+
+def draw(rng: np.random.Generator, images: int) -> np.ndarray:
+    """Sparse causes, each 0 or 1 on a token: what a token carries is linear in them."""
+    return (rng.random((images, GRID**2, CAUSES)) < 0.15).astype(np.float32)
+
+
+def coverage(causes: np.ndarray) -> np.ndarray:
+    return (255 * causes).astype(np.uint8).reshape(len(causes), GRID, GRID, CAUSES)
+
+
+def directions(rng: np.random.Generator, width: int) -> np.ndarray:
+    rows = rng.normal(size=(CAUSES, width))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def store_of(path, activations: np.ndarray) -> ActivationStore:
+    store = ActivationStore.create(path, activations.shape, 32, "float32", {})
+    for chunk in range(store.chunks):
+        store.write(chunk, activations[list(store.span(chunk))].astype(np.float32))
+    return store
+
+
+def sae_of(maps: dict[str, np.ndarray]) -> UniversalSAE:
+    sae = UniversalSAE({model: rows.shape[1] for model, rows in maps.items()}, CAUSES, K).eval()
+    for model, rows in maps.items():
+        part = sae.part(model)
+        part.std.fill_(1 - STD_EPSILON)
+        part.dictionary.weight.data = torch.from_numpy(rows)
+        part.encoder.linear.weight.data = torch.from_numpy(np.linalg.pinv(rows).T.copy())  # pre-codes are causes
+        part.encoder.linear.bias.data.zero_()
+        part.encoder.norm.weight.data.fill_((1 + part.encoder.norm.eps) ** 0.5)
+    return sae
+
+
+def codes_of(path, model: str, name: str, causes: np.ndarray) -> CodeStore:
+    store = CodeStore.create(
+        path, model=model, sae=name, images=len(causes), grid=GRID, k=K, concepts=CAUSES, chunk_images=16
+    )
+    indices = np.broadcast_to(np.arange(CAUSES), causes.shape)
+    for chunk in range(store.chunks):
+        span = slice(chunk * 16, (chunk + 1) * 16)
+        store.write(chunk, indices[span], causes[span])
+    return CodeStore.open(path)

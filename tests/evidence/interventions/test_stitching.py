@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from usae.common.numerics.ridge import LinearMap
+from usae.common.tables import write_table
+from usae.evidence.interventions.stitching import Route, matched_codes
+from usae.evidence.interventions.study import intervene
+from usae.evidence.interventions.tables import ABLATION, STITCHING
+
+
+def run(world, labels):
+    world.write(labels)
+    return intervene(world.study, 120, 0.1, seed=0)
+
+
+@pytest.mark.parametrize(("kind", "score"), [("tokens", "auc"), ("classes", "accuracy")])
+def test_where_all_models_see_the_same_every_way_recovers_everything(linear_world, tmp_path, kind, score):
+    stitching, _ = run(linear_world, kind)
+    write_table(STITCHING, stitching, tmp_path / "stitching.parquet")
+    assert stitching.groupby("method").size().to_dict() == {"clean": 3, "independent": 9, "ridge": 6, "usae": 9}
+    assert set(stitching["score"]) == {score}
+    np.testing.assert_allclose(stitching["recovered"], 1, atol=0.03)
+    assert (stitching.loc[stitching["method"] == "clean", "value"] > 0.9).all()
+    usae = stitching[stitching["method"] == "usae"]
+    np.testing.assert_allclose(usae["value"], usae["clean"], atol=1e-6)
+
+
+def test_chance_of_classes_is_the_commonest_one(linear_world):
+    stitching, _ = run(linear_world, "classes")
+    counts = np.bincount(linear_world.classes["val"])
+    assert set(stitching["chance"]) == {counts.max() / 40}
+
+
+def test_without_labels_there_is_nothing_to_read(linear_world, tmp_path):
+    for table, frame in zip((STITCHING, ABLATION), run(linear_world, "nothing"), strict=True):
+        write_table(table, frame, tmp_path / f"{table.name}.parquet")
+        assert frame.empty
+
+
+def test_codes_in_another_order_are_matched_exactly(linear_world, tmp_path):
+    stores = linear_world.study.independent("train")
+    there, back = matched_codes(stores["a"], stores["b"])
+    order, other = linear_world.orders["a"], linear_world.orders["b"]
+    rows = linear_world.causes["val"].reshape(-1, 5)
+    np.testing.assert_allclose(there(rows[:, order]), rows[:, other], atol=1e-6)
+    np.testing.assert_allclose(back(rows[:, other]), rows[:, order], atol=1e-6)
+
+
+def test_scores_are_accuracy_or_the_area_under_the_curve():
+    carried = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype=bool)
+    shown = np.array([[2.0, 1], [1, 3], [5, 4], [9, 8]])
+    route = Route("usae", "a", "b", "usae", LinearMap(np.eye(2), np.zeros(2)))
+    for part in (slice(0, 2), slice(2, 4)):
+        route.update(shown[part], carried[part], exclusive=True)
+        route.update(shown[part], carried[part], exclusive=False)
+    assert route.value(carried, exclusive=True) == 0.75
+    assert route.value(carried, exclusive=False) == pytest.approx((3 / 4 + 2 / 4) / 2)

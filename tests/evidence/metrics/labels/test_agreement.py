@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from usae.activations.store import ActivationStore
+from usae.common.tables import write_table
+from usae.evidence.codes.store import CodeStore
+from usae.evidence.metrics.labels.agreement import label_tables, untrained
+from usae.evidence.metrics.labels.labels import ImageLabels, TokenLabels, carried_by_images
+from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES
+from usae.sae.universal import UniversalSAE
+
+IMAGES, GRID, LABELS = 240, 2, 3
+NAMES = ("red", "round", "dotted")
+WIDTHS = {"a": 5, "b": 6}
+
+
+@pytest.fixture
+def truth():
+    """Labels of tokens; each image shows each label with probability 1/2, on one of its tokens."""
+    rng = np.random.default_rng(0)
+    coverage = np.zeros((IMAGES, GRID**2, LABELS), np.uint8)
+    for image, label in zip(*np.nonzero(rng.random((IMAGES, LABELS)) < 0.5), strict=True):
+        coverage[image, rng.integers(GRID**2), label] = 255
+    return coverage
+
+
+@pytest.fixture
+def run(truth, tmp_path):
+    """Two models whose concept 2 - l is label l, and random activations for the floor."""
+    codes, stores = {}, {}
+    for number, (model, width) in enumerate(WIDTHS.items()):
+        store = CodeStore.create(
+            tmp_path / "codes" / model, model=model, sae="usae", images=IMAGES, grid=GRID, k=3, concepts=8,
+            chunk_images=64,
+        )  # fmt: skip
+        for chunk in range(store.chunks):
+            part = truth[chunk * 64 : (chunk + 1) * 64]
+            store.write(chunk, np.broadcast_to([2, 1, 0], part.shape), (1 + number) * (part > 0))
+        codes[model] = CodeStore.open(tmp_path / "codes" / model)
+        rows = np.random.default_rng(number).normal(size=(IMAGES, GRID**2, width)).astype(np.float32)
+        stores[model] = ActivationStore.create(tmp_path / model, rows.shape, IMAGES, "float32", {})
+        stores[model].write(0, rows)
+    return UniversalSAE(WIDTHS, 8, 3).eval(), codes, stores
+
+
+def test_concepts_that_are_the_labels_are_found_everywhere(run, truth, tmp_path):
+    tables, numbers = label_tables(*run, TokenLabels(NAMES, truth.reshape(IMAGES, GRID, GRID, LABELS)), 0.1, 0)
+    for table, frame in tables.items():
+        write_table(table, frame, tmp_path / f"{table.name}.parquet")
+    best = tables[LABEL_CONCEPTS]
+    assert best["concept_id"].tolist() == [2, 1, 0] * 2
+    np.testing.assert_array_equal(best["iou"], 1)
+    np.testing.assert_array_equal(best["auroc"], 1)
+    probes = tables[LABEL_PROBES]
+    assert probes["concept_id"].tolist() == [2, 2, 1, 1, 0, 0]
+    assert (probes["log_loss"] < 0.2).all()
+    assert numbers["label_jaccard"] == 1
+    assert numbers["label_jaccard_all"] == 3 / 8
+    assert numbers["label_purity"] == 1
+    assert 0 < numbers["label_jaccard_floor"] < 1
+    assert 0 < numbers["label_jaccard_all_floor"] <= numbers["label_jaccard_floor"]
+
+
+def test_classes_of_images_leave_the_unlabelled_out(run):
+    classes = np.where(np.arange(IMAGES) % 3 == 2, -1, np.arange(IMAGES) % 3)
+    tables, _ = label_tables(*run, ImageLabels(("even", "odd"), classes), 0.1, 0)
+    assert set(tables[LABEL_CONCEPTS]["tokens"]) == {IMAGES * 2 // 3 * GRID**2}
+    assert (tables[LABEL_PROBES]["n"] == 24).all()
+
+
+def test_without_labels_the_tables_have_no_rows(run, tmp_path):
+    tables, numbers = label_tables(*run, None, 0.1, 0)
+    assert numbers == {}
+    for table, frame in tables.items():
+        write_table(table, frame, tmp_path / f"{table.name}.parquet")
+        assert frame.empty
+
+
+def test_few_images_give_no_probes(run):
+    rare = ImageLabels(("rare", "common"), (np.arange(IMAGES) > 20).astype(int))
+    assert label_tables(*run, rare, 0.1, 0)[0][LABEL_PROBES].empty
+
+
+def test_an_untrained_sae_is_normalised_and_follows_the_seed(run):
+    sae, _, stores = run
+    fresh, again, other = (untrained(sae, stores, seed) for seed in (0, 0, 1))
+    rows = torch.from_numpy(stores["a"].chunk(0)[:64].reshape(-1, 5).copy())
+    pre = fresh.pre_codes("a", rows)
+    np.testing.assert_allclose(pre.mean(0).detach(), 0, atol=1e-5)
+    np.testing.assert_allclose(pre.std(0).detach(), 1, atol=1e-2)
+    assert torch.equal(again.pre_codes("a", rows), pre)
+    assert not torch.equal(other.pre_codes("a", rows), pre)
+
+
+def test_images_carry_what_their_tokens_carry(truth):
+    labels = TokenLabels(NAMES, truth.reshape(IMAGES, GRID, GRID, LABELS))
+    places, carried = carried_by_images(labels, np.arange(10, 30), GRID**2)
+    assert places.tolist() == list(range(20))
+    np.testing.assert_array_equal(carried.toarray(), (truth[10:30] > 0).any(axis=1))

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from usae.common.numerics.ranking import roc_auc
+from usae.common.tables import write_table
+from usae.evidence.codes.store import CodeStore
+from usae.evidence.metrics.labels.concepts import (
+    LabelFires,
+    LabelRanking,
+    agreement,
+    label_concepts,
+    label_purity,
+    weighted_jaccard,
+)
+from usae.evidence.metrics.labels.labels import ImageLabels, TokenLabels
+from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS
+
+
+@pytest.fixture
+def token_labels():
+    coverage = np.random.default_rng(3).integers(0, 256, (11, 3, 3, 4), dtype=np.uint8)
+    return TokenLabels(tuple("abcd"), coverage)
+
+
+def counted(labels, parts, unit="token"):
+    counts = LabelFires(labels, 2, 12, 0.1, unit)
+    for part in parts:
+        counts.update(part)
+    return counts
+
+
+def test_counts_and_iou_equal_a_dense_computation(token_labels, chunks, dense):
+    parts = chunks(2)
+    fired = (dense(parts) > np.float32(0.1)).reshape(2, 99, 12)
+    carried = token_labels.coverage.reshape(99, 4) > 127
+    counts = counted(token_labels, parts)
+    np.testing.assert_array_equal(counts.joint, np.einsum("mtc,ta->mca", fired, carried.astype(int)))
+    np.testing.assert_array_equal(counts.fires, fired.sum(axis=1))
+    np.testing.assert_array_equal(counts.present, carried.sum(axis=0))
+    assert counts.units == 99
+    both = fired[1][:, 5] & carried[:, 2]
+    assert counts.iou[1, 5, 2] == both.sum() / (fired[1][:, 5] | carried[:, 2]).sum()
+    assert counts.iou[0, 11, 0] == 0
+
+
+def test_images_count_once_wherever_they_fire(token_labels, chunks, dense):
+    parts = chunks(2)
+    fired = (dense(parts) > np.float32(0.1)).any(axis=2)  # (models, images, concepts)
+    carried = (token_labels.coverage > 127).any(axis=(1, 2))
+    counts = counted(token_labels, parts, "image")
+    np.testing.assert_array_equal(counts.joint, np.einsum("mic,ia->mca", fired, carried.astype(int)))
+    np.testing.assert_array_equal(counts.fires, fired.sum(axis=1))
+    assert counts.units == 11
+
+
+def test_unlabelled_images_are_left_out(chunks):
+    labels = ImageLabels(("x", "y"), np.array([0, -1, 1, -1, 0, 0, 1, -1, 1, 1, 0]))
+    for unit, units in (("token", 72), ("image", 8)):
+        counts = counted(labels, chunks(2), unit)
+        assert counts.units == units
+        assert counts.present.tolist() == [units // 2, units // 2]
+
+
+@pytest.mark.parametrize("unit", ["token", "image"])
+def test_merging_equals_one_pass(token_labels, chunks, unit):
+    parts = chunks(2)
+    whole, left, right = (counted(token_labels, some, unit) for some in (parts, parts[:1], parts[1:]))
+    left.merge(right)
+    np.testing.assert_array_equal(left.joint, whole.joint)
+    np.testing.assert_array_equal(left.fires, whole.fires)
+    assert left.units == whole.units
+
+
+def test_weighted_jaccard_by_hand():
+    joint = np.array([[[4, 0], [2, 2], [1, 0], [3, 1]], [[2, 2], [2, 2], [0, 0], [0, 0]]])
+    fires = np.array([[4, 4, 1, 4], [4, 4, 0, 2]])
+    values = weighted_jaccard(joint, fires)
+    np.testing.assert_allclose(values, [2 / 6, 1, np.nan, 0])
+    found = agreement(joint, fires)
+    assert found.alive == pytest.approx((2 / 6 + 1 + 0) / 3)
+    assert found.every == pytest.approx((2 / 6 + 1 + 0) / 4)
+    assert found.concepts == 3
+
+
+def test_three_models_average_over_the_pairs_that_fire():
+    joint = np.array([[[2, 0]], [[1, 1]], [[0, 0]]])
+    assert weighted_jaccard(joint, joint.sum(axis=2)).tolist() == [pytest.approx(1 / 3)]
+
+
+def test_profiles_of_independent_codes_agree_where_labels_differ_in_frequency():
+    """The floor that any alignment has to beat."""
+    rng = np.random.default_rng(0)
+    share = 0.5 / np.arange(1, 21)
+    labels = rng.random((4000, 20)) < share
+    joint = np.stack([(rng.random((4000, 50)) < 0.1).T.astype(int) @ labels for _ in range(2)])
+    assert agreement(joint, joint.sum(axis=2)).alive > 0.7
+
+
+def test_purity_is_the_share_of_the_most_common_label():
+    carried = sparse.csr_array(np.array([[1, 0], [1, 1], [0, 1], [0, 0]]))
+    images = np.array([[0, 1, 3, -1], [2, -1, -1, -1], [3, -1, -1, -1], [-1, -1, -1, -1]])
+    np.testing.assert_allclose(label_purity(images, carried), [2 / 3, 1, 0, np.nan])
+
+
+def test_ranking_is_the_auc_of_codes_up_to_their_last_bits(token_labels, chunks, dense):
+    parts = chunks(2)
+    pairs = np.array([0, 3, 3, 11]), np.array([1, 0, 2, 3])
+    ranking, half = LabelRanking(token_labels, 12, *pairs), LabelRanking(token_labels, 12, *pairs)
+    for number, part in enumerate(parts):
+        (ranking if number else half).update(part[1])
+    ranking.merge(half)
+    values = dense(parts)[1].reshape(99, 12).astype(np.float16)
+    coarse = values.view(np.uint16) >> 5
+    carried = token_labels.coverage.reshape(99, 4) > 127
+    expected = [roc_auc(coarse[:, c], carried[:, a]) for c, a in zip(*pairs, strict=True)]
+    np.testing.assert_allclose(ranking.auroc, expected, atol=1e-12)
+    fine = [roc_auc(values[:, c], carried[:, a]) for c, a in zip(*pairs, strict=True)]
+    np.testing.assert_allclose(ranking.auroc, fine, atol=0.01)
+    assert ranking.auroc[3] == 0.5
+
+
+def test_the_table_names_each_labels_concept(tmp_path):
+    rng = np.random.default_rng(0)
+    coverage = (255 * (rng.random((20, 2, 2, 2)) < 0.4)).astype(np.uint8)
+    labels = TokenLabels(("shape: ring", "colour: red"), coverage)
+    values = np.zeros((20, 4, 3), dtype=np.float32)
+    values[..., :2] = coverage.reshape(20, 4, 2)[..., ::-1] / 255 * (1 + rng.random((20, 4, 2)))
+    values[..., 2] = rng.random((20, 4))
+    codes = {}
+    for number, model in enumerate(("a", "b")):
+        store = CodeStore.create(
+            tmp_path / model, model=model, sae="usae", images=20, grid=2, k=3, concepts=4, chunk_images=8
+        )
+        for chunk in range(store.chunks):
+            part = values[8 * chunk : 8 * chunk + 8]
+            store.write(chunk, np.broadcast_to(np.arange(3) + number, part.shape), part)
+        codes[model] = store
+    frame = label_concepts(codes, labels, 0.1)
+    write_table(LABEL_CONCEPTS, frame, tmp_path / "table.parquet")
+    assert frame["concept_id"].tolist() == [1, 0, 2, 1]
+    assert frame["iou"].tolist() == [1, 1, 1, 1]
+    assert frame["auroc"].tolist() == [1, 1, 1, 1]
+    assert frame["present"].tolist() == [*(coverage > 0).sum(axis=(0, 1, 2))] * 2

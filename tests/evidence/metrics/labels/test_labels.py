@@ -1,0 +1,101 @@
+import numpy as np
+import pandas as pd
+
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.labels.labels import ImageLabels, LabelCounts, TokenLabels, absent_labels
+
+
+def one_hot(values):
+    """Codes of one model, k = 1: `values` (images, tokens) is the concept that fires, -1 for none."""
+    concepts = np.array(values)[..., None]
+    return CodeChunk(
+        np.arange(len(concepts)), np.maximum(concepts, 0).astype(np.uint16), (concepts >= 0).astype(np.float32)
+    )
+
+
+def counted(labels, *parts, concepts=3):
+    counts = LabelCounts(labels, concepts, 0.1)
+    for part in parts:
+        counts.update(part)
+    return counts
+
+
+def test_token_labels_count_over_the_union_of_models():
+    coverage = np.zeros((2, 2, 2, 2), dtype=np.uint8)
+    coverage[0, 0, 0, 0] = 255  # image 0, token 0: circle
+    coverage[1, 1, 1, 0] = 128  # image 1, token 3: circle, just more than half
+    coverage[1, 0, 0, 1] = 127  # image 1, token 0: red, just not
+    coverage[0, 0, 1, 1] = 200  # image 0, token 1: red
+    labels = TokenLabels(("shape: circle", "colour: red"), coverage)
+    first = one_hot([[0, 1, -1, -1], [-1, -1, -1, 0]])
+    second = one_hot([[0, 1, 1, -1], [-1, -1, -1, -1]])
+    counts = counted(labels, (first, second))
+    assert counts.tokens == 8
+    assert counts.present.tolist() == [2, 1]
+    assert counts.fires.tolist() == [3, 3, 0]
+    assert counts.joint.tolist() == [[3, 0], [0, 2], [0, 0]]
+    frame = counts.frame()
+    assert frame["top_label"].tolist()[:2] == ["shape: circle", "colour: red"]
+    assert pd.isna(frame["top_label"][2])
+    np.testing.assert_allclose(frame["top_label_share"], [1, 2 / 3, np.nan])
+    np.testing.assert_allclose(frame["top_label_base"], [2 / 8, 1 / 8, np.nan])
+
+
+def test_the_top_label_beats_its_base_rate_most_rather_than_being_frequent():
+    coverage = np.zeros((1, 2, 2, 2), dtype=np.uint8)
+    coverage[0, ..., 0] = 255  # on every token: share 1, base 1
+    coverage[0, 0, 0, 1] = 255  # on one token of four: share 1/2, base 1/4
+    counts = counted(TokenLabels(("everywhere", "corner"), coverage), (one_hot([[0, 0, -1, -1]]),))
+    assert counts.frame()["top_label"][0] == "corner"
+
+
+def test_image_labels_lie_on_all_tokens_and_leave_unlabelled_images_out():
+    labels = ImageLabels(("cat", "dog"), np.array([1, -1, 0]))
+    counts = counted(labels, (one_hot([[0, 0], [0, 0], [0, 1]]),))
+    assert counts.tokens == 4
+    assert counts.present.tolist() == [2, 2]
+    assert counts.fires.tolist() == [3, 1, 0]
+    assert counts.joint.tolist() == [[1, 2], [1, 0], [0, 0]]
+    assert counts.frame()["top_label"].tolist()[:2] == ["dog", "cat"]
+    assert pd.isna(counts.frame()["top_label"][2])
+
+
+def test_merge_equals_one_pass(chunks):
+    labels = ImageLabels(("a", "b", "c"), np.random.default_rng(0).integers(-1, 3, 11))
+    parts = chunks(2)
+    whole = counted(labels, *parts, concepts=12)
+    left, right = counted(labels, *parts[:2], concepts=12), counted(labels, *parts[2:], concepts=12)
+    left.merge(right)
+    pd.testing.assert_frame_equal(left.frame(), whole.frame())
+
+
+def test_counts_equal_a_dense_computation(chunks, dense):
+    rng = np.random.default_rng(3)
+    coverage = rng.integers(0, 256, (11, 3, 3, 4), dtype=np.uint8)
+    parts = chunks(3)
+    fired = (dense(parts) > np.float32(0.1)).sum(axis=0)  # (images, tokens, concepts)
+    carried = coverage.reshape(11, 9, 4) > 127
+    counts = counted(TokenLabels(tuple("abcd"), coverage), *parts, concepts=12)
+    np.testing.assert_array_equal(counts.joint, np.einsum("itc,ita->ca", fired, carried))
+
+
+def test_truth_on_a_finer_grid_is_averaged_over_each_token():
+    coverage = np.zeros((1, 4, 4, 1), dtype=np.uint8)
+    coverage[0, :2, :2, 0] = 255  # the first of four tokens, whole
+    coverage[0, 0, 2:, 0] = 255  # half of the second: an average of 127.5
+    coverage[0, 2, 0, 0] = 255  # a quarter of the third
+    rows, labels = TokenLabels(("shape: ring",), coverage).matrix(np.array([0]), 4)
+    assert rows.tolist() == [0, 1, 2, 3]
+    assert labels.toarray()[:, 0].tolist() == [1, 1, 0, 0]
+
+
+def test_truth_on_the_same_grid_is_taken_as_it_is():
+    coverage = np.random.default_rng(0).integers(0, 256, (2, 7, 7, 3), dtype=np.uint8)
+    _, labels = TokenLabels(("a", "b", "c"), coverage).matrix(np.array([1, 0]), 49)
+    np.testing.assert_array_equal(labels.toarray(), coverage[[1, 0]].reshape(98, 3) > 127)
+
+
+def test_absent_labels_are_null():
+    frame = absent_labels(2)
+    assert frame.isna().all().all()
+    assert list(frame) == ["top_label", "top_label_share", "top_label_base"]

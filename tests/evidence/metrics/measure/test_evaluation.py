@@ -1,0 +1,315 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from usae.activations.store import ActivationStore
+from usae.activations.store.manifests import Manifest, SplitManifest
+from usae.common.errors import UserError
+from usae.common.params import MeasureParams
+from usae.evidence.codes.encoding import encode_split
+from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
+from usae.evidence.metrics.labels.labels import TokenLabels
+from usae.evidence.metrics.labels.loading import load_labels, one_of_each
+from usae.evidence.metrics.labels.tables import PROBES
+from usae.evidence.metrics.measure import concept_tables
+from usae.evidence.metrics.measure.concept_tables import CONCEPT_MODELS, EXEMPLARS, NULLS
+from usae.evidence.metrics.measure.evaluation import evaluate
+from usae.evidence.metrics.measure.tables import RECONSTRUCTION
+from usae.evidence.metrics.summary import HEADLINES
+from usae.images.pixels.index import Record, write_index
+from usae.sae.universal import UniversalSAE
+
+MODELS = ("supervised", "language")
+WIDTHS = {"supervised": 6, "language": 9}
+IMAGES = {"val": 10, "train": 14}
+ENCODED = {"val": 10, "train": 5}
+GRID, K, CONCEPTS, CHUNK = 3, 4, 32, 4
+PARAMS = MeasureParams(threshold=0.1, exemplars=5, permutations=19)
+CPU = torch.device("cpu")
+
+
+def store_of(root: Path, model: str, split: str) -> SplitManifest:
+    """Activations of two models that share a hidden cause, so that the SAEs have something in common."""
+    cause = np.random.default_rng([1, IMAGES[split]]).normal(size=(IMAGES[split], GRID**2, 5))
+    mix = np.random.default_rng([2, WIDTHS[model]]).normal(size=(5, WIDTHS[model]))
+    store = ActivationStore.create(
+        root / f"{model}-{split}", (*cause.shape[:2], WIDTHS[model]), CHUNK, "float16", {}
+    )
+    for chunk in range(store.chunks):
+        store.write(chunk, (cause[list(store.span(chunk))] @ mix).astype(np.float16))
+    sums = tuple(store.checksum(chunk) for chunk in range(store.chunks))
+    return SplitManifest(store.path.name, IMAGES[split], "same", CHUNK, sums)
+
+
+def sae_of(models: tuple[str, ...], seed: int) -> UniversalSAE:
+    torch.manual_seed(seed)
+    sae = UniversalSAE({model: WIDTHS[model] for model in models}, CONCEPTS, K).eval()
+    for model in models:
+        part = sae.part(model)
+        part.mean.fill_(0.1)
+        part.std.fill_(2.0)
+    return sae
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A finished run of every stage before `measure`, in a few kilobytes."""
+    data, root = tmp_path / "data", tmp_path / "stores"
+    sae = sae_of(MODELS, 0)
+    sae.save_pretrained(data / "usae")
+    for model in MODELS:
+        splits = {split: store_of(root, model, split) for split in IMAGES}
+        fixed = {"backbone": {}, "layer": -1, "norm": True, "grid": GRID, "fit": "squash", "dtype": "float16"}
+        scalars = {"mean": 0.0, "std": 1.0, "statistics": "after", "statistics_images": 1}
+        moments = {**scalars, "channel_mean": (), "channel_std": ()}
+        manifest = Manifest(model=model, width=WIDTHS[model], **fixed, **moments, **splits)
+        manifest.save(data / "manifests" / f"{model}.json")
+        alone = sae_of((model,), 1)
+        alone.save_pretrained(data / "baselines" / model)
+        for split, images in ENCODED.items():
+            store = manifest.open(split, root)
+            folder = data / "codes" / split
+            encode_split(sae, model, store, folder / model, "usae", images, CPU)
+            encode_split(alone, model, store, folder / "independent" / model, "independent", images, CPU)
+    write_images(data)
+    return data, root
+
+
+def write_images(data: Path, truth_images: int = IMAGES["val"]) -> None:
+    (data / "images").mkdir(exist_ok=True)
+    records = [Record(key=str(image), data=b"", label=image % 2) for image in range(IMAGES["val"])]
+    write_index(records, data / "images" / "val.parquet", None, ("even", "odd"))
+    coverage = np.random.default_rng(0).integers(0, 256, (truth_images, GRID, GRID, 2), dtype=np.uint8)
+    np.savez(
+        data / "images" / "val_truth.npz", names=np.array(["shape: circle", "colour: red"]), coverage=coverage
+    )
+
+
+def test_a_scenes_class_is_the_one_label_of_a_group_that_it_has():
+    names = ("shape: circle", "shape: star", "alone: x", "background: dots", "background: plain")
+    coverage = np.zeros((3, 2, 2, 5), dtype=np.uint8)
+    coverage[..., 0, 2] = coverage[0, 0, 0, 0] = coverage[1, 0, 0, :2] = 9  # no shape in image 2, two in image 1
+    coverage[[0, 1, 2], 1, 1, [4, 3, 4]] = 1
+    assert one_of_each(TokenLabels(names, coverage), 3).tolist() == [1, 0, 1]
+    assert one_of_each(TokenLabels(names, coverage), 1).tolist() == [0]
+    coverage[2, 0, 0, 3] = 1
+    assert one_of_each(TokenLabels(names, coverage), 3) is None
+
+
+def test_tables_numbers_and_files_fit_together(world, tmp_path):
+    data, root = world
+    found = evaluate(MODELS, PARAMS, root, CPU, data)
+    found.write(tmp_path / "reports")
+    reports = {file.stem: pd.read_parquet(file) for file in (tmp_path / "reports").glob("*.parquet")}
+    assert set(reports) == {
+        "reconstruction",
+        "concepts",
+        "concept_models",
+        "concept_pairs",
+        "nulls",
+        "consistency",
+        "funnel",
+        "patterns",
+        "exemplars",
+        "probes",
+        "label_concepts",
+        "label_probes",
+        "alignment",
+        "paper",
+        "summary",
+    }
+    concepts, per_model = reports["concepts"], reports["concept_models"]
+    assert len(concepts) == CONCEPTS
+    assert len(per_model) == CONCEPTS * 2
+    assert per_model["model"].tolist()[:2] == list(MODELS)
+    fires = per_model.groupby("concept_id")["fires"].sum()
+    assert (fires.to_numpy() == concepts["fires"]).all()
+    assert (concepts["tokens"] == 10 * GRID**2).all()
+    together = reports["patterns"].query("pattern == 3").set_index("concept_id")["fires"]
+    assert together.to_dict() == concepts.query("cofires > 0").set_index("concept_id")["cofires"].to_dict()
+    assert set(reports["patterns"]["models"]) <= {"supervised", "language", "supervised+language"}
+    assert set(concepts["top_label"].dropna()) <= {"shape: circle", "colour: red"}
+    assert concepts["top_label"].isna().equals(~concepts["alive"])
+    np.testing.assert_allclose(per_model["energy"], per_model["mean_code"], rtol=1e-6)
+    headlines = json.loads((tmp_path / "reports" / "metrics.json").read_text())
+    assert len(headlines) == len(HEADLINES)
+    assert all(value is None or np.isfinite(value) for value in headlines.values())
+    numbers = reports["summary"].set_index("name")["value"].to_dict()
+    assert headlines["alive"] == numbers["alive"]
+    assert numbers["alive"] == int(concepts["alive"].sum())
+    assert numbers["images"] == 10
+    assert numbers["l0/language"] <= K
+    assert numbers["r2/supervised/language"] == pytest.approx(
+        reports["reconstruction"].query("sae == 'usae' and split == 'val'")["r2_channel"].iloc[1], rel=1e-5
+    )
+    assert {file.name for file in (tmp_path / "reports" / "plots").iterdir()} == {
+        "r2.csv", "entropy.csv", "funnel.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv"
+    }  # fmt: skip
+
+
+def test_reconstruction_equals_encoding_and_decoding_at_once(world):
+    data, root = world
+    table = evaluate(MODELS, PARAMS, root, CPU, data).tables[RECONSTRUCTION]
+    assert len(table) == 2 * (4 + 2)
+    sae = UniversalSAE.from_pretrained(data / "usae")
+    tokens = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(0)) for m in MODELS}
+    second = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(1))[:1] for m in MODELS}
+    raw = {m: torch.from_numpy(np.concatenate([tokens[m], second[m]])).float() for m in MODELS}  # 5 encoded images
+    with torch.inference_mode():
+        for source in MODELS:
+            for target in MODELS:
+                truth = sae.standardise(target, raw[target]).double()
+                guess = sae.decode(target, sae.encode(source, raw[source])).double()
+                expected = 1 - ((truth - guess) ** 2).mean() / ((truth - truth.mean()) ** 2).mean()
+                row = table.query("sae == 'usae' and split == 'train' and source == @source and target == @target")
+                assert row["r2_scalar"].item() == pytest.approx(float(expected), abs=2e-3)  # codes are float16
+                assert row["tokens"].item() == 5 * GRID**2
+
+
+def test_the_ceiling_is_a_regression_on_the_encoded_training_images(world):
+    """Directly: least squares from all five training images, judged on the held-out ones."""
+    data, root = world
+    table = evaluate(MODELS, PARAMS, root, CPU, data).tables[RECONSTRUCTION]
+    rows = {}
+    for split, images in ENCODED.items():
+        stores = [ActivationStore.open(root / f"{model}-{split}") for model in MODELS]
+        rows[split] = [store.rows(range(images)).reshape(-1, store.width).astype(np.float64) for store in stores]
+    weights, *_ = np.linalg.lstsq(np.c_[rows["train"][1], np.ones(45)], rows["train"][0])
+    guess = np.c_[rows["val"][1], np.ones(90)] @ weights
+    truth = rows["val"][0]
+    expected = 1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum()
+    row = table.query("sae == 'usae' and split == 'val' and source == 'language' and target == 'supervised'").iloc[
+        0
+    ]
+    assert row["r2_ridge"] == pytest.approx(expected, abs=1e-3)
+    assert row["r2_ridge"] > 0.99  # five causes, nine channels
+    assert row["r2_of_ridge"] == pytest.approx(row["r2_channel"] / row["r2_ridge"])
+    assert table.loc[table["split"] == "train", ["r2_ridge", "r2_of_ridge"]].isna().all(axis=None)
+
+
+def test_without_encoded_training_images_there_is_no_ceiling(world):
+    data, root = world
+    (data / "codes" / "train").rename(data / "set-aside")
+    found = evaluate(MODELS, PARAMS, root, CPU, data)
+    assert found.tables[RECONSTRUCTION]["r2_ridge"].isna().all()
+    assert "r2_ridge_cross_mean" not in found.numbers
+
+
+def test_classes_are_kept_apart_where_images_have_some(world):
+    data, root = world
+    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables[NULLS]["null"]) == {"images", "class", "tokens"}
+    records = [Record(key=str(image), data=b"") for image in range(10)]
+    write_index(records, data / "images" / "val.parquet", None, ())
+    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables[NULLS]["null"]) == {"images", "tokens"}
+
+
+def test_the_seed_is_that_of_the_permutations(world):
+    data, root = world
+    means = [evaluate(MODELS, PARAMS, root, CPU, data, seed).tables[NULLS]["null_mean"] for seed in (0, 0, 1)]
+    assert means[0].equals(means[1])
+    assert not means[0].equals(means[2])
+
+
+def test_independent_saes_are_matched_with_the_universal_one(world):
+    data, root = world
+    table = evaluate(MODELS, PARAMS, root, CPU, data).tables[CONSISTENCY]
+    assert table.groupby(["model", "against"]).size().tolist() == [CONCEPTS] * 4
+    for split in IMAGES:
+        (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
+    (data / "baselines" / "language").rename(data / "set-aside")
+    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables[CONSISTENCY]["model"]) == {"supervised"}
+
+
+def test_writing_again_gives_the_same_bytes(world, tmp_path):
+    data, root = world
+
+    def digests():
+        evaluate(MODELS, PARAMS, root, CPU, data).write(tmp_path / "reports")
+        files = sorted(file for file in (tmp_path / "reports").rglob("*") if file.is_file())
+        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+    first = digests()
+    assert len(first) == 23
+    assert digests() == first
+
+
+def test_models_come_from_the_argument_and_in_its_order(world):
+    data, root = world
+    found = evaluate(MODELS[::-1], PARAMS, root, CPU, data)
+    assert found.tables[CONCEPT_MODELS]["model"].tolist()[:2] == ["language", "supervised"]
+    only = evaluate(("language",), PARAMS, root, CPU, data)
+    assert only.numbers["r2_cross_mean"] is None
+    assert set(only.tables[EXEMPLARS]["ranking"]) == {"mean", "language"}
+    assert only.headline.startswith(f"r2_self_mean {only.numbers['r2_self_mean']}, r2_cross_mean None")
+
+
+def test_independent_saes_are_optional(world):
+    data, root = world
+    full = evaluate(MODELS, PARAMS, root, CPU, data).numbers
+    assert "r2_independent/language" in full
+    assert "alignment_tax_mean" in full
+    for split in IMAGES:
+        (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
+    assert "alignment_tax_mean" not in evaluate(MODELS, PARAMS, root, CPU, data).numbers
+
+
+def test_without_truth_the_labels_of_images_are_used(world):
+    data, root = world
+    (data / "images" / "val_truth.npz").unlink()
+    concepts = evaluate(MODELS, PARAMS, root, CPU, data).tables[concept_tables.CONCEPTS]
+    assert set(concepts["top_label"].dropna()) <= {"even", "odd"}
+
+
+def test_without_any_labels_the_columns_are_null(world, tmp_path):
+    data, root = world
+    (data / "images" / "val_truth.npz").unlink()
+    write_index(
+        [Record(key=str(image), data=b"") for image in range(10)], data / "images" / "val.parquet", None, ()
+    )
+    evaluate(MODELS, PARAMS, root, CPU, data).write(tmp_path / "reports")
+    table = pq.read_table(tmp_path / "reports" / "concepts.parquet")
+    assert str(table.schema.field("top_label").type) == "string"
+    assert table["top_label"].null_count == table["top_label_share"].null_count == CONCEPTS
+
+
+def test_probes_are_collected_where_there_are_some(world):
+    data, root = world
+    folder = data / "weights" / "language"
+    folder.mkdir(parents=True)
+    record = {
+        "group": "shape",
+        "attribute": "circle",
+        "auc_trained": 0.9,
+        "auc_untrained": 0.6,
+        "positives": 7,
+        "n": 90,
+    }
+    (folder / "probes.json").write_text(json.dumps([record]))
+    probes = evaluate(MODELS, PARAMS, root, CPU, data).tables[PROBES]
+    assert probes.to_dict("records") == [{"model": "language", **record}]
+
+
+def test_truth_of_other_images_is_refused(world):
+    data, _ = world
+    write_images(data, truth_images=9)
+    with pytest.raises(UserError, match="describes 9 images, the index beside it has 10"):
+        load_labels(data / "images", "val", 10)
+    with pytest.raises(UserError, match=r"hold 11 images, the index in .* has 10\."):
+        load_labels(data / "images", "val", 11)
+
+
+def test_codes_of_more_images_than_activations_are_refused(world):
+    data, root = world
+    for model in MODELS:
+        store = ActivationStore.open(root / f"{model}-train")
+        encode_split(sae_of(MODELS, 0), model, store, data / "codes" / "val" / model, "usae", 14, CPU)
+    with pytest.raises(
+        UserError, match="supervised has codes of 14 images x 9 tokens, language has activations of"
+    ):
+        evaluate(MODELS, PARAMS, root, CPU, data)

@@ -1,0 +1,126 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ortho_group
+
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.firing.counts import FiringCounts
+from usae.evidence.metrics.firing.evidence import evidence
+from usae.evidence.metrics.firing.nulls import CofireNulls
+from usae.evidence.planted.recovery import Matches, match, one_to_one
+from usae.evidence.planted.verdicts import Finding, rules, scores, separation
+
+
+def chunk(dense):
+    """Codes (b, t, c), all of them kept."""
+    indices = np.broadcast_to(np.arange(dense.shape[2]), dense.shape)
+    return CodeChunk(np.arange(len(dense)), indices, dense.astype(np.float32))
+
+
+@pytest.fixture
+def planted():
+    """Two models of width 6; concepts 0 and 1 are shared, 2 belongs to the first model, 3 to the second."""
+    owners = np.array([[1, 1], [1, 1], [1, 0], [0, 1]], dtype=bool)
+    bases = [ortho_group.rvs(6, random_state=seed) for seed in (0, 1)]
+    return owners, bases, [owners[:, [model]] * basis[:4] for model, basis in enumerate(bases)]
+
+
+def test_permuted_dictionaries_are_matched_exactly(planted):
+    _, bases, directions = planted
+    order = np.array([3, 5, 0, 1, 4, 2])  # the basis vector in each code; 4 and 5 are no concepts
+    correlations = np.zeros((2, 6, 4))
+    for code, concept in enumerate(order):
+        correlations[:, code, concept if concept < 4 else 0] = concept < 4
+    found = match([basis[order] * 3 for basis in bases], directions, correlations)
+    assert found.codes.tolist() == [[2, 3, 5, -1], [2, 3, -1, 0]]
+    assert found.joint.tolist() == [2, 3, 5, 0]
+    np.testing.assert_allclose(found.cosines[:, :2], 1)
+    assert np.isnan(found.cosines[0, 3])
+    assert found.agreed.all()
+    assert found.joined.all()
+
+
+def test_an_index_that_differs_between_models_is_found_but_does_not_agree(planted):
+    _, bases, directions = planted
+    swapped = bases[1][[1, 0, 2, 3, 4, 5]]
+    correlations = np.stack([np.eye(6, 4), np.eye(6, 4)[[1, 0, 2, 3, 4, 5]]])
+    found = match([bases[0], swapped], directions, correlations)
+    assert found.found[:, :2].all()
+    assert found.agreed.tolist() == [False, False, True, True]
+    assert found.joined.tolist() == [False, False, True, True]
+
+
+def test_a_code_of_the_right_direction_that_never_fires_does_not_join(planted):
+    _, bases, directions = planted
+    silent = np.stack([np.eye(6, 4), np.eye(6, 4)])
+    silent[1, 0, 0] = 0.4
+    assert match(bases, directions, silent).joined.tolist() == [False, True, True, True]
+
+
+def test_matching_is_one_to_one_and_best_in_total():
+    assert one_to_one(np.array([[0.9, 0.8], [0.8, 0.1], [0.0, 0.0]])).tolist() == [1, 0]
+
+
+@pytest.fixture
+def stacked():
+    """Three models, 60 images of 4 tokens. Concept 0 fires in all at once; concept 1 as often, but in each model
+    alone; concept 2 is dead."""
+    rng = np.random.default_rng(1)
+    dense = np.zeros((3, 60, 4, 3))
+    dense[..., 0] = rng.random((60, 4)) < 0.2
+    for model in range(3):
+        dense[model, ..., 1] = np.roll(rng.permutation(60) < 12, model)[:, None]
+    return dense
+
+
+def test_lift_separates_what_entropy_does_not(stacked):
+    codes = [chunk(part) for part in stacked]
+    firing, nulls = FiringCounts(3, 3, 0.1), CofireNulls(3, 3, 0.1, 199, 0, 60)
+    for sums in (firing, nulls):
+        sums.update(codes)
+    nulls.finish()
+    known = evidence(firing, nulls.counts["images", (0, 1, 2)])
+    assert known["cofires"].tolist() == [(stacked[..., 0] > 0).all(axis=0).sum(), known["cofires"][1], 0]
+    assert known["p"][0] == 1 / 200
+    assert known["p"][1] > 0.05
+    assert np.isnan(known["p"][2])
+    found = scores(firing.fires, firing.cofires, firing.tokens)
+    assert found["firing_entropy"][:2].tolist() == pytest.approx([1, 1])
+    called = rules(found, known, 3)
+    assert called["entropy"].tolist() == [True, True, False]
+    assert called["funnel"].tolist() == [True, False, False]
+    assert rules(found, known.assign(cofires=[19, 19, 0]), 3)["funnel"].tolist() == [False] * 3
+    assert called["entropy and significant"].tolist() == [True, False, False]
+    assert called["significant and proportion > 0.5"].tolist() == [True, False, False]
+
+
+def test_separation_ranks_undefined_scores_last():
+    values = np.array([3.0, 2.0, np.nan, 1.0])
+    positive = np.array([True, False, True, False])
+    assert separation(values, np.arange(4), positive, ~positive) == 0.5
+    assert separation(values, np.array([0, 1, 0, 2]), positive, ~positive) == 1
+
+
+def test_numbers_of_a_finding_add_up():
+    owners, known = np.array([[1, 1], [1, 1], [1, 0], [0, 1]], dtype=bool), np.array([0.001, 0.001, 0.8])
+    finding = Finding(
+        "ideal",
+        np.array(["shared", "shared", "private", "private"]),
+        owners,
+        Matches.exact(np.array([0, 1, 2, 2]), owners),
+        {
+            "firing_entropy": np.array([1.0, 0.96, 0.97]),
+            "lift": np.array([50.0, 300.0, 1.0]),
+            "cofire_proportion": np.array([0.9, 0.4, 0.1]),
+        },
+        pd.DataFrame({"models_alive": 2, "cofires": 30, "null_mean": 3.0, "p": known, "q": known}),
+    )
+    numbers = finding.numbers().set_index(["quantity", "by", "kind"])["value"]
+    assert numbers["auroc", "lift", "private"] == 1
+    assert numbers["auroc", "firing_entropy", "private"] == 0.5
+    assert numbers["called", "entropy", "private"] == 1
+    assert numbers["called", "significant", "private"] == numbers["called", "funnel", "private"] == 0
+    assert numbers["called", "funnel", "shared"] == 1
+    assert numbers["called", "significant and lift > 100", "shared"] == 0.5
+    assert numbers["joined", "activity", "shared"] == numbers["cosine", "direction", "private"] == 1
+    assert finding.concepts()["concept_id"].tolist() == [0, 1, 2, 2]

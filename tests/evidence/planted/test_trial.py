@@ -1,0 +1,87 @@
+"""The whole trial, as in the demo: stores as `extract` writes them, ideal codes, and an SAE."""
+
+import numpy as np
+import pytest
+
+from usae.common.tables import write_table
+from usae.evidence.metrics.firing.counts import FiringCounts, lift
+from usae.evidence.planted.tables import PLANTED, PLANTED_CONCEPTS
+from usae.evidence.planted.trial import Trial, common_slots, write_stores
+
+
+@pytest.fixture(scope="module")
+def trial(module_params):
+    return Trial.draw(module_params.planted, module_params.train, threshold=0.1, seed=0)
+
+
+@pytest.fixture(scope="module")
+def tables(trial, one_thread):
+    return trial.run()
+
+
+def test_stores_hold_what_was_drawn(trial, tmp_path):
+    manifests = write_stores(trial.world, 80, tmp_path)
+    whole = next(trial.world.blocks("train", 80, 80)).activations
+    for (model, manifest), rows in zip(manifests.items(), whole, strict=True):
+        store = manifest.open("train", tmp_path)
+        np.testing.assert_array_equal(np.asarray(store.rows(range(80))), rows, err_msg=model)
+        assert manifest.mean == pytest.approx(rows.astype(np.float64).mean(), abs=1e-9)
+        assert manifest.std == pytest.approx(rows.astype(np.float64).std(ddof=1), rel=1e-9)
+
+
+def test_private_concepts_of_all_models_share_indices(trial):
+    world, slots = trial.world, common_slots(trial.world)
+    single = np.isin(world.kinds, ("shared", "pair"))
+    assert len(set(slots[single])) == single.sum()
+    for kind in ("private", "twin"):
+        for slot in set(slots[world.kinds == kind]):
+            assert world.owners[slots == slot].tolist() == np.eye(3, dtype=bool).tolist()
+    assert sorted(set(slots)) == list(range(slots.max() + 1))
+
+
+def test_ideal_codes_fire_where_the_concept_is_and_only_in_its_models(trial):
+    codes, matches = trial.ideal()
+    counts = FiringCounts(3, matches.total, 0.0)
+    for chunks in codes:
+        counts.update(chunks)
+    shown = sum((block.activity > 0).sum(axis=(0, 1)) for block in trial.held_out)  # (planted)
+    shared = trial.world.kinds == "shared"
+    assert (counts.fires[:, matches.joint[shared]] <= shown[shared]).all()
+    assert (counts.fires[:, matches.joint[shared]] >= 0.5 * shown[shared]).all()
+    lifts = lift(counts.cofires, counts.fires, counts.tokens)
+    private = lifts[matches.joint[trial.world.kinds == "private"]]
+    assert lifts[matches.joint[shared]].min() > 10 * private.max()
+
+
+def test_lift_separates_and_entropy_is_fooled(tables):
+    numbers = tables[0].set_index(["setting", "quantity", "by", "kind"])["value"]
+    for kind in ("pair", "private", "twin"):
+        assert numbers["ideal", "auroc", "lift", kind] == 1
+        assert numbers["matched", "auroc", "lift", kind] > 0.98  # of 176 pairs, 2 the wrong way round
+    assert numbers["ideal", "called", "entropy", "private"] > 0.7
+    assert numbers["ideal", "auroc", "firing_entropy", "twin"] < 0.9
+    assert numbers["matched", "joined", "activity", "shared"] > 0.8
+    assert numbers["matched", "called", "entropy and significant", "shared"] > 0.8
+
+
+def test_the_funnel_finds_shared_concepts_and_hardly_calls_a_private_one_universal(tables):
+    called = tables[0].query("quantity == 'called'").set_index(["setting", "by", "kind"])["value"]
+    assert called["ideal", "funnel", "shared"] == 1
+    assert called["matched", "funnel", "shared"] > 0.8
+    for setting in ("ideal", "matched", "shuffled"):
+        assert called[setting, "funnel", "private"] <= 0.1 < called["ideal", "entropy", "private"]
+
+
+def test_re_paired_images_join_nothing_and_only_entropy_calls_it_universal(tables):
+    numbers = tables[0].set_index(["setting", "quantity", "by", "kind"])["value"].sort_index()
+    assert numbers["shuffled", "joined", "activity", "shared"] == 0
+    assert np.isnan(numbers["shuffled", "auroc", "lift", "private"])
+    called = numbers.loc["shuffled", "called"]
+    assert (called.drop("entropy", level=0) <= 0.05).all()
+    assert called.loc["entropy"].mean() > 0.2
+
+
+def test_tables_are_as_declared(trial, tables, tmp_path):
+    for table, frame in zip((PLANTED, PLANTED_CONCEPTS), tables, strict=True):
+        write_table(table, frame, tmp_path / f"{table.name}.parquet")
+    assert len(tables[1]) == 3 * len(trial.world.kinds)

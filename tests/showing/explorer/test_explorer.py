@@ -1,0 +1,401 @@
+"""The page: offline, valid, and its numbers are those of the tables (a browser looks in test_browser.py)."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from tests.support.synthetic_run import CONCEPTS, MODELS, maximised_run, synthetic_run
+from usae.common.errors import UserError
+from usae.evidence.codes.store import aligned_chunks
+from usae.showing.explorer import write_report
+from usae.showing.explorer.album import Album
+from usae.showing.explorer.cards import chosen, make_cards
+from usae.showing.explorer.charts import chart_uri, dark_style
+from usae.showing.explorer.neighbours import Company, near_directions
+from usae.showing.explorer.overview import code_version, tiles
+from usae.showing.explorer.page import payload, render, split
+from usae.showing.explorer.panels import LAYOUTS, make_panel, panels
+from usae.showing.explorer.payload import kinds, plain, script_text, tips
+from usae.showing.explorer.wording import number, places, share
+from usae.showing.figures import pictures
+from usae.showing.figures.chosen_concepts import heatmap_picture, maximised_picture
+from usae.showing.figures.theme import sentence
+from usae.showing.results.reports import Reports
+from usae.showing.results.run import Run
+
+VOID = {"meta", "link", "img", "input", "br"}
+ROOT = Path(__file__).parents[3]
+DEAD = CONCEPTS - 1
+
+
+class Page(HTMLParser):
+    """Elements, their attributes and the text; fails on tags that do not close."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.words = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data.strip())
+
+    def attributes(self, name):
+        return [attrs[name] for _, attrs in self.elements if name in attrs]
+
+
+def with_tables(run, **tables):
+    return replace(run, reports=run.reports.having(**tables))
+
+
+def data_of(page):
+    parts = [
+        json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
+        for text in re.findall(r'<script type="application/json" id="\w+">(.*?)</script>', page, re.DOTALL)
+    ]
+    first, rest = parts
+    return first | {name: first[name] | rest[name] for name in ("cards", "photos")}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return synthetic_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def written(run, tmp_path_factory):
+    return write_report(run, tmp_path_factory.mktemp("reports"))
+
+
+@pytest.fixture(scope="module")
+def text(written):
+    return written.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+@pytest.fixture(scope="module")
+def data(text):
+    return data_of(text)
+
+
+def test_the_page_refers_to_nothing_outside(text, page):
+    addresses = set(re.findall(r"https?://[^\s\"'<)]*|@import", text))
+    assert addresses <= {"http://www.w3.org/2000/svg"}  # a name, never fetched
+    for attribute in ("src", "href"):
+        assert all(value.startswith(("data:", "#")) for value in page.attributes(attribute))
+    anchors = {value[1:] for value in page.attributes("href") if value[1:] and value.startswith("#")}
+    assert anchors <= set(page.attributes("id"))
+
+
+def test_the_page_parses_and_ids_are_unique(page):
+    ids = page.attributes("id")
+    assert len(ids) == len(set(ids))
+    images = [attrs for tag, attrs in page.elements if tag == "img"]
+    assert images
+    assert all(attrs.get("alt", "").strip() for attrs in images)
+
+
+def test_every_concept_is_in_the_table_with_its_numbers(run, data):
+    concepts, models = run.reports["concepts"], run.reports["concept_models"]
+    assert data["concepts"]["id"] == concepts["concept_id"].tolist()
+    for column in data["columns"]:
+        found = np.array(data["concepts"][column["name"]], dtype=float)
+        np.testing.assert_allclose(found, concepts[column["name"]].astype(float), rtol=1e-4)
+    for model in MODELS:
+        found = np.array(data["perModel"][model]["cofire_proportion"], dtype=float)
+        wanted = models[models["model"] == model]["cofire_proportion"].to_numpy(float)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+def test_columns_say_what_they_are_a_share_of(data):
+    found = {column["name"]: column["tip"] for column in data["columns"]}
+    assert "denominator: fires of the model with the most fires" in found["universality"]
+    columns = tips({"fires": "", "firing_rate": ""}, {"fires": "f", "firing_rate": "r", "absent": "a"})
+    assert [column["share"] for column in columns] == [False, True]
+
+
+def test_cards_are_of_the_chosen_concepts(run, data):
+    choices = chosen(run)
+    assert len(choices) == 5 + len(MODELS)
+    assert set(data["cards"]) == {str(choice.concept) for choice in choices}
+    for choice in choices:
+        card = data["cards"][str(choice.concept)]
+        assert card["owner"] == choice.owner
+        for ranking, view in card["rankings"].items():
+            ranked = run.reports["exemplars"].query("concept_id == @choice.concept and ranking == @ranking")
+            assert len(view["images"]) <= (4 if ranking == "mean" else 2)
+            assert set(view["images"]) <= set(ranked["image"])
+            assert np.max(view["tops"]) == pytest.approx(max(view["peaks"]))
+            assert {str(image) for image in view["images"]} <= set(data["photos"])
+
+
+def test_the_first_cards_come_first(run):
+    data = payload(run)
+    first, rest = split(data, 3)
+    assert list(first["cards"]) == list(data["cards"])[:3]
+    assert first["cards"] | rest["cards"] == data["cards"]
+    assert first["photos"] | rest["photos"] == data["photos"]
+    assert not set(first["photos"]) & set(rest["photos"])
+    assert first["carded"].keys() == data["cards"].keys()
+
+
+def test_heat_sheets_hold_the_codes(run):
+    concept = chosen(run)[0].concept
+    view = make_cards(run, Album(run.index, 16, "squash"))[str(concept)]["rankings"]["mean"]
+    chunk = run.codes["distilled"].read([view["images"][0]])
+    cells = np.where(chunk.indices == concept, chunk.values, 0).sum(axis=-1).reshape(8, 8)
+    picture = Image.open(io.BytesIO(base64.b64decode(view["heat"].split(",")[1])))
+    assert picture.size == (len(view["images"]) * 8, len(MODELS) * 8)
+    levels = np.asarray(picture)[8:16, :8]
+    assert np.array_equal(levels > 0, cells > 0)
+    np.testing.assert_allclose(levels / 15 * view["peaks"][1], cells, atol=0.067 * view["peaks"][1])
+
+
+def test_kinds(run):
+    concepts = run.reports["concepts"].assign(unique_to=None)
+    concepts.loc[3, "unique_to"] = "language"
+    found = kinds(concepts, MODELS)
+    assert found[DEAD] == "dead"
+    assert found[3] == "language"
+    assert found[0] == "universal"
+    assert kinds(concepts.assign(significant=False), MODELS)[0] == "some"
+    stopped = concepts.assign(stops_at="stable")
+    assert kinds(stopped, MODELS)[0] == "some"
+    assert kinds(stopped.assign(stops_at="universal", cofires=20), MODELS)[0] == "universal"
+    assert kinds(concepts.assign(stops_at=None), MODELS)[0] == "universal"
+
+
+def test_no_nan_reaches_the_page(page, data):
+    assert not re.search(r"\b(nan|NaN|None|inf)\b", " ".join(page.words))
+    assert data["concepts"]["universality"][DEAD] is None
+    assert plain(pd.Series([1.0, np.nan, np.inf, 123456.0])) == [1.0, None, None, 123456.0]
+    assert plain(pd.Series([True, None], dtype="boolean")) == [True, None]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        script_text({"a": float("nan")})
+
+
+def test_summary_tiles(run):
+    first, lift, own, across, alive = tiles(run.reports, 48, MODELS)
+    shared = int((run.reports["concepts"]["cofires"] >= 10).sum())
+    assert first.value == str(shared)
+    assert first.meaning.endswith("on 10+ tokens")
+    assert (own.value, across.value) == ("66 %", "33 %")
+    assert lift.value.endswith("\u00d7")
+    assert alive.meaning.endswith("fire on 48 held-out images, 3,072 tokens")
+
+
+def test_the_funnel_is_the_first_number_where_there_is_one(run):
+    rows = [("usae", "alive", 40), ("usae", "stable", 9), ("shuffled", "alive", 41)]
+    funnel = pd.DataFrame(rows, columns=["run", "step", "concepts"])
+    first = tiles(run.reports.having(funnel=funnel), 48, MODELS)[0]
+    assert (first.value, first.meaning[:21]) == ("9", "of 40 alive concepts ")
+
+
+def test_charts_follow_the_scheme_of_the_page(tmp_path):
+    path = sentence("none", "No concept fires", "Train longer.").save(tmp_path)[0]
+    svg = base64.b64decode(chart_uri(path).split(",")[1]).decode()
+    assert "prefers-color-scheme" not in path.read_text()  # files are for papers
+    assert svg.count("<style>@media (prefers-color-scheme: dark)") == 1
+    used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", path.read_text()))
+    assert used
+    assert used <= set(re.findall(r": (#[0-9a-f]{6})", dark_style()))
+
+
+def test_the_same_run_gives_the_same_files(run, written, tmp_path):
+    again = write_report(run, tmp_path)
+    assert again.read_bytes() == written.read_bytes()
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {path.name for path in (written.parent / "figures").iterdir()}
+    assert {"concepts.svg", "concepts.png", "r2_matrix.svg"} <= names
+
+
+def test_the_code_version_is_that_of_code_and_settings(tmp_path):
+    def git(*command):
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *command], cwd=tmp_path, check=True
+        )
+
+    assert code_version(tmp_path) == "\u2013"
+    (tmp_path / "params.yaml").write_text("k: 1")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "code"]):
+        git(*command)
+    first = code_version(tmp_path)
+    assert re.fullmatch(r"[0-9a-f]{7,}, \d{4}-\d\d-\d\d", first)
+    (tmp_path / "dvc.lock").write_text("a run")
+    for command in (["add", "-A"], ["commit", "-qm", "a run"]):
+        git(*command)
+    assert code_version(tmp_path) == first
+    (tmp_path / "params.yaml").write_text("k: 2")
+    assert code_version(tmp_path) == f"{first}, with local changes"
+
+
+def test_without_maximised_images_cards_have_none(data):
+    assert data["control"] is None
+    assert all(card["maximised"] is None for card in data["cards"].values())
+
+
+def test_maximised_images_stand_beside_their_transfer(tmp_path):
+    run = maximised_run(synthetic_run(tmp_path), [0, 4])
+    data = payload(run)
+    table = run.reports["maximisation"].query("kind == 'concept' and start == 0")
+    for concept in (0, 4):
+        cell = data["cards"][str(concept)]["maximised"]
+        assert all(cell["pictures"][model].startswith("data:image/webp") for model in MODELS)
+        wanted = table[table["concept_id"] == concept].pivot(index="model", columns="scored_by", values="z")
+        np.testing.assert_allclose(cell["z"], wanted.loc[list(MODELS), list(MODELS)], rtol=1e-4)
+        assert cell["real_images"] == 2
+    assert data["control"]["directions"] == 1
+    assert maximised_picture(run).claim.endswith("beat 99 % of real images in the model they are made for")
+    with pytest.raises(UserError, match=r"no maximised pictures of 2; there are of 0, 4\. To make"):
+        maximised_picture(run, [0, 2])
+
+
+def test_figures_of_listed_concepts(run, tmp_path):
+    picture = heatmap_picture(run, [2, 0], images=3)
+    assert [path.name for path in picture.save(tmp_path)] == ["heatmaps.svg", "heatmaps.png"]
+    with pytest.raises(UserError, match=r"The list of concepts should name concepts from 0 to \d+, found 999"):
+        heatmap_picture(run, [999])
+    assert maximised_picture(run).claim == "Nothing was maximised"
+
+
+def test_the_command_draws_figures(run, tmp_path):
+    def draw(*arguments, root=run.root):
+        command = [
+            sys.executable,
+            "-m",
+            "usae",
+            "figures",
+            *arguments,
+            "--run",
+            str(root),
+            "--output",
+            str(tmp_path),
+        ]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    drawn = draw("heatmaps", "2", "5", "--images", "3")
+    assert drawn.stdout.split() == [str(tmp_path / "heatmaps.svg"), str(tmp_path / "heatmaps.png")]
+    assert "found 999" in draw("heatmaps", "999").stderr
+    assert "There is no finished run in" in draw("maximised", root=tmp_path).stderr
+
+
+def test_company_is_the_jaccard_index_of_tokens(run):
+    company, fired = Company([0, 2], CONCEPTS, 0.1), []
+    for chunks in aligned_chunks(run.codes):
+        company.update(chunks)
+        for chunk in chunks:
+            dense = np.zeros((chunk.tokens, CONCEPTS))
+            rows = np.arange(chunk.tokens)[:, None]
+            np.add.at(
+                dense, (rows, chunk.indices.reshape(chunk.tokens, -1)), chunk.values.reshape(chunk.tokens, -1)
+            )
+            fired.append(dense > 0.1)
+    every = np.concatenate(fired)
+    shares = [
+        (every[:, 2] & every[:, c]).sum() / max((every[:, 2] | every[:, c]).sum(), 1) for c in range(CONCEPTS)
+    ]
+    shares[2] = -1
+    assert company.near()[2][0] == (int(np.argmax(shares)), pytest.approx(max(shares)))
+
+
+def test_near_directions_are_the_largest_cosines(run):
+    usae = run.usae()
+    found = near_directions(usae, "distilled", [4])[4]
+    cosines = (usae.dictionary("distilled")[4] @ usae.dictionary("distilled").T).detach()
+    assert [concept for concept, _ in found] == torch.argsort(cosines, descending=True)[1:6].tolist()
+    assert found[0][1] == pytest.approx(float(cosines[found[0][0]]), abs=1e-6)
+
+
+def test_a_page_beyond_the_budget_names_three_parameters(tmp_path):
+    with pytest.raises(UserError) as caught:
+        write_report(synthetic_run(tmp_path, megabytes=0.2), tmp_path / "out")
+    assert re.search(r"would have \d\.\d MB, more than `report.megabytes: 0.2`", str(caught.value))
+    for name in ("`report.concepts` (now 5)", "`report.images` (4)", "`report.thumbnail` (96)"):
+        assert name in str(caught.value)
+    assert not (tmp_path / "out/index.html").exists()
+
+
+def test_panels_show_the_tables_that_there_are(run, written):
+    runs, steps = ["usae", "usae", "shuffled", "shuffled"], ["alive", "in all", "alive", "in all"]
+    funnel = pd.DataFrame({"run": runs, "step": steps, "concepts": [512, 98, 512, 3]})
+    added = make_panel("funnel", funnel, LAYOUTS["funnel"])
+    assert added.header == ["step", "usae", "shuffled"]
+    assert added.body == [["alive", "512", "512"], ["in all", "98", "3"]]
+    assert added.numeric == [False, True, True]
+    odd = make_panel("funnel", pd.DataFrame({"a": [1.23456, np.nan], "b": ["x", None]}), LAYOUTS["funnel"])
+    assert odd.body == [["1.23", "x"], ["\u2013", "\u2013"]]
+    long = make_panel("paper", pd.DataFrame({"n": range(50)}), LAYOUTS["paper"])
+    assert (len(long.body), long.left_out) == (40, 10)
+    ablation = pd.DataFrame(
+        {"concept_id": [0, 1, 2], "effect": [0.1, np.nan, 0.3], "agreement": [0.2, np.nan, 0.9]}
+    )
+    ranked = make_panel("ablation", ablation.assign(agrees=[True, None, False], p=1.0), LAYOUTS["ablation"])
+    assert ranked.header == ["concept_id", "effect", "agreement", "agrees"]
+    assert [ranked.body, ranked.left_out] == [[["2", "0.3", "0.9", "no"], ["0", "0.1", "0.2", "yes"]], 1]
+    loss = pictures(run.reports, MODELS)[-3]
+    assert panels(run.reports.having(funnel=funnel, paper=funnel.iloc[:0]), {"funnel": loss})[0].picture is loss
+    text = render(run, [], [added], {"funnel": written.parent / "figures/loss.svg"})
+    assert 'id="panel-funnel"' in text
+    assert 'id="panel-paper"' not in text
+
+
+def test_a_run_without_concepts_makes_a_page(tmp_path):
+    run = synthetic_run(tmp_path)
+    tables = run.reports
+    empty = {name: tables[name].iloc[:0] for name in ("reconstruction", "exemplars", "training", "probes")}
+    concepts = tables["concepts"].assign(alive=False, cofires=0, fires=0, universality=np.nan, lift=np.nan)
+    models = tables["concept_models"].assign(fires=0, cofire_proportion=np.nan)
+    dead = with_tables(run, concepts=concepts.assign(firing_entropy=np.nan), concept_models=models, **empty)
+    found = data_of(write_report(dead, tmp_path / "out").read_text(encoding="utf-8"))
+    assert found["cards"] == {}
+    assert set(found["concepts"]["kind"]) == {"dead"}
+
+
+def test_without_labels_there_are_no_chips(run):
+    bare = with_tables(run, concepts=run.reports["concepts"].assign(top_label=None, top_label_share=np.nan))
+    assert set(payload(bare)["concepts"]["top_label"]) == {None}
+
+
+def test_hostile_names_are_escaped(run):
+    label = "</script><script>alert('x')</script>"
+    text = render(with_tables(run, concepts=run.reports["concepts"].assign(top_label=label)), [], [], {})
+    assert "<script>alert" not in text
+    assert data_of(text)["concepts"]["top_label"][0] == label
+
+
+def test_numbers_read_well():
+    values = (1234, 0.01234, 7.0, 1500.4, np.nan)
+    assert [number(value) for value in values] == ["1,234", "0.0123", "7", "1,500", "\u2013"]
+    assert [places(0.996), places(np.nan)] == ["1.00", "\u2013"]
+    assert share(np.nan) == "\u2013"
+
+
+def test_missing_tables_and_runs_are_named(run, tmp_path):
+    with pytest.raises(UserError, match=r"There is no finished run in .*; run `dvc repro` there first\."):
+        Run.load(tmp_path)
+    assert not set(LAYOUTS) & set(Reports.load(run.root / "reports").frames)

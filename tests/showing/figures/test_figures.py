@@ -1,0 +1,436 @@
+"""Figures: the claims equal the tables, the bytes repeat, missing data becomes a sentence."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.support.synthetic_run import CONCEPTS, MODELS, make_run
+from usae.common.errors import UserError
+from usae.images.sources.shapes.scenes import ATTRIBUTES
+from usae.showing.figures import pictures
+from usae.showing.figures.concept_grid import grid_picture, mosaic, overlap_claim
+from usae.showing.figures.controls import controls_picture
+from usae.showing.figures.curves import loss_picture, probe_picture
+from usae.showing.figures.evidence import consistency_picture, null_picture
+from usae.showing.figures.firing import energy_picture, entropy_picture, rank_picture
+from usae.showing.figures.funnel import funnel_picture
+from usae.showing.figures.heat import heat_rgba, overlay
+from usae.showing.figures.interventions import onboarding_picture, stitching_picture
+from usae.showing.figures.likeness import alignment_picture, null_kinds_picture
+from usae.showing.figures.matrix import r2_matrix, r2_picture
+from usae.showing.figures.ood import ood_picture
+from usae.showing.figures.planted import planted_picture
+from usae.showing.figures.theme import OKABE_ITO, model_colours, percent
+from usae.showing.results.choice import (
+    Choice,
+    chosen_concepts,
+    shared_concepts,
+    specific_concepts,
+    support,
+    varied,
+)
+from usae.showing.results.exhibits import Exhibit, different, exhibits, sketch_of, thumbnails
+from usae.showing.results.reports import REQUIRED, Reports
+
+NAMES = [
+    "r2_matrix",
+    "firing_entropy",
+    "cofire_by_rank",
+    "cofires_energy",
+    "funnel",
+    "controls",
+    "nulls",
+    "null_kinds",
+    "alignment",
+    "consistency",
+    "stitching",
+    "onboarding",
+    "ood",
+    "loss",
+    "probes",
+    "planted",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def reports(run):
+    return Reports.load(run.reports)
+
+
+def test_every_figure_is_written_twice_alike(reports, tmp_path):
+    drawn = pictures(reports, MODELS)
+    assert [picture.name for picture in drawn] == NAMES
+    for first, again in zip(drawn, pictures(reports, MODELS), strict=True):
+        for one, two in zip(first.save(tmp_path / "a"), again.save(tmp_path / "b"), strict=True):
+            assert one.read_bytes() == two.read_bytes()
+    svg = (tmp_path / "a/loss.svg").read_text()
+    assert "<svg" in svg
+    assert "<dc:date>" not in svg
+
+
+def test_the_funnel_says_how_many_are_left_and_how_many_of_the_controls():
+    steps = {"usae": [500, 400, 100], "seed-1": [480, 200], "shuffled": [400, 6], "untrained": [200, 4]}
+    rows = [
+        (run, step, left, left / counts[0])
+        for run, counts in steps.items()
+        for step, left in zip(("alive", "significant", "stable"), counts, strict=False)
+    ]
+    table = pd.DataFrame(rows, columns=["run", "step", "concepts", "share"])
+    picture = funnel_picture(table)
+    assert picture.claim == (
+        "100 of 500 alive concepts (20 %) pass every step; of a control's at most 2.0 % (untrained networks)"
+    )
+    assert funnel_picture(table[table["run"] == "usae"]).claim.endswith("pass every step")
+    assert "dvc repro measure" in funnel_picture(table.head(0)).note
+
+
+def test_controls_are_set_against_the_run():
+    values = {
+        "firing_entropy_median": (0.9, 0.88),
+        "r2_cross_mean": (0.25, -0.04),
+        "significant_share": (0.75, 0.021),
+        "lift_median": (30.0, np.nan),
+    }
+    rows = [
+        (run, name, value, None)
+        for name, pair in values.items()
+        for run, value in zip(("usae", "shuffled"), pair, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["run", "measure", "value", "null"]).astype({"null": float})
+    assert controls_picture(table).claim == (
+        "Trained on re-paired images, firing entropy goes from 0.90 to 0.88, cross R² from 0.25 to -0.04, the "
+        "share of concepts that co-fire significantly from 75 % to 2.1 %"
+    )
+    assert controls_picture(table[table["run"] == "usae"]).claim == "The run beside its controls"
+    assert "dvc repro contrast" in controls_picture(table.head(0)).note
+
+
+def test_stitching_claim_is_the_mean_over_other_models():
+    rows = [("usae", "a", "b", 0.5), ("usae", "b", "a", 0.7), ("usae", "a", "a", 0.99), ("clean", "a", "a", 1.0),
+            ("ridge", "a", "b", 0.8), ("independent", "a", "b", 0.25)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "source", "target", "recovered"])
+    table = table.assign(score="auc", labels=5, images=40)
+    picture = stitching_picture(table)
+    assert picture.claim == (
+        "Through another model's universal codes a label readout keeps 60 % of its skill; through matched codes "
+        "of independent SAEs 25 %"
+    )
+    assert "auc over 5 labels, 40 held-out images" in picture.note
+    assert "No readout" in stitching_picture(table[table["source"] == table["target"]]).claim
+
+
+def test_onboarding_claim_compares_few_and_many_images():
+    gains = {"matched": 0.1, "shuffled": 0.0, "untrained": 0.04}
+    rows = [(setting, images, *pair, r2) for setting, gain in gains.items()
+            for images in (30, 1000) for pair, r2 in ((("new", "old"), gain * np.log10(images)),
+                                                      (("old", "new"), 0.2), (("new", "new"), 0.9))]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["setting", "images", "source", "target", "r2"]).assign(r2_ridge=0.5)
+    joint = pd.DataFrame([("usae", "val", "old", "new", 0.4), ("usae", "val", "new", "old", 0.3)],
+                         columns=["sae", "split", "source", "target", "r2_channel"])  # fmt: skip
+    picture = onboarding_picture(table, joint, ("old", "new"))
+    assert picture.claim == (
+        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000; its codes "
+        "explain 0.30 of them, with random weights 0.12"
+    )
+    lines = picture.figure.axes[0].get_lines()
+    assert [len(line.get_xdata()) for line in lines] == [2, 2, 2, 2, 1]
+    assert lines[-1].get_ydata()[0] == 0.3
+    assert picture.figure.axes[1].get_lines()[-1].get_ydata()[0] == 0.4
+    assert onboarding_picture(table.iloc[:0], joint, ("old",)).claim == "No model has joined late"
+
+
+def test_every_null_and_group_has_its_bar():
+    groups, shares = ("a+b", "a+b+c"), {"images": (0.5, 0.25), "tokens": (1.0, 0.75)}
+    rows = [(null, group, n < 4 * share) for null, values in shares.items()
+            for group, share in zip(groups, values, strict=True) for n in range(4)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["null", "models", "significant"])
+    picture = null_kinds_picture(table, ("a", "b", "c"))
+    assert picture.claim == (
+        "Of the concepts that fire in all models, more co-fire than accident gives: 25 % (images re-paired), 75 % "
+        "(tokens shuffled too)"
+    )
+    assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
+    assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
+    assert null_kinds_picture(table, ("a", "b", "c", "d")).claim.startswith("No concept fires in all models")
+
+
+def test_likeness_stands_beside_that_of_re_paired_images():
+    known = (("mutual_knn", 0.2, 0.05), ("cka_unbiased", 0.3, 0.0), ("cka", 9, 9))
+    rows = [(measure, "codes, image means", value + k, null) for k in (0.0, 0.2) for measure, value, null in known]
+    picture = alignment_picture(pd.DataFrame(rows, columns=["measure", "space", "value", "null_mean"]))
+    assert picture.claim == (
+        "Codes of two models, image by image, beside re-paired images: neighbours in common 0.30 (0.05), CKA, "
+        "unbiased 0.40 (0.00)"
+    )
+    found, null = picture.figure.axes[0].get_lines()
+    np.testing.assert_allclose(found.get_xdata(), [0.3, 0.4])
+    assert null.get_xdata().tolist() == [0.05, 0.0]
+
+
+def test_ood_claim_is_the_means_of_own_and_other_codes():
+    rows = [(images, s, t, r2 + (s == t) / 2) for images, r2 in (("held-out", 0.3), ("other", -0.1))
+            for s in "ab" for t in "ab"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["images", "source", "target", "r2_channel"]).assign(count=40)
+    picture = ood_picture(table, ("a", "b"))
+    assert picture.claim == (
+        "On images of another kind R² is 0.40 from the model's own codes (0.80 held out), -0.10 from another "
+        "model's (0.30 held out)"
+    )
+    held_out, other = picture.figure.axes[0].get_lines()[:2]
+    assert held_out.get_xdata().tolist() == [0.8, 0.3, 0.3, 0.8]
+    np.testing.assert_allclose(other.get_xdata(), [0.4, -0.1, -0.1, 0.4])
+    assert ood_picture(table.iloc[:0], ("a",)).claim == "No images of another kind were tried"
+
+
+def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():
+    rows = [
+        ("ideal", "auroc", "lift", "private", 1.0, 4),
+        ("ideal", "auroc", "lift", "twin", 0.9, 12),
+        ("ideal", "auroc", "firing_entropy", "private", 0.5, 4),
+        ("ideal", "called", "entropy", "private", 1.0, 4),
+        ("ideal", "called", "entropy", "twin", 0.6, 12),
+        ("ideal", "called", "entropy", "pair", 0.0, 9),
+        ("matched", "called", "entropy", "twin", 0.0, 9),
+    ]
+    numbers = pd.DataFrame(rows, columns=["setting", "quantity", "by", "kind", "value", "planted"])
+    concepts = pd.DataFrame(
+        {"setting": "ideal", "kind": ["shared", "twin"], "firing_entropy": [1.0, 0.98], "lift": [100.0, None]}
+    )
+    claim = planted_picture(numbers, concepts).claim
+    assert "entropy calls 70 % of them universal (AUROC 0.50)" in claim
+    assert claim.endswith("from shared ones (AUROC 0.93)")
+
+
+def test_r2_claim_and_matrix_come_from_the_held_out_rows(reports):
+    train = reports["reconstruction"].assign(split="train", r2_channel=-9.0)
+    both = pd.concat([reports["reconstruction"], train])
+    matrix = r2_matrix(both, MODELS, "usae")
+    assert matrix[0, 1] == 0.36
+    assert (
+        r2_picture(both, MODELS).claim == "Codes explain 66 % of their own model's variance and 33 % of another's"
+    )
+
+
+def test_r2_of_one_model_has_no_others(reports):
+    claim = r2_picture(reports["reconstruction"], MODELS[:1]).claim
+    assert claim == "The codes explain 61 % of their own model's variance"
+
+
+def test_entropy_claim_counts_alive_concepts_only():
+    concepts = pd.DataFrame({"firing_entropy": [1.0, 0.95, 0.2, 0.9, np.nan]})
+    nothing = pd.DataFrame({"run": [], "firing_entropy": []})
+    assert entropy_picture(concepts, nothing, MODELS).claim == (
+        "2 of 4 alive concepts (50 %) fire about equally often in all 3 models"
+    )
+
+
+def test_rank_claim_averages_the_top_sixth():
+    rows = [(c, m, 10, 0.8 if c < 2 else 0.1, 12.0 - c) for c in range(12) for m in MODELS]
+    table = pd.DataFrame(rows, columns=["concept_id", "model", "fires", "cofire_proportion", "energy"])
+    claim = rank_picture(table, MODELS).claim
+    assert "80 % of the time; for the others 10 %" in claim
+
+
+def test_energy_claim_is_the_log_log_fit():
+    cofires = np.array([1, 10, 100, 1000, 0])
+    concepts = pd.DataFrame({"cofires": cofires, "energy": cofires**0.25, "firing_entropy": 1.0})
+    assert "r = 1.00, slope 0.25 (log-log)" in energy_picture(concepts).claim
+
+
+def test_null_claim_counts_the_significant_concepts_of_all_models():
+    rows = [(c, "+".join(MODELS), null, 10 * c, 1.0, c > 2) for null in ("images", "tokens") for c in range(8)]
+    rows += [(c, "supervised+distilled", "images", 5, 1.0, True) for c in range(8)]
+    table = pd.DataFrame(rows, columns=["concept_id", "models", "null", "cofires", "null_mean", "significant"])
+    assert null_picture(table, MODELS).claim == (
+        "5 of 8 concepts (62 %) co-fire more often than re-paired images explain"
+    )
+    assert null_picture(table.iloc[:0], MODELS).claim == "No concept fires in all models"
+
+
+def test_consistency_claim_is_the_mean_over_models_beside_the_baseline():
+    rows = [(m, against, c) for m in MODELS[:2] for against, c in (("independent", 0.8), ("gaussian", 0.2))]
+    rows += [("supervised", "independent", 0.4), ("distilled", "independent", -0.4)]
+    table = pd.DataFrame(rows, columns=["model", "against", "cosine"]).assign(concept_id=3, partner=2)
+    claim = "Matched with an independent SAE's, the concepts have a mean cosine of 0.50; random dictionaries 0.20"
+    assert consistency_picture(table, MODELS).claim == claim
+    caution = ". Not evidence: 100 % keep their number, both SAEs started alike"
+    assert consistency_picture(table.assign(partner=3), MODELS).claim == claim + caution
+    assert consistency_picture(table.iloc[:0], MODELS).claim == "There is no independent SAE to compare with"
+
+
+def test_loss_and_probe_claims():
+    training = pd.DataFrame({"step": range(100), "source": "supervised", "loss": np.linspace(2, 1, 100)})
+    assert loss_picture(training, MODELS).claim == "The loss fell by 47 %, from 1.95 to 1.05"
+    probes = pd.DataFrame({"model": "language", "auc_trained": [0.9, 0.6], "auc_untrained": [0.5, 0.7]})
+    assert "read 1 of 2 attributes better" in probe_picture(probes, MODELS).claim
+    assert "median AUC 0.75 against 0.60" in probe_picture(probes, MODELS).claim
+
+
+def test_missing_data_is_a_sentence(reports, tmp_path):
+    nothing = {
+        "No reconstruction was measured": r2_picture(reports["reconstruction"].iloc[:0], MODELS),
+        "No concept fires": entropy_picture(reports["concepts"].iloc[:0], reports["control_concepts"], MODELS),
+        "The models do not co-fire": energy_picture(reports["concepts"].assign(cofires=0)),
+        "No training was logged": loss_picture(reports["training"].iloc[:0], MODELS),
+        "No concepts were planted": planted_picture(reports["planted"], reports["planted_concepts"]),
+        "No attribute could be probed": probe_picture(reports["probes"].iloc[:0], MODELS),
+        "There is no shared concept to show": grid_picture([], [], []),
+    }
+    for claim, picture in nothing.items():
+        assert picture.claim == claim
+        assert picture.note.endswith(".")
+        assert all(path.stat().st_size > 0 for path in picture.save(tmp_path))
+    assert rank_picture(reports["concept_models"].assign(fires=0), MODELS).claim == "No concept fires"
+
+
+def test_a_run_with_the_required_tables_alone_has_every_figure(reports):
+    few = replace(reports, frames={name: reports[name] for name in REQUIRED})
+    for picture in pictures(few, MODELS):
+        assert picture.claim
+        assert picture.note
+
+
+def test_missing_tables_are_all_named(run, tmp_path):
+    with pytest.raises(UserError, match=r"run `dvc repro` to write them") as caught:
+        Reports.load(tmp_path)
+    assert str(caught.value).count("  - ") == 5
+    (run.reports / "probes.parquet").rename(run.reports / "kept")
+    without = Reports.load(run.reports)
+    assert "probes" not in without
+    assert without["probes"].empty
+    (run.reports / "kept").rename(run.reports / "probes.parquet")
+
+
+def test_concepts_are_chosen_by_agreement_then_by_ownership(reports):
+    shared = shared_concepts(reports["concepts"], 5)
+    values = reports["concepts"].set_index("concept_id")["universality"]
+    chosen = [values[choice.concept] for choice in shared]
+    assert chosen == sorted(chosen, reverse=True)
+    assert all(choice.concept < len(ATTRIBUTES) and choice.ranking == "mean" for choice in shared)
+    own = specific_concepts(reports["concepts"], reports["concept_models"], MODELS, 2)
+    assert [choice.owner for choice in own] == [model for model in MODELS for _ in range(2)]
+    assert all((choice.concept - len(ATTRIBUTES)) // 3 == MODELS.index(choice.owner) for choice in own)
+    assert own[0].ranking == "supervised"
+
+
+def test_rare_concepts_are_not_shown():
+    concepts = pd.DataFrame(
+        {"concept_id": [0, 1, 2], "cofires": [99, 100, 500], "universality": [1.0, 0.5, np.nan], "tokens": 60_000}
+    )
+    assert shared_concepts(concepts, 3) == [Choice(1)]
+
+
+@pytest.mark.parametrize(("tokens", "least"), [(0, 10), (4900, 12), (38_400, 96), (9_800_000, 100)])
+def test_support_grows_with_the_tokens(tokens, least):
+    assert support(pd.DataFrame({"tokens": [tokens]})) == least
+
+
+def test_concepts_that_pass_the_funnel_come_first():
+    concepts = pd.DataFrame(
+        {
+            "concept_id": [0, 1, 2, 3, 4],
+            "cofires": [500, 500, 500, 20, 20],
+            "universality": [0.9, 0.5, 0.6, 0.8, 0.9],
+            "tokens": 9000,
+            "stops_at": ["stable", "universal", "universal", "universal", "stable"],
+        }
+    )
+    assert [choice.concept for choice in shared_concepts(concepts, 5)] == [2, 1, 3, 0]  # the rare one last of them
+
+
+def test_rules_choose_what_is_maximised(reports, params):
+    def choose(**settings):
+        chosen = params.maximise.model_copy(update={"concepts": 3, **settings})
+        return chosen_concepts(reports["concepts"], reports["concept_models"], chosen, MODELS)
+
+    strongest = reports["concepts"].sort_values("energy", ascending=False)["concept_id"].head(3).tolist()
+    assert choose(rule="energy") == strongest
+    assert choose(rule="funnel") == [choice.concept for choice in shared_concepts(reports["concepts"], 3)]
+    assert [(concept - len(ATTRIBUTES)) // 3 for concept in choose(rule="entropy")] == [0, 1, 2]
+    assert choose(rule="ids", ids=(7, 2, 7)) == [7, 2]
+    with pytest.raises(
+        UserError, match=r"`maximise.ids` in params.yaml should name concepts from 0 to \d+, found 999, 998"
+    ):
+        choose(rule="ids", ids=(2, 999, 998))
+
+
+def test_near_duplicates_are_left_out():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    pictures[2] = np.clip(pictures[0] + rng.normal(0, 4, pictures[0].shape), 0, 255)
+    shift = [np.zeros((32, 32, 3), np.uint8), *pictures]
+    assert different([1, 3, 2, 0], 4, lambda image: sketch_of(shift[image])) == [1, 2, 0]
+    assert different([1, 2, 0], 2, lambda image: sketch_of(shift[image])) == [1, 2]
+
+
+def test_sketches_are_means_of_blocks():
+    picture = np.arange(16 * 16 * 3).reshape(16, 16, 3).astype(np.uint8)
+    wanted = picture.reshape(8, 2, 8, 2, 3).astype(float).mean(axis=(1, 3)) / 255
+    np.testing.assert_allclose(sketch_of(picture), wanted)
+
+
+def test_varied_takes_one_of_each_kind_first():
+    labels = ["shape: star", "shape: ring", "colour: red", None]
+    concepts = pd.DataFrame({"concept_id": range(4), "top_label": labels})
+    choices = [Choice(concept) for concept in range(4)]
+    assert [choice.concept for choice in varied(choices, concepts, 3)] == [0, 2, 3]
+    assert [choice.concept for choice in varied(choices, concepts, 4)] == [0, 2, 3, 1]
+
+
+def test_heatmaps_are_the_codes(run, reports):
+    (exhibit,) = exhibits([Choice(2)], reports["exemplars"], run.codes, 5)
+    ranked = reports["exemplars"].query("concept_id == 2 and ranking == 'mean'").sort_values("rank")
+    assert exhibit.images == tuple(ranked["image"].head(5))
+    peaks = exhibit.codes.max(axis=(2, 3)).mean(axis=0)
+    np.testing.assert_allclose(peaks, ranked["code"].head(5), rtol=1e-6)
+    chunk = run.codes["distilled"].read([exhibit.images[0]])
+    dense = np.zeros(CONCEPTS)
+    dense[chunk.indices[0, 13]] = chunk.values[0, 13]
+    assert exhibit.codes[1, 0, 1, 5] == dense[2]
+
+
+def test_heat_colours():
+    heat = heat_rgba(np.array([[0.0, 1.0, 2.0]]), top=2.0)
+    assert heat[0, 0, 3] == 0
+    assert 0 < heat[0, 1, 3] < heat[0, 2, 3] == 255
+    assert heat_rgba(np.zeros((2, 2)), top=0.0)[..., 3].max() == 0
+    image = np.full((4, 4, 3), 200, np.uint8)
+    assert overlay(image, np.zeros((2, 2, 4), np.uint8)).max() == 110
+
+
+def test_grid_shows_every_model_on_every_image(run, reports, tmp_path):
+    shown = exhibits(shared_concepts(reports["concepts"], 3), reports["exemplars"], run.codes, 4)
+    photos = [thumbnails(run.index, exhibit.images, 32, "squash") for exhibit in shown]
+    block = mosaic(shown[0], photos[0])
+    assert block.shape == (4 * 36 - 4, 4 * 36 - 4, 3)
+    assert np.array_equal(block[:32, :32], photos[0][0])
+    svg, png = grid_picture(shown, photos, ["one", "two", "three"]).save(tmp_path)
+    assert svg.stat().st_size > 1000
+    assert Image.open(png).width > 600
+
+
+def test_overlap_claim_counts_cells():
+    codes = np.zeros((2, 1, 2, 2), np.float32)
+    codes[0, 0] = [[1, 1], [0, 0]]
+    codes[1, 0] = [[1, 0], [1, 0]]
+    claim = overlap_claim([Exhibit(Choice(0), ("a", "b"), (0,), codes)])
+    assert claim == "All 2 models see these concepts in 33 % of the 3 cells where any of them does"
+
+
+def test_colours_and_numbers():
+    assert list(model_colours(MODELS).values()) == list(OKABE_ITO[:3])
+    assert [percent(value) for value in (0.314, 0.0123, 0.0, 0.998, 1.0)] == [
+        "31 %",
+        "1.2 %",
+        "0 %",
+        "99.8 %",
+        "100 %",
+    ]

@@ -1,0 +1,398 @@
+"""MACO images, coordinated maximisation with real tiny timm backbones, and the folder that the stage writes."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from usae.activations.store import ActivationStore
+from usae.backbones.networks.backbone import Backbone, pin
+from usae.backbones.networks.building import build
+from usae.common.errors import UserError
+from usae.common.params import BackboneParams, MaximiseParams
+from usae.common.tables import write_table
+from usae.images.pixels.index import ImageIndex, Record, write_index
+from usae.sae.universal import UniversalSAE
+from usae.showing.maximisation.ascent import Ascent, ascend, draw_crops, look, own_scores, penalty
+from usae.showing.maximisation.directions import concept_directions, random_directions, reduce_tokens
+from usae.showing.maximisation.maco import (
+    COLOUR,
+    decorrelate,
+    fallback_spectrum,
+    initial_phase,
+    magnitude_spectrum,
+    render,
+    spectrum_of,
+)
+from usae.showing.maximisation.pictures import picture_path, read_curves
+from usae.showing.maximisation.portraits import Collection, Portrait, Target, open_eye, paint, targets_of, together
+from usae.showing.maximisation.real_images import real_scores, run_spectrum, spaced
+from usae.showing.maximisation.run import paint_all
+from usae.showing.maximisation.tables import MAXIMISATION
+from usae.showing.maximisation.transfer import curve_table, own_above, transfer_table, write_maximised
+
+SIZE, GRID, CONCEPTS = 32, 4, 24
+PARAMS = MaximiseParams(
+    rule="funnel",
+    concepts=3,
+    ids=None,
+    starts=2,
+    random=1,
+    score="mean",
+    steps=40,
+    crops=2,
+    size=SIZE,
+    learning_rate=1.0,
+    crop_side=(0.5, 0.9),
+    noise=0.05,
+    spectrum="images",
+    total_variation=0.0,
+    l2=0.0,
+)
+SHORT = PARAMS.model_copy(update={"steps": 3})
+CHOSEN = [3, 7, 20]
+MODELS = ("one", "twin")
+
+
+def spectrum(size):
+    generator = torch.Generator().manual_seed(1)
+    return magnitude_spectrum(torch.rand(3, size, size, generator=generator) for _ in range(4))
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    torch.manual_seed(0)
+    kwargs = {"img_size": SIZE, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 0}
+    params = BackboneParams(timm="vit_tiny_patch16_224", kwargs=kwargs, weights="random", size=SIZE)
+    folder = tmp_path_factory.mktemp("weights")
+    pin(params, folder, build(params))
+    return Backbone.load(folder, grid=GRID)
+
+
+@pytest.fixture(scope="module")
+def usae():
+    """Two models with the same weights: what differs between their pictures could only come from the draws."""
+    torch.manual_seed(1)
+    sae = UniversalSAE({"one": 24, "twin": 24}, CONCEPTS, 4)
+    sae.parts["twin"].load_state_dict(sae.parts["one"].state_dict())
+    return sae.eval()
+
+
+@pytest.fixture(scope="module")
+def eyes(usae, backbone):
+    targets = targets_of(CHOSEN, PARAMS.random)
+    return {model: open_eye(usae, model, backbone, targets, [0.0] * 24, 0) for model in MODELS}
+
+
+@pytest.fixture(scope="module")
+def portraits(eyes):
+    magnitude = fallback_spectrum(SIZE)
+    return paint(eyes, range(len(CHOSEN) + PARAMS.random), magnitude, SHORT, [0, 1], 64)
+
+
+@pytest.fixture(scope="module")
+def collection(portraits):
+    rng = np.random.default_rng(0)
+    real = {model: rng.normal(size=(50, len(portraits))).astype(np.float32) for model in MODELS}
+    return Collection(targets_of(CHOSEN, PARAMS.random), portraits, real)
+
+
+def climb(eye, place, params=PARAMS, seeds=(0,)):
+    target = eye.directions.only([place])
+    ascent = ascend(eye.backbone.tokens, SIZE, target, fallback_spectrum(SIZE), params, list(seeds))
+    return Ascent(ascent.images[0], ascent.attribution[0], ascent.curve[0])
+
+
+@pytest.mark.parametrize("size", [16, 15])
+def test_only_the_phase_is_free(size):
+    magnitude = spectrum(size)
+    phase = torch.randn(5, 3, size, size // 2 + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    image = torch.fft.irfft2(spectrum_of(phase, magnitude), s=(size, size))
+    found = torch.fft.rfft2(image)
+    colour, wanted = found[..., 0, 0].clone(), magnitude.expand_as(found).clone()
+    found[..., 0, 0] = wanted[..., 0, 0] = 0
+    torch.testing.assert_close(found.abs(), wanted, rtol=1e-10, atol=1e-9)
+    assert (colour.abs() <= magnitude[:, 0, 0] + 1e-9).all()
+    assert colour.real.std(dim=0).min() > 0
+
+
+def test_render_keeps_mean_colour_and_contrast():
+    magnitude = spectrum(SIZE)
+    phase = initial_phase(SIZE, torch.Generator().manual_seed(3)).double()
+    logits = torch.logit(render(phase, magnitude))  # (rgb, rows, columns)
+    channels = torch.einsum("rhw,rc->chw", logits, torch.linalg.inv(COLOUR))
+    centred = channels - channels.mean(dim=(1, 2), keepdim=True)
+    assert centred.square().mean().item() == pytest.approx(1.0, abs=1e-9)
+    assert (channels.mean(dim=(1, 2)).abs() <= magnitude[:, 0, 0] / SIZE**2).all()
+
+
+def test_decorrelate_undoes_the_colours_of_render():
+    magnitude = fallback_spectrum(16)
+    phase = initial_phase(16, torch.Generator().manual_seed(4)).double()
+    channels = torch.fft.irfft2(spectrum_of(phase, magnitude), s=(16, 16))
+    pixels = render(phase, magnitude)
+    inside = ((pixels > 0.02) & (pixels < 0.98)).all(dim=0)
+    torch.testing.assert_close(decorrelate(pixels)[:, inside], channels[:, inside])
+
+
+def test_spectrum_of_one_image_is_its_own_up_to_scale():
+    image = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(5))
+    ratio = magnitude_spectrum([image]) / torch.fft.rfft2(decorrelate(image)).abs()
+    torch.testing.assert_close(ratio, ratio[0, 0, 0].expand_as(ratio))
+
+
+def test_fallback_falls_with_the_frequency():
+    magnitude = fallback_spectrum(64)
+    assert magnitude[0, 0, 0] == magnitude[0, 0, 1]
+    assert torch.log2(magnitude[0, 0, 8] / magnitude[0, 0, 16]).item() == pytest.approx(1.3)
+
+
+def test_spectrum_needs_images_with_contrast():
+    with pytest.raises(UserError, match="no image was given"):
+        magnitude_spectrum([])
+    with pytest.raises(UserError, match="every pixel has the same colour"):
+        magnitude_spectrum([torch.full((3, 8, 8), 0.5)])
+
+
+def test_directions_are_the_pre_codes(usae):
+    with torch.no_grad():
+        usae.parts["one"].encoder.norm.running_var.fill_(2.5)
+        usae.parts["one"].mean.fill_(0.3)
+        usae.parts["one"].std.fill_(1.7)
+        tokens = torch.randn(5, 24, generator=torch.Generator().manual_seed(6))
+        found = concept_directions(usae, "one", CHOSEN)(tokens)
+        torch.testing.assert_close(found, usae.pre_codes("one", tokens)[:, CHOSEN])
+        usae.parts["one"].load_state_dict(usae.parts["twin"].state_dict())
+
+
+def test_random_directions_are_of_standardised_tokens(usae):
+    with torch.no_grad():
+        usae.parts["one"].mean.fill_(0.3)
+        found = random_directions(usae, "one", 5, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(found(torch.full((24,), 0.3)), torch.zeros(5), atol=1e-6, rtol=0)
+        usae.parts["one"].load_state_dict(usae.parts["twin"].state_dict())
+
+
+def test_scores_of_tokens():
+    values = torch.arange(16.0).view(1, 16, 1)
+    found = [reduce_tokens(values, score).item() for score in ("mean", "max", "centre")]
+    assert found == [7.5, 15.0, 10.0]
+
+
+def test_maximisation_raises_the_score(eyes):
+    curve = climb(eyes["one"], 0, seeds=(0, 1)).curve
+    assert curve.shape == (2, PARAMS.steps)
+    assert (curve[:, -10:].mean(dim=1) > curve[:, :5].mean(dim=1) + 0.1).all()
+
+
+def test_penalties_are_means_over_pixels():
+    image = torch.zeros(1, 3, 4, 4)
+    image[..., 2:] = 1.0
+    weigh = {"total_variation": 2.0, "l2": 3.0}
+    assert penalty(image, PARAMS.model_copy(update=weigh)).item() == pytest.approx(2 / 3 + 3 / 4)
+    assert penalty(image, PARAMS).item() == 0.0
+
+
+def test_total_variation_makes_smoother_pictures(eyes):
+    heavy = PARAMS.model_copy(update={"total_variation": 100.0})
+    rough, smooth = climb(eyes["one"], 0).images, climb(eyes["one"], 0, heavy).images
+    weigh = PARAMS.model_copy(update={"total_variation": 1.0})
+    assert penalty(smooth, weigh).item() < 0.9 * penalty(rough, weigh).item()
+
+
+def test_models_share_phase_crops_and_noise(portraits):
+    for portrait in portraits[: len(CHOSEN)]:
+        assert np.array_equal(portrait.pictures[0], portrait.pictures[1])
+        assert np.array_equal(portrait.curves[0], portrait.curves[1])
+    random = portraits[len(CHOSEN)]
+    assert not np.array_equal(random.pictures[0], random.pictures[1])
+
+
+def test_pictures_carry_an_attribution_mask(portraits):
+    pictures = portraits[0].pictures
+    assert pictures.shape == (2, 2, SIZE, SIZE, 4)
+    assert pictures.dtype == np.uint8
+    alpha = pictures[..., 3]
+    assert alpha.max() == 255
+    assert (alpha == 255).mean() == pytest.approx(0.2, abs=0.03)
+    assert not np.array_equal(pictures[0, 0], pictures[0, 1])
+    assert not np.array_equal(pictures[0, 0], portraits[1].pictures[0, 0])
+
+
+def test_batch_size_bounds_memory_only(eyes, portraits):
+    (one_by_one,) = paint(eyes, [0], fallback_spectrum(SIZE), SHORT, [0, 1], 1)
+    np.testing.assert_allclose(one_by_one.curves, portraits[0].curves, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("batch", "starts", "targets"), [(64, 2, 4), (8, 2, 2), (4, 2, 1), (1, 2, 1), (64, 9, 1)])
+def test_few_targets_are_painted_at_a_time(batch, starts, targets):
+    assert together(SHORT.model_copy(update={"starts": starts}), batch) == targets
+
+
+def test_a_target_is_scored_on_its_own_views():
+    values = torch.arange(2 * 2 * 2 * 3 * 2.0).reshape(8, 3, 2)  # (n * starts * crops, t, n)
+    found = own_scores(values, "mean", starts=2)
+    wanted = [[values[2 * (2 * n + s) : 2 * (2 * n + s) + 2, :, n].mean() for s in range(2)] for n in range(2)]
+    torch.testing.assert_close(found, torch.tensor(wanted))
+
+
+def test_every_model_looks_at_every_picture(eyes, portraits):
+    portrait = portraits[1]
+    picture = torch.from_numpy(portrait.pictures[0, 1, ..., :3].copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        values = eyes["twin"].directions(eyes["twin"].backbone.tokens(picture))[0]  # (tokens, targets)
+    np.testing.assert_allclose(portrait.scores[1, 0, 1], values.mean(dim=0), atol=0.02)
+    np.testing.assert_allclose(portrait.maps[1, 0, 1], values[:, 1], atol=0.05)
+
+
+def test_a_portrait_survives_its_file(portraits, tmp_path):
+    portraits[0].save(tmp_path / "3.npz")
+    again = Portrait.load(tmp_path / "3.npz")
+    for name in ("pictures", "curves", "scores", "maps", "views"):
+        assert np.array_equal(getattr(again, name), getattr(portraits[0], name))
+
+
+def test_a_killed_run_goes_on_with_the_next_concept(eyes, portraits, params, tmp_path):
+    runtime = params.runtime.model_copy(update={"batch_images": 4 * SHORT.crops})  # two targets at a time
+    chosen = params.model_copy(update={"maximise": SHORT, "runtime": runtime})
+    targets, spectrum = targets_of(CHOSEN, PARAMS.random), fallback_spectrum(SIZE)
+    for name in (3, 7, 20):  # another target's: shows whether it is read or made again
+        portraits[3].save(tmp_path / f"{name}.npz")
+    found = paint_all(chosen, eyes, targets, spectrum, tmp_path)
+    again = paint(eyes, [2, 3], spectrum, SHORT, [0, 1], 4 * SHORT.crops)
+    for portrait, wanted in zip(found, [portraits[3], portraits[3], *again], strict=True):
+        assert np.array_equal(portrait.pictures, wanted.pictures)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["20.npz", "3.npz", "7.npz", "random-0.npz"]
+
+
+def hand_made():
+    """Two concepts, one model, two starts: numbers to be checked by hand."""
+    scores = np.array(
+        [[[[3.0, 1.0], [5.0, 0.0]]], [[[0.0, 2.0], [0.0, 2.0]]]]
+    )  # (target, made for, start, targets)
+    views = np.array([[[[1.0, 0.0], [0.6, 0.8]]], [[[0.0, 1.0], [0.0, 1.0]]]])
+    portraits = [
+        Portrait(
+            np.zeros((1, 2, 8, 8, 4), np.uint8),
+            np.array([[[0.0, 1.0], [2.0, 3.0]]]),
+            scores[place][None],
+            np.array([[[[1.0, 2.0], [2.0, 1.0]]]]),
+            views[place],
+        )
+        for place in range(2)
+    ]
+    real = np.array([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0], [2.0, 2.0]])
+    return Collection(targets_of([3, 7], 0), portraits, {"one": real})
+
+
+def test_transfer_is_against_real_images_other_targets_and_other_starts():
+    table = transfer_table(hand_made())
+    assert table["concept_id"].tolist() == [3, 3, 7, 7]
+    np.testing.assert_allclose(table["z"] * 2**0.5, [1.0, 3.0, 0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(table["z_others"] * 2**0.5, [-1.0, -2.0, -2.0, -2.0], atol=1e-6)
+    assert table["percentile"].tolist() == [75.0, 100.0, 25.0, 25.0]
+    np.testing.assert_allclose(table["repeat"], [np.nan, 0.6, np.nan, 1.0])
+    np.testing.assert_allclose(table["repeat_others"], [0.0, 0.8, 0.0, 0.0])
+    assert (table["real_images"] == 4).all()
+    assert own_above(table) == 0.0
+    assert own_above(table.assign(percentile=99.5)) == 1.0
+
+
+def test_transfer_has_every_pair_of_models(collection):
+    table = transfer_table(collection)
+    assert len(table) == 4 * 2 * 2 * 2
+    pairs = table[["model", "scored_by"]].drop_duplicates()
+    assert len(pairs) == 4
+    own = table["model"] == table["scored_by"]
+    np.testing.assert_allclose(table.loc[own, "map_correlation"], 1.0, atol=1e-6)
+    assert table.loc[~own, "repeat"].isna().all()
+    concepts = table[table["kind"] == "concept"].groupby(["concept_id", "start", "model"])["score"]
+    assert concepts.std().max() < 1e-6  # the twins agree
+
+
+def test_crops_depend_on_seed_and_step_alone():
+    first, again, later = (draw_crops(0, step, PARAMS, 32) for step in (4, 4, 5))
+    assert torch.equal(first.grid, again.grid)
+    assert torch.equal(first.noise, again.noise)
+    assert not torch.equal(first.grid, later.grid)
+    finer = draw_crops(0, 4, PARAMS, 64)
+    torch.testing.assert_close(finer.grid.mean(dim=(1, 2)), first.grid.mean(dim=(1, 2)))
+    assert first.grid.abs().max() <= 1
+
+
+def test_look_is_target_by_target_and_start_by_start():
+    images = (torch.arange(4.0) / 4).view(2, 2, 1, 1, 1).expand(2, 2, 3, SIZE, SIZE)
+    quiet = PARAMS.model_copy(update={"noise": 0.0, "crop_side": (0.4, 0.5)})
+    views = look(images, [draw_crops(seed, 0, quiet, 16) for seed in range(2)])
+    assert views.shape == (4 * PARAMS.crops, 3, 16, 16)
+    torch.testing.assert_close(views.mean(dim=(1, 2, 3)), torch.arange(4.0).repeat_interleave(2) / 4)
+
+
+def test_all_targets_have_the_same_views():
+    picture = torch.rand(1, 2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    crops = [draw_crops(seed, 0, PARAMS, 16) for seed in range(2)]
+    once, twice = look(picture, crops), look(picture.repeat(2, 1, 1, 1, 1), crops)
+    assert torch.equal(twice, once.repeat(2, 1, 1, 1))
+
+
+def test_real_scores_are_mean_pre_codes(usae, tmp_path):
+    tokens = np.random.default_rng(0).normal(size=(10, GRID * GRID, 24)).astype(np.float16)
+    store = ActivationStore.create(tmp_path / "store", tokens.shape, 4, "float16", {})
+    for chunk in range(store.chunks):
+        store.write(chunk, tokens[store.span(chunk)])
+    wanted = usae.pre_codes("one", torch.from_numpy(tokens.astype(np.float32))).mean(dim=1)[:, CHOSEN].detach()
+    directions = concept_directions(usae, "one", CHOSEN)
+    np.testing.assert_allclose(real_scores(directions, store, "mean"), wanted, rtol=1e-4, atol=1e-5)
+    few = real_scores(directions, store, "mean", count=4)
+    np.testing.assert_allclose(few, wanted[[0, 3, 6, 9]], rtol=1e-4, atol=1e-5)
+
+
+def test_spaced_positions():
+    assert spaced(10, 4).tolist() == [0, 3, 6, 9]
+    assert spaced(3, 100).tolist() == [0, 1, 2]
+
+
+def test_folder_and_tables_repeat_byte_by_byte(collection, tmp_path):
+    for name in ("first", "second"):
+        write_maximised(tmp_path / name, collection)
+        write_table(MAXIMISATION, transfer_table(collection), tmp_path / name / "maximisation.parquet")
+    files = sorted(path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*.*"))
+    assert len(files) == 4 * 2 * 2 + 2
+    for file in files:
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    for target, start in (("7", 1), ("random-0", 0)):
+        kept = np.asarray(Image.open(picture_path(tmp_path / "first", target, "twin", start)))
+        place = [t.name for t in collection.targets].index(target)
+        assert np.array_equal(kept, collection.portraits[place].pictures[1, start])
+    curves = read_curves(tmp_path / "first").query("concept_id == 7 and start == 1 and model == 'twin'")
+    np.testing.assert_array_equal(curves["score"], collection.portraits[1].curves[1, 1])
+
+
+def test_nothing_maximised_reads_as_nothing(tmp_path):
+    nothing = Collection([], [], dict.fromkeys(MODELS, np.zeros((4, 0))))
+    assert read_curves(tmp_path / "nowhere").empty
+    write_maximised(tmp_path, nothing)
+    assert read_curves(tmp_path).empty
+    assert transfer_table(nothing).empty
+    assert curve_table(nothing).empty
+    assert np.isnan(own_above(transfer_table(nothing)))
+
+
+def test_targets_have_names():
+    assert [target.name for target in targets_of([12, 3], 2)] == ["12", "3", "random-0", "random-1"]
+    assert Target("concept", 12).name == "12"
+
+
+def test_spectrum_of_a_run_is_that_of_its_images(tmp_path):
+    pixels = np.random.default_rng(3).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    records = []
+    for number, image in enumerate(pixels):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "png")
+        records.append(Record(key=str(number), data=buffer.getvalue(), digest=str(number)))
+    write_index(records, tmp_path / "val.parquet", None, ())
+    found = run_spectrum(ImageIndex.load(tmp_path / "val.parquet"), 16, "squash")
+    wanted = magnitude_spectrum(torch.from_numpy(image).permute(2, 0, 1) / 255 for image in pixels)
+    torch.testing.assert_close(found, wanted)

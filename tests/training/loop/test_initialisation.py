@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from usae.common.errors import UserError
+from usae.sae.sparse import top_k
+from usae.training.loop.initialisation import new_sae
+
+
+def test_a_concept_starts_at_one_token_in_every_model(world, recipe):
+    manifests, data = world
+    sae = new_sae(manifests, data, recipe, k=4, seed=0)
+    images = np.arange(data.images)
+    cosines = []
+    for model, raw in zip(sae.models, data.rows(images), strict=True):
+        rows = sae.standardise(model, raw)  # (tokens, width)
+        cosines.append(sae.dictionary(model) @ torch.nn.functional.normalize(rows).T)
+    together = torch.minimum(*cosines)  # a token that is the concept's direction in both models
+    torch.testing.assert_close(together.max(1).values, torch.ones(24), atol=1e-5, rtol=0)
+
+
+def test_it_reconstructs_before_the_first_step(world, recipe):
+    manifests, data = world
+    scores = {}
+    for init in ("random", "paired"):
+        sae = new_sae(manifests, data, recipe.model_copy(update={"init": init}), k=4, seed=0)
+        rows = sae.standardise("a", data.rows(np.arange(data.images))[0])
+        sae.train()
+        codes = top_k(sae.part("a").encoder(rows), 4)
+        error = (rows - sae.decode("a", codes)).square().sum()
+        scores[init] = 1 - (error / rows.square().sum()).item()
+    assert scores["paired"] > 0.4
+    assert scores["random"] < 0
+
+
+def test_shuffled_pairs_start_mispaired_too(world, recipe):
+    manifests, data = world
+    shuffled = new_sae(manifests, data, recipe, k=4, seed=0, pairs="shuffled")
+    matched = new_sae(manifests, data, recipe, k=4, seed=0)
+    assert torch.equal(shuffled.dictionary("a"), matched.dictionary("a"))
+    assert not torch.equal(shuffled.dictionary("b"), matched.dictionary("b"))
+
+
+def test_it_needs_enough_tokens(world, recipe):
+    manifests, data = world
+    with pytest.raises(UserError, match="are fewer than the 1000 concepts; lower `train.dictionary`"):
+        new_sae(manifests, data, recipe.model_copy(update={"dictionary": 1000}), k=4, seed=0)
+
+
+def test_statistics_of_all_channels_or_of_each(world, recipe):
+    manifests, data = world
+    scalar = new_sae(manifests, data, recipe, k=4, seed=0).part("a")
+    assert scalar.mean.tolist() == pytest.approx([manifests["a"].mean] * 8)
+    assert scalar.std.tolist() == pytest.approx([manifests["a"].std] * 8)
+    each = new_sae(manifests, data, recipe.model_copy(update={"standardize": "channel"}), k=4, seed=0)
+    rows = each.standardise("a", data.rows(np.arange(data.images))[0])
+    assert each.part("a").mean.tolist() == pytest.approx(manifests["a"].channel_mean)
+    assert each.part("a").std.tolist() == pytest.approx(manifests["a"].channel_std)
+    assert rows.shape == (240, 8)
+
+
+def test_gain_by_width(world, recipe):
+    manifests, data = world
+    sae = new_sae(manifests, data, recipe.model_copy(update={"gain": "width"}), k=4, seed=0)
+    gains = [sae.part(model).gain.item() for model in sae.models]
+    assert gains == pytest.approx([(8 / 9) ** 0.5, (10 / 9) ** 0.5])
+    codes = sae.encode("a", data.rows(np.arange(2))[0])
+    assert sae.decode("b", codes).norm() > 0
+    norms = (codes.dense(24) @ (gains[1] * sae.dictionary("b"))).norm()
+    torch.testing.assert_close(sae.decode("b", codes).norm(), norms)
+
+
+def test_another_seed_starts_at_other_tokens(world, recipe):
+    manifests, data = world
+    one, other = (new_sae(manifests, data, recipe, k=4, seed=seed).dictionary("a") for seed in (0, 7))
+    same = (one @ other.T > 0.9999).any(dim=1).float().mean()
+    assert same < 0.5

@@ -1,0 +1,34 @@
+"""The command `usae` (also `python -m usae`): what the stages do not do by themselves.
+
+usae store list | verify | gc   look after the activation stores
+usae figures heatmaps | maximised   figures of chosen concepts
+usae pretrain OBJECTIVE   make a checkpoint that the demo ships
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+# Imported when asked for: `usae --help` should not wait for torch.
+COMMANDS = {
+    "store": "usae.activations.commands.store",
+    "figures": "usae.showing.commands.figures",
+    "pretrain": "usae.backbones.commands.pretrain",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Hand the arguments to a command; its exit status, 2 where there is no such command."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in COMMANDS:
+        status: int = importlib.import_module(COMMANDS[given[0]]).main(given[1:])
+        return status
+    asked = not given or given[0] in ("-h", "--help")
+    if not asked:
+        sys.stderr.write(f"usae: '{given[0]}' is no command; there are {', '.join(COMMANDS)}.\n")
+    (sys.stdout if asked else sys.stderr).write(f"{__doc__}\n`usae COMMAND --help` says more.\n")
+    return 0 if asked else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""`usae store list|verify|gc`: stores on disk, looked after by hand."""

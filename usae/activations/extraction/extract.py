@@ -1,0 +1,173 @@
+"""One model's activations for both splits, in this process or on a cluster, and their manifest.
+
+Stages `extract` and `untrained`. A finished chunk is never computed again: an interrupted run goes on where it
+stopped, and a changed parameter that is changed back finds its old store, since the store's name carries a
+fingerprint of all that matters.
+"""
+
+import dataclasses
+import functools
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client
+
+from usae.activations.extraction.extractor import Extractor, Recipe
+from usae.activations.extraction.statistics import channel_moments, scalar_statistics
+from usae.activations.extraction.work import Work, announce
+from usae.activations.store import ActivationStore, chunk_images_for, store_root
+from usae.activations.store.location import fingerprint
+from usae.activations.store.manifests import Manifest, SplitManifest
+from usae.common.errors import UserError
+from usae.common.params import Params
+from usae.common.runtime import cluster
+from usae.common.runtime.device import configure
+from usae.common.runtime.progress import advance, counter
+
+REVISION = 2  # raised when the same settings come to give other activations
+PRECISION_IMAGES = 16  # on which reduced precision is checked before a run
+
+log = logging.getLogger("usae")
+
+
+def recipe_of(params: Params, model: str, name: str, weights: Path) -> Recipe:
+    """How the layer of the zoo's `model` is read; `name` is that of its stores, `weights` the pinned backbone."""
+    return Recipe(
+        model=name,
+        weights=weights,
+        layer=params.zoo[model].layer,
+        norm=params.zoo[model].norm,
+        images=Path("data/images"),
+        root=params.images.path,
+        params=params.extract,
+        runtime=params.runtime,
+    )
+
+
+def extract(recipe: Recipe) -> Manifest:
+    """Fill the stores of both splits and return the manifest that describes them.
+
+    Raises:
+        UserError: images, weights, disk, cluster or activations are not as they should be; what is done is kept.
+    """
+    extractor = Extractor.load(recipe, configure(recipe.runtime))
+    stores = {split: create_store(extractor, split) for split in extractor.images}
+    works = [extractor.left(split, store) for split, store in stores.items()]
+    announce(works)
+    fill(extractor, [work for work in works if work.chunks])
+    return describe(extractor, stores)
+
+
+def create_store(extractor: Extractor, split: str) -> ActivationStore:
+    """The store of a split, named by model, split and a fingerprint of everything that counts."""
+    recipe, identity, index = extractor.recipe, extractor.forward.backbone.identity, extractor.images[split]
+    shape = (len(index), recipe.params.grid**2, extractor.forward.own_shape[0])
+    itemsize = np.dtype(recipe.params.dtype).itemsize
+    config: dict[str, Any] = {
+        "images": index.digest,
+        "weights": identity.sha256,
+        "pixels": [identity.mean, identity.std, identity.interpolation],
+        "size": identity.size,
+        "timm": identity.timm_version,
+        "layer": recipe.layer,
+        "norm": recipe.norm,
+        "chunk_images": chunk_images_for(*shape[1:], itemsize, len(index), recipe.params.chunk_images),
+        "revision": REVISION,
+        **recipe.params.model_dump(include={"grid", "fit", "dtype", "precision"}),
+    }
+    if extractor.forward.resampled:
+        config["own_grid"] = list(extractor.forward.own_shape[1:])
+    path = store_root(recipe.runtime.store).absolute() / f"{recipe.model}-{split}-{fingerprint(config)}"
+    attributes = {"model": recipe.model, "split": split, "config": config}
+    return ActivationStore.create(path, shape, config["chunk_images"], recipe.params.dtype, attributes)
+
+
+def fill(extractor: Extractor, works: Sequence[Work]) -> None:
+    """Compute the chunks of all `works`, in this process or on the cluster that `runtime.dask` names."""
+    recipe, where = extractor.recipe, extractor.recipe.runtime.dask
+    if works and recipe.params.precision != "float32":
+        pixels = extractor.pixels("train", min(PRECISION_IMAGES, len(extractor.images["train"])))
+        moved = extractor.forward.check_precision(recipe.model, pixels)
+        log.info("%s: %s moves %.1e of the variance", recipe.model, recipe.params.precision, moved)
+    if where is None or not works:
+        for work in works:
+            follow(work, extractor.stream(work))
+        return
+    with cluster.connect(where) as client:
+        for work in works:
+            follow(work, _on_workers(client, recipe.for_workers(), work))
+
+
+def follow(work: Work, computed: Iterator[int]) -> None:
+    """Drive `computed` (numbers of images) behind a progress bar.
+
+    Raises:
+        UserError: as `computed` does, saying also what is kept.
+    """
+    name, started = f"{work.model} {work.split}", time.monotonic()
+    try:
+        with counter(work.images, description=name, unit="image") as bar:
+            for images in computed:
+                advance(bar, images, work.image_bytes)
+    except UserError as error:
+        raise UserError(f"{error}\n{work.kept()}") from error
+    rate = work.images / (time.monotonic() - started)
+    log.info("%s: %.1f images/s, %.1f MB/s", name, rate, rate * work.image_bytes / 1e6)
+
+
+def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manifest:
+    """The manifest of the finished stores."""
+    recipe, train = extractor.recipe, stores["train"]
+    order = recipe.params.statistics if train.resampled else "after"
+    channels = channel_moments(train, order)
+    mean, std, counted = scalar_statistics(train, recipe.params.statistics_images, order)
+    return Manifest(
+        model=recipe.model,
+        backbone=dataclasses.asdict(extractor.forward.backbone.identity),
+        layer=recipe.layer,
+        norm=recipe.norm,
+        grid=recipe.params.grid,
+        fit=recipe.params.fit,
+        dtype=recipe.params.dtype,
+        width=train.width,
+        mean=mean,
+        std=std,
+        statistics=order,
+        statistics_images=counted,
+        channel_mean=tuple(channels.mean.tolist()),
+        channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),
+        **{split: SplitManifest.of(store, extractor.images[split].digest) for split, store in stores.items()},
+    )
+
+
+def compute_chunk(recipe: Recipe, split: str, store: Path, chunk: int) -> str:
+    """One chunk, in a worker process, which loads the backbone once; returns '' or what the user should know."""
+    try:
+        work = Work(recipe.model, split, ActivationStore.open(store), (chunk,))
+        with _ONE_AT_A_TIME:
+            for _ in _loaded(recipe).stream(work):
+                pass
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _on_workers(client: Client, recipe: Recipe, work: Work) -> Iterator[int]:
+    task = functools.partial(compute_chunk, recipe, work.split, work.store.path)
+    for chunk, fault in cluster.compute(client, task, work.chunks):
+        if fault:
+            raise UserError(fault)
+        yield len(work.store.span(chunk))
+
+
+_ONE_AT_A_TIME = threading.Lock()  # a worker process may have several threads, but has one backbone
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(recipe: Recipe) -> Extractor:
+    return Extractor.load(recipe, cluster.worker_device(configure(recipe.runtime)))

@@ -1,0 +1,90 @@
+"""A backbone's forward pass as stage `extract` runs it: bytes in, tokens of the store's type out.
+
+On a GPU nothing here waits: a batch is copied, computed and reduced while the previous one is fetched.
+`extract.precision: bfloat16` (autocast, channels last) is refused where it moves the activations by more than
+`PRECISION_BOUND` of their variance.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from usae.activations.extraction.statistics import image_moments
+from usae.backbones.networks.backbone import Backbone
+from usae.backbones.networks.feature_maps import to_grid
+from usae.common.errors import UserError
+from usae.common.params import ExtractParams
+
+PRECISION_BOUND = 1e-3  # squared change over variance; an SAE leaves a hundred times as much unexplained
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a batch gave; on a GPU perhaps still being computed.
+
+    tokens: [b, tokens, d] in the store's type. largest: [b] largest absolute value. own: [b, 2, d] moments before
+    resampling, None where there is none.
+    """
+
+    tokens: Tensor
+    largest: Tensor
+    own: Tensor | None
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A backbone on its device, and how its layer is brought to the common grid."""
+
+    backbone: Backbone
+    params: ExtractParams
+    device: torch.device
+
+    @functools.cached_property
+    def own_shape(self) -> tuple[int, int, int]:
+        """[d, rows, columns] of the layer's own map of one image."""
+        size = self.backbone.size
+        with torch.inference_mode():
+            _, d, rows, columns = self._maps(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape
+        return d, rows, columns
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the layer's own grid differs from the common one."""
+        return self.own_shape[1:] != (self.params.grid, self.params.grid)
+
+    def __call__(self, pixels: UInt8[Tensor, "b 3 size size"]) -> Features:
+        """Start the forward pass of a batch."""
+        with torch.inference_mode():
+            maps = self._maps(pixels)  # (b, d, rows, columns)
+            own = image_moments(maps) if self.resampled else None  # (b, 2, d)
+            tokens = to_grid(maps, self.params.grid)  # (b, tokens, d)
+            largest = torch.linalg.vector_norm(tokens, torch.inf, dim=(1, 2))  # (b)
+            return Features(tokens.to(getattr(torch, self.params.dtype)), largest, own)
+
+    def check_precision(self, model: str, pixels: UInt8[Tensor, "b 3 size size"]) -> float:
+        """How far reduced precision moves the activations of `pixels`, as a share of their variance.
+
+        Raises:
+            UserError: by more than the bound.
+        """
+        with torch.inference_mode():
+            exact, found = self._maps(pixels, "float32"), self._maps(pixels)
+            variance = (exact - exact.mean((0, 2, 3), keepdim=True)).square().sum()
+            moved = float((found - exact).square().sum() / variance)
+        if not moved <= PRECISION_BOUND:
+            raise UserError(
+                f"In {self.params.precision} the activations of '{model}' move by {moved:.2g} of their variance; "
+                f"at most {PRECISION_BOUND:g} is allowed. Set `extract.precision: float32`."
+            )
+        return moved
+
+    def _maps(self, pixels: UInt8[Tensor, "b 3 size size"], precision: str | None = None) -> Tensor:
+        """The layer's own maps [b, d, rows, columns], float32."""
+        reduced = (precision or self.params.precision) == "bfloat16"
+        bytes_ = pixels.to(self.device, non_blocking=True)
+        rgb = bytes_.to(torch.float32, memory_format=torch.channels_last if reduced else torch.preserve_format)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
+            return self.backbone.maps(rgb.div_(255)).float()

@@ -1,0 +1,21 @@
+"""Activation stores: the chunked Zarr arrays between stage `extract` and everything that reads activations.
+
+`usae store list|verify|gc` looks after them on disk (docs/scale.md); docs/format.md is the format.
+"""
+
+from usae.activations.store.files import TRAILER, Fault, size_text, write_sealed
+from usae.activations.store.location import check_room, chunk_images_for, store_root
+from usae.activations.store.moments import Moments
+from usae.activations.store.store import ActivationStore
+
+__all__ = [
+    "TRAILER",
+    "ActivationStore",
+    "Fault",
+    "Moments",
+    "check_room",
+    "chunk_images_for",
+    "size_text",
+    "store_root",
+    "write_sealed",
+]

@@ -1,0 +1,231 @@
+"""Manifests: the small files that stand for an activation store in DVC.
+
+Stage `extract@m` writes `data/manifests/m.json`: what was extracted (backbone, layer, geometry, images), where
+(store names, which carry a fingerprint of all that), every chunk's CRC32C and the statistics. The stores
+themselves are not DVC outputs, so nothing hashes, copies or re-extracts them.
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from usae.activations.store import ActivationStore, Moments
+from usae.common.errors import UserError
+from usae.common.params import Fit, Order
+
+SPLITS = ("train", "val")
+UNTRAINED = "untrained-"  # before a slug: the same network with random weights (stage `untrained@m`)
+VERIFY_VARIABLE = "USAE_VERIFY"  # set to 1: every byte of a store is compared with its checksum when it is opened
+
+
+@dataclass(frozen=True)
+class SplitManifest:
+    """One split's store: its folder name below the store root, size, image index and checksums."""
+
+    store: str
+    images: int
+    images_digest: str
+    chunk_images: int
+    crc32c: tuple[str, ...]
+
+    @classmethod
+    def of(cls, store: ActivationStore, images_digest: str) -> "SplitManifest":
+        """A finished store as it is."""
+        crc32c = tuple(store.checksum(chunk) for chunk in range(store.chunks))
+        return cls(store.path.name, store.images, images_digest, store.chunk_images, crc32c)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `extract` made of one model.
+
+    mean, std: scalars over tokens and channels of training images. statistics: whether these, and the channels'
+    own, were taken after or before resampling to the grid (`after` where nothing was resampled).
+    """
+
+    model: str
+    backbone: dict[str, Any]  # backbones' Identity as plain values
+    layer: int
+    norm: bool
+    grid: int
+    fit: Fit
+    dtype: str
+    width: int
+    mean: float
+    std: float
+    statistics: Order
+    statistics_images: int
+    channel_mean: tuple[float, ...]
+    channel_std: tuple[float, ...]
+    train: SplitManifest
+    val: SplitManifest
+
+    @property
+    def size(self) -> str:
+        """How many images, tokens and channels, in words."""
+        return f"{self.train.images} + {self.val.images} images, {self.grid}² tokens, width {self.width}"
+
+    @classmethod
+    def generated(cls, model: str, store: ActivationStore) -> "Manifest":
+        """Of activations that come from no network: one finished store, which serves as both splits."""
+        moments = Moments.none(store.width)
+        for chunk in range(store.chunks):
+            moments = moments.merge(store.moments(chunk))
+        mean, std = moments.scalar()
+        split = SplitManifest.of(store, "generated")
+        return cls(
+            model=model,
+            backbone={},
+            layer=-1,
+            norm=False,
+            grid=round(store.tokens**0.5),
+            fit="squash",
+            dtype=str(store.dtype),
+            width=store.width,
+            mean=mean,
+            std=std,
+            statistics="after",
+            statistics_images=store.images,
+            channel_mean=tuple(moments.mean.tolist()),
+            channel_std=tuple(np.sqrt(moments.m2 / moments.count).tolist()),
+            train=split,
+            val=split,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Manifest":
+        """The manifest at `path`.
+
+        Raises:
+            UserError: there is none, or it is not whole.
+        """
+        if not path.is_file():
+            raise UserError(f"There is no manifest at {path}; run `dvc repro {stage_of(_model_at(path))}`.")
+        try:
+            return cls._parsed(json.loads(path.read_text()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is not a whole manifest of this version ({error}); run `{remedy(_model_at(path))}`."
+            ) from error
+
+    @classmethod
+    def _parsed(cls, raw: dict[str, Any]) -> "Manifest":
+        splits = {
+            split: SplitManifest(**{**raw[split], "crc32c": tuple(raw[split]["crc32c"])}) for split in SPLITS
+        }
+        channels = {key: tuple(raw[key]) for key in ("channel_mean", "channel_std")}
+        return cls(**{**raw, **splits, **channels})
+
+    def save(self, path: Path) -> None:
+        """Write the manifest; the same contents give the same bytes."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+    def split(self, name: str) -> SplitManifest:
+        """The `train` or the `val` part."""
+        return {"train": self.train, "val": self.val}[name]
+
+    def open(self, split: str, root: Path) -> ActivationStore:
+        """The store of `split` below `root`, complete and the one this manifest names.
+
+        Reads no activation, unless $USAE_VERIFY asks for all of them.
+
+        Raises:
+            UserError: it is gone, incomplete, or holds other chunks; every fault is listed.
+        """
+        path = root / self.split(split).store
+        try:
+            store = ActivationStore.open(path)
+        except UserError as error:
+            raise UserError(
+                f"{error} The manifest of '{self.model}' names it. Run `{remedy(self.model)}` to extract it "
+                "again, or point `runtime.store` or $USAE_STORE at where it lies."
+            ) from error
+        deep = os.environ.get(VERIFY_VARIABLE, "") not in ("", "0")
+        if faults := [str(fault) for fault in store.faults(deep=deep)]:
+            removal = f"`usae store verify --repair {path}`, then " if deep else ""
+            raise UserError.listing(
+                f"The store {path} of '{self.model}' is damaged. Run {removal}`{remedy(self.model)}`: "
+                "only these chunks are extracted again.",
+                faults,
+            )
+        if faults := self.disagreements(split, store):
+            raise UserError.listing(
+                f"The store {path} is not what the manifest of '{self.model}' describes. "
+                f"`usae store verify --repair {path}` removes damaged chunks; then run "
+                f"`{remedy(self.model)}`, which extracts those again and describes the store as it is.",
+                faults,
+            )
+        return store
+
+    def disagreements(self, split: str, store: ActivationStore) -> list[str]:
+        """Where a store without faults differs from this manifest: in shape, or in its trailers' checksums."""
+        wanted = self.split(split)
+        expected = (wanted.images, self.width, wanted.chunk_images)
+        found = (store.images, store.width, store.chunk_images)
+        if found != expected:
+            return [f"Images, width and images per chunk should be {expected}, found {found}."]
+        checksums = enumerate(zip(wanted.crc32c, map(store.checksum, range(store.chunks)), strict=True))
+        return [
+            f"Chunk {j} has checksum {found}, the manifest says {expected}."
+            for j, (expected, found) in checksums
+            if found != expected
+        ]
+
+
+def remedy(model: str) -> str:
+    """The command that extracts what is missing of a model's stores, and nothing that precedes it."""
+    return f"dvc repro -f -s {stage_of(model)}"
+
+
+def stage_of(model: str) -> str:
+    """The stage that extracts a model, trained or not."""
+    slug = model.removeprefix(UNTRAINED)
+    return f"extract@{slug}" if slug == model else f"untrained@{slug}"
+
+
+def load_manifests(folder: Path, models: tuple[str, ...]) -> dict[str, Manifest]:
+    """The manifests of `models`, in order; those in `data/untrained` by the names of the untrained networks.
+
+    Raises:
+        UserError: one is missing, or they disagree on images, order, geometry or grid (all named).
+    """
+    found = [Manifest.load(folder / f"{model}.json") for model in models]
+    manifests = {manifest.model: manifest for manifest in found}
+    check_paired(manifests)
+    return manifests
+
+
+def check_paired(manifests: dict[str, Manifest]) -> None:
+    """Rows of different models must be the same image patch.
+
+    Raises:
+        UserError: they are not; every disagreement is named with each model's value.
+    """
+    aspects: dict[str, dict[str, object]] = {
+        "training images": {m: (x.train.images, x.train.images_digest) for m, x in manifests.items()},
+        "held-out images": {m: (x.val.images, x.val.images_digest) for m, x in manifests.items()},
+        "grid": {m: x.grid for m, x in manifests.items()},
+        "fit": {m: x.fit for m, x in manifests.items()},
+    }
+    faults = [
+        f"{aspect}: " + ", ".join(f"{model} {value}" for model, value in values.items())
+        for aspect, values in aspects.items()
+        if len(set(values.values())) > 1
+    ]
+    if faults:
+        raise UserError.listing(
+            "The models' activations do not belong together; run `dvc repro extract` so that all are extracted "
+            "from the same images on the same grid. They disagree on",
+            faults,
+        )
+
+
+def _model_at(path: Path) -> str:
+    """Whose manifest lies there: `data/untrained/m.json` is that of m with random weights."""
+    return f"{UNTRAINED}{path.stem}" if path.parent.name == "untrained" else path.stem

@@ -1,0 +1,259 @@
+"""Activation stores: chunked Zarr arrays [image, token, channel] whose chunk files are memory-mapped directly.
+
+Format: docs/format.md (normative). Written by stage `extract`, read by `train`, `encode` and `measure`.
+A chunk file is the raw little-endian C-order buffer plus its CRC32C (4 bytes): any Zarr reader opens the array,
+and `np.memmap` reads random images without decoding. A whole file is a finished chunk.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec
+
+from usae.activations.store.files import PARTIAL, TRAILER, Fault, Sealed, trailer, write_sealed, write_whole
+from usae.activations.store.moments import Moments
+from usae.common.errors import UserError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ActivationStore:
+    """One array on disk; `chunk(j)` is a read-only memory map.
+
+    images, tokens, width: the array's shape. chunk_images: images per chunk file. attributes: what it holds.
+    """
+
+    path: Path
+    images: int
+    tokens: int
+    width: int
+    chunk_images: int
+    dtype: np.dtype[Any]
+    attributes: dict[str, Any] = field(hash=False)
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        shape: tuple[int, int, int],
+        chunk_images: int,
+        dtype: str,
+        attributes: dict[str, Any],
+    ) -> "ActivationStore":
+        """The store at `path`, new or as an interrupted run left it; `attributes` go into its metadata.
+
+        Raises:
+            UserError: a store of something else is there already; every difference is named.
+        """
+        metadata = _metadata(shape, chunk_images, dtype, {"usae_schema": SCHEMA_VERSION, **attributes})
+        if not (path / "zarr.json").is_file():
+            write_whole(path / "zarr.json", metadata)
+        store, wanted = cls.open(path), cls._parsed(path, json.loads(metadata))
+        if differences := _differences(store._contents(), wanted._contents()):
+            raise UserError.listing(
+                f"The store {path} holds something else than its name says. Move it away or remove it "
+                f"(rm -r {path}), then run the same command again:",
+                differences,
+            )
+        for partial in path.rglob(f"*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> "ActivationStore":
+        """The store at `path`, read from its metadata.
+
+        Raises:
+            UserError: there is none, or it is not one of ours.
+        """
+        file = path / "zarr.json"
+        if not file.is_file():
+            raise UserError(f"There is no activation store at {path}.")
+        try:
+            meta = json.loads(file.read_bytes())
+        except ValueError as error:
+            raise UserError(f"{file} is damaged, it is not JSON ({error}).") from error
+        codecs = [codec["name"] for codec in meta.get("codecs", [])]
+        if codecs != ["bytes", "crc32c"] or len(meta["shape"]) != 3:
+            raise UserError(
+                f"{path} is not an activation store: expected codecs bytes, crc32c and three dimensions, found "
+                f"{', '.join(codecs)} and {len(meta.get('shape', ()))}. See docs/format.md."
+            )
+        return cls._parsed(path, meta)
+
+    @property
+    def chunks(self) -> int:
+        """How many chunk files the store has when finished."""
+        return -(-self.images // self.chunk_images)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Size of a chunk file without its trailer."""
+        return self.chunk_images * self.tokens * self.width * self.dtype.itemsize
+
+    @property
+    def bytes_when_finished(self) -> int:
+        """Size of all files of the finished store, its metadata aside."""
+        return sum(map(self._file_bytes, range(self.chunks)))
+
+    @property
+    def bytes_to_come(self) -> int:
+        """What is still to be written of them."""
+        return sum(self._file_bytes(chunk) for chunk in range(self.chunks) if not self.done(chunk))
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the layer's own grid is not the common one."""
+        return "own_grid" in self.attributes.get("config", {})
+
+    @property
+    def own_tokens(self) -> int:
+        """Tokens of an image on the layer's own grid."""
+        return math.prod(self.attributes["config"]["own_grid"]) if self.resampled else self.tokens
+
+    def span(self, chunk: int) -> range:
+        """The images of a chunk."""
+        return range(chunk * self.chunk_images, min((chunk + 1) * self.chunk_images, self.images))
+
+    def chunk_path(self, chunk: int) -> Path:
+        """The file of a chunk."""
+        return self.path / "c" / str(chunk) / "0" / "0"
+
+    def moments_path(self, chunk: int) -> Path:
+        """The file of a chunk's moments."""
+        return self.path / "moments" / f"{chunk}.f64"
+
+    def own_moments_path(self, chunk: int) -> Path:
+        """The file of the moments before resampling, where tokens are `resampled`."""
+        return self.path / "before" / f"{chunk}.f64"
+
+    def files(self, chunk: int) -> dict[str, Sealed]:
+        """Every file of a chunk, in the order of writing."""
+        pair = 2 * 8  # a mean and a sum of squared deviations, float64
+        moments = f"The file of chunk {chunk}'s moments"
+        images = len(self.span(chunk))
+        before = Sealed(f"{moments} before resampling", self.own_moments_path(chunk), pair * (self.width + images))
+        return {
+            **({"before": before} if self.resampled else {}),
+            "moments": Sealed(moments, self.moments_path(chunk), pair * self.width),
+            "chunk": Sealed(f"Chunk {chunk}", self.chunk_path(chunk), self.chunk_bytes),
+        }
+
+    def done(self, chunk: int) -> bool:
+        """Whether all files of a chunk are there, whole."""
+        return all(file.whole for file in self.files(chunk).values())
+
+    def write(self, chunk: int, activations: np.ndarray) -> None:
+        """Write the activations [images of the chunk, token, channel]; the chunk's file appears last, whole.
+
+        Raises:
+            UserError: the disk is full; what was written before is kept.
+        """
+        padded = np.full((self.chunk_images, self.tokens, self.width), np.nan, self.dtype)
+        padded[: len(activations)] = activations
+        moments = Moments.of(padded[: len(activations)].reshape(-1, self.width))
+        write_sealed(self.moments_path(chunk), np.stack([moments.mean, moments.m2]).astype("<f8"))
+        write_sealed(self.chunk_path(chunk), padded)
+
+    def chunk(self, chunk: int) -> np.ndarray:
+        """The activations of a chunk [images, token, channel], mapped read-only (never copied).
+
+        Raises:
+            UserError: the file is missing or cut short.
+        """
+        path = self._sound(chunk, "chunk", deep=False)
+        mapped = np.memmap(path, self.dtype, "r", shape=(self.chunk_images, self.tokens, self.width))
+        return mapped[: len(self.span(chunk))]
+
+    def rows(self, images: range) -> np.ndarray:
+        """The activations of consecutive images [images, token, channel], from however many chunks they lie in."""
+        homes = range(images.start // self.chunk_images, -(-images.stop // self.chunk_images))
+        starts = [home * self.chunk_images for home in homes]
+        parts = [
+            self.chunk(home)[max(images.start - start, 0) : images.stop - start]
+            for home, start in zip(homes, starts, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def moments(self, chunk: int) -> Moments:
+        """Channel moments of a chunk, as computed when it was written.
+
+        Raises:
+            UserError: their file is missing, cut short, or does not match its checksum.
+        """
+        mean, m2 = self.numbers(chunk, "moments").reshape(2, self.width)
+        return Moments(len(self.span(chunk)) * self.tokens, mean, m2)
+
+    def numbers(self, chunk: int, kind: str) -> np.ndarray:
+        """The float64 contents of one of a chunk's `files`: `moments`, or `before` (see `moments`)."""
+        path = self._sound(chunk, kind, deep=True)
+        return np.fromfile(path, "<f8", count=self.files(chunk)[kind].size // 8)
+
+    def checksum(self, chunk: int) -> str:
+        """The CRC32C in the chunk's trailer, 8 hex digits; reads 4 bytes."""
+        return trailer(self.chunk_path(chunk))
+
+    def faults(self, *, deep: bool = False) -> list[Fault]:
+        """All that is wrong: missing or short files; with `deep`, also contents that miss their checksum."""
+        return [fault for chunk in range(self.chunks) for fault in self.check(chunk, deep=deep)]
+
+    def check(self, chunk: int, *, deep: bool = False) -> list[Fault]:
+        """The faults of one chunk's files (see `faults`)."""
+        faults = [file.fault(deep=deep) for file in reversed(self.files(chunk).values())]
+        return [fault for fault in faults if fault is not None]
+
+    @classmethod
+    def _parsed(cls, path: Path, meta: dict[str, Any]) -> "ActivationStore":
+        chunk = meta["chunk_grid"]["configuration"]["chunk_shape"][0]
+        dtype = np.dtype(meta["data_type"]).newbyteorder("<")
+        images, tokens, width = meta["shape"]
+        return cls(path, images, tokens, width, chunk, dtype, meta.get("attributes", {}))
+
+    def _contents(self) -> dict[str, Any]:
+        """What makes a store this store and no other."""
+        shape = {"shape": [self.images, self.tokens, self.width], "images per chunk": self.chunk_images}
+        return {**shape, "type": str(self.dtype), **self.attributes, **self.attributes.get("config", {})}
+
+    def _sound(self, chunk: int, kind: str, *, deep: bool) -> Path:
+        file = self.files(chunk)[kind]
+        if fault := file.fault(deep=deep):
+            command = f"usae store verify --repair {self.path}"
+            raise UserError(f"{fault} `{command}` lists all faults and mends them.")
+        return file.path
+
+    def _file_bytes(self, chunk: int) -> int:
+        return sum(file.size + TRAILER for file in self.files(chunk).values())
+
+
+def _metadata(shape: tuple[int, int, int], chunk_images: int, dtype: str, attributes: dict[str, Any]) -> bytes:
+    """What Zarr writes for such an array, byte for byte, without touching the disk."""
+    files: dict[str, Any] = {}
+    zarr.create_array(
+        store=files,
+        shape=shape,
+        chunks=(min(chunk_images, shape[0]), *shape[1:]),
+        dtype=dtype,
+        compressors=[Crc32cCodec()],
+        filters=None,
+        fill_value=float("nan"),
+        dimension_names=("image", "token", "channel"),
+        config={"write_empty_chunks": True},
+        attributes=attributes,
+    )
+    return bytes(files["zarr.json"].to_bytes())
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Every key in which two descriptions differ; a nested `config` is given by its keys alone."""
+    keys = [key for key in {**wanted, **found} if key != "config"]
+    return [
+        f"`{key}` should be {wanted.get(key)}, found {found.get(key)}"
+        for key in keys
+        if wanted.get(key) != found.get(key)
+    ]

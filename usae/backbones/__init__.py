@@ -1,0 +1,1 @@
+"""Networks: how they are built and read (`networks`), and where their weights come from (`weights`)."""

@@ -1,0 +1,1 @@
+"""`usae pretrain`: checkpoints that the demo ships."""

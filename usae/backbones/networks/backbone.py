@@ -1,0 +1,143 @@
+"""Pretrained networks behind one call: RGB pixels in, tokens of the common grid out.
+
+Stage `weights` builds a network, loads its weights strictly and pins both in `data/weights/<model>/`
+(`model.safetensors`, `config.json`); `extract` and `maximise` load it from there, with no network access.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from usae.backbones.networks.building import CODE, construct, source_file
+from usae.backbones.networks.feature_maps import check_layer, feature_map, to_grid
+from usae.backbones.networks.timm_import import resolve_model_data_config, timm
+from usae.common.errors import UserError
+from usae.common.params import BackboneParams
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+IMAGENET: dict[str, Any] = {
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "interpolation": "bicubic",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything needed to build a backbone again, and the pixels it expects."""
+
+    timm: str | None
+    factory: str | None
+    kwargs: dict[str, Any]
+    replace: dict[str, str]
+    weights: str
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    parameters: int
+    timm_version: str
+    sha256: str  # of model.safetensors
+
+
+class Backbone(nn.Module):
+    """A frozen network that turns pixels into tokens.
+
+    tokens: [b, 3, size, size] RGB in 0..1 -> [b, grid * grid, width]; differentiable in the pixels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, identity: Identity, *, layer: int, norm: bool, grid: int) -> None:
+        super().__init__()
+        self.network, self.identity = network.eval().requires_grad_(False), identity
+        self.layer, self.norm, self.grid, self.size = layer, norm, grid, identity.size
+        self.register_buffer("mean", torch.tensor(identity.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(identity.std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def load(cls, folder: Path, layer: int = -1, grid: int = 14, norm: bool = True) -> "Backbone":
+        """The backbone pinned in `folder`, reading `layer`.
+
+        Raises:
+            UserError: nothing is pinned there, or the network has no such layer.
+        """
+        identity = read_identity(folder)
+        network = construct(identity.timm, identity.factory, identity.kwargs, identity.replace, folder)
+        network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+        check_layer(network, layer, identity.size, identity.timm or str(identity.factory), norm)
+        return cls(network, identity, layer=layer, norm=norm, grid=grid)
+
+    def tokens(self, pixels: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b tokens d"]:
+        """Activations of the layer on the common grid, class and register tokens left out."""
+        return to_grid(self.maps(pixels), self.grid)
+
+    def maps(self, pixels: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b d rows columns"]:
+        """Activations of the layer on its own grid."""
+        normalised = (pixels - self.mean) / self.std  # (b, 3, size, size)
+        return feature_map(self.network, normalised, self.layer, self.norm)
+
+
+def identity_of(backbone: BackboneParams, network: nn.Module, sha256: str = "") -> Identity:
+    """What `network`, built from `backbone`, is: how to build it again, and the pixels it expects.
+
+    Raises:
+        UserError: a factory's network, and params.yaml, leave its input size unsaid.
+    """
+    return Identity(
+        **backbone.model_dump(include={"timm", "factory", "kwargs", "replace", "weights"}),
+        **_data_config(backbone, network),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        timm_version=timm.__version__,
+        sha256=sha256,
+    )
+
+
+def pin(backbone: BackboneParams, folder: Path, network: nn.Module) -> Identity:
+    """Write `network` (built by `build`, weights loaded) and its identity to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (source := source_file(backbone.factory)) is not None:
+        shutil.copyfile(source, folder / CODE)
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    identity = identity_of(backbone, network, sha256)
+    (folder / CONFIG).write_text(json.dumps(dataclasses.asdict(identity), indent=2) + "\n")
+    return identity
+
+
+def read_identity(folder: Path) -> Identity:
+    """The identity pinned in `folder`.
+
+    Raises:
+        UserError: nothing is pinned there.
+    """
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"There are no weights in {folder}; run `dvc repro weights@{folder.name}`.")
+    raw = json.loads((folder / CONFIG).read_text())
+    return Identity(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+
+
+def _data_config(backbone: BackboneParams, network: nn.Module) -> dict[str, Any]:
+    """Input size and normalisation: what params say, else the network's own, else ImageNet's."""
+    known = dict(IMAGENET)
+    if hasattr(network, "pretrained_cfg"):
+        known |= resolve_model_data_config(network)
+        known["size"] = backbone.kwargs.get("img_size", known.pop("input_size")[-1])
+    said = {key: getattr(backbone, key) for key in ("size", "mean", "std", "interpolation")}
+    resolved: dict[str, Any] = {key: known.get(key) if value is None else value for key, value in said.items()}
+    if resolved["size"] is None:
+        raise UserError(
+            f"'{backbone.factory}' does not say its input size; add `size: PIXELS` to its backbone in params.yaml."
+        )
+    return resolved | {"mean": tuple(resolved["mean"]), "std": tuple(resolved["std"])}

@@ -1,0 +1,82 @@
+"""From a backbone's parameters to a network: a timm name or a factory, and submodules put in its place."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from usae.backbones.networks.timm_import import timm
+from usae.common.errors import UserError
+from usae.common.params import BackboneParams
+
+CODE = "factory.py"
+
+
+def build(backbone: BackboneParams) -> nn.Module:
+    """The network of `backbone`; weights from the hub when it says so, otherwise as initialised.
+
+    Raises:
+        UserError: no such timm name or factory, or arguments it does not take.
+    """
+    hub = backbone.weights == "hub"
+    return construct(backbone.timm, backbone.factory, backbone.kwargs, backbone.replace, Path(), pretrained=hub)
+
+
+def construct(
+    name: str | None,
+    factory: str | None,
+    kwargs: dict[str, Any],
+    replacements: dict[str, str],
+    folder: Path,
+    pretrained: bool = False,
+) -> nn.Module:
+    """Build what a `BackboneParams` or an `Identity` describes; `folder`: where a pinned factory lies.
+
+    Raises:
+        UserError: see `build`.
+    """
+    try:
+        if name is not None:
+            network = timm.create_model(name, pretrained=pretrained, **kwargs)
+        else:
+            network = _callable(cast(str, factory), folder)(**kwargs)
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise UserError(f"'{name or factory}' could not be built with {kwargs}: {error}") from error
+    for place, replacement in replacements.items():
+        network.set_submodule(place, _callable(replacement, folder)())
+    return network
+
+
+def _callable(name: str, folder: Path) -> Callable[..., nn.Module]:
+    """'module:callable', or 'file.py:callable' (the pinned copy in `folder` first)."""
+    home, attribute = name.split(":")
+    try:
+        if home.endswith(".py"):
+            pinned = folder / CODE
+            module = _module_from(pinned if pinned.is_file() else Path(home))
+        else:
+            module = importlib.import_module(home)
+        return cast(Callable[..., nn.Module], getattr(module, attribute))
+    except (ImportError, FileNotFoundError, AttributeError) as error:
+        raise UserError(
+            f"The factory '{name}' could not be found: {error}. Expected 'module:callable' with an importable "
+            "module, or 'file.py:callable' with a file path relative to the repository."
+        ) from error
+
+
+def _module_from(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"usae_factory_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"no file '{path}'")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def source_file(factory: str | None) -> Path | None:
+    """The Python file that a factory 'file.py:callable' names; None for a module."""
+    home = (factory or "").split(":")[0]
+    return Path(home) if home.endswith(".py") else None

@@ -1,0 +1,146 @@
+"""A layer's feature map from any network, as [b, d, h, w] without class and register tokens.
+
+Used by `backbones`. Three ways, the first that a network offers: timm's `forward_intermediates`; the list of maps
+of a network built with `features_only: true`; a hook at the module that `feature_info` names.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from usae.backbones.networks.timm_import import FeatureInfo
+from usae.common.errors import UserError
+
+
+class _ReachedError(Exception):
+    """Ends a forward pass at the hooked module; carries what passed there."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def feature_map(network: nn.Module, pixels: Tensor, layer: int, norm: bool) -> Tensor:
+    """The map [b, d, h, w] of `layer`, through the final norm if `norm` and where the network has one.
+
+    Layers after the asked one are not computed where the network allows that.
+
+    Raises:
+        IndexError or AssertionError: there is no such layer; use `check_layer` first.
+    """
+    info = getattr(network, "feature_info", ())
+    if hasattr(network, "forward_intermediates"):
+        return _intermediate(network, pixels, layer, norm)
+    if isinstance(info, FeatureInfo):
+        return _listed(network, pixels, layer)
+    return _hooked(network, pixels, info[layer])
+
+
+def check_layer(network: nn.Module, layer: int, size: int, name: str, norm: bool = False) -> None:
+    """Run one blank image of `size` pixels through `network` to see that it has `layer`; puts it in eval mode.
+
+    Raises:
+        UserError: it has not (the valid ones are named), or it cannot be asked for feature maps.
+    """
+    if not _readable(network):
+        raise UserError(
+            f"'{name}' has no `forward_intermediates`, timm's way to read a layer's feature map, and no "
+            "`feature_info` that names its modules. For a timm network set `kwargs: {features_only: true}`; give "
+            "a factory's module that method (x, indices, norm, output_fmt, intermediates_only) -> list."
+        )
+    network.eval()  # or batch norms would take the blank image into their statistics
+    found = _attempt(network, size, layer)
+    if isinstance(found, Tensor):
+        return _check_map(found, name, layer, _attempt(network, size, layer, norm))
+    count = 0
+    while isinstance(_attempt(network, size, count), Tensor):
+        count += 1
+    if not count or -count <= layer < count:
+        raise UserError(
+            f"'{name}' gives no feature map for an image of {size} pixels; does it take another size? "
+            "Set `size` (and for transformers `kwargs: {img_size: ...}`) in its backbone. It says: " + found
+        )
+    raise UserError(
+        f"'{name}' has no layer {layer}; it has {count} layers, so `layer` should be 0 to {count - 1} "
+        f"or -{count} to -1."
+    )
+
+
+def _readable(network: nn.Module) -> bool:
+    info = getattr(network, "feature_info", ())
+    names = {name for name, _ in network.named_modules()}
+    return (
+        hasattr(network, "forward_intermediates")
+        or isinstance(info, FeatureInfo)
+        or (len(info) > 0 and all(entry["module"] in names for entry in info))
+    )
+
+
+def _attempt(network: nn.Module, size: int, layer: int, norm: bool = False) -> Tensor | str:
+    """The layer's map of a blank image, or what the network says against it."""
+    try:
+        with torch.no_grad():
+            return feature_map(network, torch.zeros(1, 3, size, size), layer, norm)
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        return f"{error}"
+
+
+def _check_map(maps: Tensor, name: str, layer: int, normed: Tensor | str) -> None:
+    if isinstance(normed, str):
+        raise UserError(f"'{name}' cannot send its layers through a norm ({normed}); set `norm: false` for it.")
+    if maps.ndim != 4:
+        raise UserError(
+            f"Layer {layer} of '{name}' should give maps [images, width, rows, columns]; "
+            f"found the shape {tuple(maps.shape)}. Choose a layer that has places."
+        )
+
+
+def _intermediate(network: nn.Module, pixels: Tensor, layer: int, norm: bool) -> Tensor:
+    read = cast(Callable[..., list[Tensor]], network.forward_intermediates)
+    early = {"stop_early": True} if "stop_early" in inspect.signature(read).parameters else {}
+    options = {"indices": [layer], "norm": norm, "output_fmt": "NCHW", "intermediates_only": True}
+    return read(pixels, **options, **early)[0]
+
+
+def _listed(network: nn.Module, pixels: Tensor, layer: int) -> Tensor:
+    maps: Tensor = network(pixels)[layer]
+    return maps.permute(0, 3, 1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else maps
+
+
+def _hooked(network: nn.Module, pixels: Tensor, entry: dict[str, Any]) -> Tensor:
+    module = network.get_submodule(entry["module"])
+    if entry.get("hook_type") == "forward_pre":
+        handle = module.register_forward_pre_hook(lambda _, inputs: _stop(inputs[0]))
+    else:
+        handle = module.register_forward_hook(lambda _, __, output: _stop(output))
+    try:
+        getattr(network, "forward_features", network)(pixels)
+    except _ReachedError as reached:
+        return _joined(reached.output, entry["num_chs"])
+    finally:
+        handle.remove()
+    raise RuntimeError(f"its forward pass never reaches the module '{entry['module']}'")
+
+
+def _stop(output: Any) -> None:
+    raise _ReachedError(output)
+
+
+def _joined(output: Any, width: int) -> Tensor:
+    """A module's output as one map; of several, all (dual-path networks) or the first are the layer."""
+    if isinstance(output, Tensor):
+        return output
+    together = sum(part.shape[1] for part in output)
+    return torch.cat(list(output), 1) if together == width else cast(Tensor, output[0])
+
+
+def to_grid(maps: Float[Tensor, "b d h w"], grid: int) -> Float[Tensor, "b tokens d"]:
+    """Feature maps -> tokens of the common grid, row by row; bilinear, antialiased, only where sizes differ."""
+    if maps.shape[-2:] != (grid, grid):
+        maps = F.interpolate(maps, (grid, grid), mode="bilinear", antialias=True)  # (b, d, grid, grid)
+    return maps.flatten(2).transpose(1, 2)  # (b, grid * grid, d)

@@ -1,0 +1,64 @@
+"""Weights from a file into a network, strictly: every tensor named and shaped as the network has it."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from usae.common.errors import UserError
+
+
+def load_checkpoint(network: nn.Module, path: Path) -> None:
+    """Load a safetensors file or a torch state dict into `network`, strictly.
+
+    Raises:
+        UserError: no such file, unreadable, or it does not fit; all misfits are counted, the first ones named.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"The checkpoint '{path}' does not exist here ({Path.cwd()}). Put or link it there, "
+            "or change `weights` in params.yaml (hub | random | shipped:... | pretrain:... | a path)."
+        )
+    load_state(network, read_checkpoint(path), str(path))
+
+
+def load_state(network: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """Load `state` strictly, in the network's own types; `origin` names it in errors (see `load_checkpoint`)."""
+    wanted = network.state_dict()
+    if faults := _misfits(wanted, state):
+        raise UserError.listing(f"The checkpoint '{origin}' does not fit {type(network).__name__}:", faults)
+    network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in state.items()}, strict=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """A flat state dict from a safetensors file, or from a torch file (also below `state_dict` or `model`)."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise UserError(
+            f"The checkpoint '{path}' is neither safetensors nor a plain torch state dict: {error}"
+        ) from error
+    for key in ("state_dict", "model"):
+        loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
+    return cast(dict[str, Tensor], loaded)
+
+
+def _misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    missing, surplus = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    shapes = [
+        f"`{name}` should be {tuple(wanted[name].shape)}, found {tuple(found[name].shape)}"
+        for name in sorted(wanted.keys() & found.keys())
+        if wanted[name].shape != found[name].shape
+    ]
+    faults = [f"{len(missing)} tensors are missing: {_some(missing)}"] if missing else []
+    faults += [f"{len(surplus)} tensors are unknown to the network: {_some(surplus)}"] if surplus else []
+    return faults + shapes[:8] + ([f"and {len(shapes) - 8} more shapes differ"] if len(shapes) > 8 else [])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,1 @@
+"""Numerics that know no SAE: regression, correlation, matching, significance, ranking."""

@@ -1,0 +1,134 @@
+"""How much of model j's activations any linear map from model i's can explain (stage `measure`).
+
+Codes of i decoded by j are a translation from i to j, token by token. Ridge regression A_j ~ A_i B, fitted on
+training tokens, is the ceiling of the linear ones, and what R2 between models should be read against. Everything
+follows from sums of products of activations, so each token is seen once and none is kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from usae.common.types import Array
+
+VALIDATION = 5  # one in so many training images chooses the penalty
+
+PENALTIES = np.logspace(-7, 1, 17)  # in units of the mean variance of the source's channels
+BLOCK_TOKENS = 4096  # summed in the activations' own precision before they join the float64 sums
+
+Spans = Mapping[str, slice]
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """rows @ weights + offset: weights (d_i, d_j), dense or sparse, offset (d_j,)."""
+
+    weights: Any
+    offset: Array
+
+    def __call__(self, rows: Any) -> Array:
+        """(n, d_j) of rows (n, d_i), dense or sparse."""
+        return np.asarray(rows @ self.weights + self.offset)
+
+    def then(self, following: "LinearMap") -> "LinearMap":
+        """This map, and the following one on its output."""
+        return LinearMap(self.weights @ following.weights, following(self.offset))
+
+
+@dataclass
+class Products:
+    """Sums over tokens of activations, all models side by side in d columns: `total` (d,), `products` (d, d).
+
+    What is added is shifted by `origin` (d,), any point near the mean, so that nothing cancels.
+    """
+
+    origin: Array
+    count: int
+    total: Array
+    products: Array
+
+    @classmethod
+    def none(cls, origin: Array) -> Self:
+        """Sums over no tokens."""
+        return cls(origin, 0, np.zeros(len(origin)), np.zeros((len(origin), len(origin))))
+
+    def update(self, rows: Array) -> None:
+        """Add tokens (n, d)."""
+        for start in range(0, len(rows), BLOCK_TOKENS):
+            block = rows[start : start + BLOCK_TOKENS] - self.origin.astype(rows.dtype)  # (tokens, d)
+            self.total += block.sum(axis=0, dtype=np.float64)
+            self.products += block.T @ block
+        self.count += len(rows)
+
+    def merged(self, other: Self) -> Self:
+        """The sums over both sets of tokens; their origins are the same."""
+        return type(self)(
+            self.origin, self.count + other.count, self.total + other.total, self.products + other.products
+        )
+
+    @property
+    def mean(self) -> Array:
+        """(d,) mean, relative to the origin."""
+        return np.asarray(self.total / self.count)
+
+    def about(self, point: Array) -> Array:
+        """(d, d) mean products of deviations from `point` (d,), which is relative to the origin."""
+        cross = np.outer(self.mean, point)
+        return np.asarray(self.products / self.count - cross - cross.T + np.outer(point, point))
+
+
+def ridge_r2(fit: Products, validation: Products, test: Products, spans: Spans) -> dict[tuple[str, str], float]:
+    """(source, target) -> R2 on `test` of the best linear map with intercept, about the target's channel means.
+
+    `spans` are the columns of each model. The penalty is the one of `PENALTIES` that errs least on `validation`
+    when fitted on `fit`; the map is then fitted on both.
+    """
+    whole = fit.merged(validation)
+    found = {}
+    for source, columns in spans.items():
+        trial, final = Regression(fit, columns), Regression(whole, columns)
+        for target, wanted in spans.items():
+            best = int(np.argmin(trial.errors(validation, wanted, PENALTIES)))
+            error = float(final.errors(test, wanted, PENALTIES[[best]])[0])
+            total = float(np.trace(test.about(test.mean)[wanted, wanted]))
+            found[source, target] = 1 - error / total if total > 0 else float("nan")
+    return found
+
+
+def ridge_map(fit: Products, validation: Products, source: slice, target: slice) -> LinearMap:
+    """The map that `ridge_r2` judges, from the columns `source` to the columns `target`, in their own units."""
+    best = int(np.argmin(Regression(fit, source).errors(validation, target, PENALTIES)))
+    return Regression(fit.merged(validation), source).linear_map(target, float(PENALTIES[best]))
+
+
+class Regression:
+    """Ridge regressions from one model's columns, for any target and penalty by one eigendecomposition."""
+
+    def __init__(self, fit: Products, source: slice) -> None:
+        self.source, self.mean, self.origin = source, fit.mean, fit.origin
+        covariance = fit.about(fit.mean)
+        values, self.basis = np.linalg.eigh(covariance[source, source])  # (d_i,), (d_i, d_i)
+        self.values = np.maximum(values, 0)
+        self.cross = self.basis.T @ covariance[source]  # (d_i, d)
+
+    def errors(self, test: Products, target: slice, penalties: Array) -> Array:
+        """(penalties,) squared error per token of `test`, summed over the target's channels."""
+        around = test.about(self.mean)
+        turned = self.basis.T @ around[self.source, target]  # (d_i, d_j)
+        square = self.basis.T @ around[self.source, self.source] @ self.basis  # (d_i, d_i)
+        power = float(np.trace(around[target, target]))
+        weights = [self._weights(target, float(penalty)) for penalty in penalties]
+        return np.array([power - 2 * (w * turned).sum() + (w * (square @ w)).sum() for w in weights])
+
+    def linear_map(self, target: slice, penalty: float) -> LinearMap:
+        """The regression of the columns `target`, with its intercept, in the units of the rows."""
+        weights = self.basis @ self._weights(target, penalty)  # (d_i, d_j)
+        centre = self.origin + self.mean
+        return LinearMap(weights, centre[target] - centre[self.source] @ weights)
+
+    def _weights(self, target: slice, penalty: float) -> Array:
+        """(d_i, d_j) of the map, in the eigenbasis; 0 for a source without variance."""
+        spread = self.values + penalty * self.values.mean()
+        return np.asarray(self.cross[:, target] / np.where(spread > 0, spread, np.inf)[:, None])

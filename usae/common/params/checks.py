@@ -1,0 +1,118 @@
+"""Faults between keys of `params.yaml`, which no single key shows: one function per section."""
+
+import difflib
+import re
+
+from usae.common.params.sections import ModelParams, Params, PlantedParams
+
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
+TRACKER = re.compile(r"(tensorboard|wandb):.+")
+RESERVED_SLUGS = ("mean", "usae", "independent")
+
+
+def cross_faults(params: Params) -> list[str]:
+    """Faults between keys."""
+    faults = [_slug_fault(slug) for slug in (*params.models, *params.zoo) if _slug_fault(slug)]
+    faults += [_stranger(slug, params) for slug in params.models if slug not in params.zoo]
+    if not params.models:
+        faults.append("`models` is empty; name at least one slug of `zoo`, for example [vit].")
+    if repeated := sorted({slug for slug in params.models if params.models.count(slug) > 1}):
+        faults.append(f"`models` names {', '.join(repeated)} more than once; name each model once.")
+    if params.k > params.train.dictionary:
+        faults.append(
+            f"`k` is {params.k} but the dictionary has only {params.train.dictionary} concepts; "
+            "lower `k` or raise `train.dictionary`."
+        )
+    if (window := params.train.window_images) is not None and window < params.train.batch_images:
+        faults.append(
+            f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
+            f"{params.train.batch_images}`); set it to thousands of images, or to null for the whole set."
+        )
+    faults += _controls_faults(params)
+    faults += _planted_faults(params.planted)
+    if (late := params.interventions.held_out) is not None and late not in params.models:
+        faults.append(
+            f"`interventions.held_out` is '{late}', which is not in `models`; known there: "
+            f"{', '.join(params.models)}. null is the last of them."
+        )
+    if params.images.source != "shapes" and params.images.path is None:
+        faults.append(
+            f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
+            "give the path of the images, or set `images.source: shapes`."
+        )
+    if params.maximise.crop_side[0] > params.maximise.crop_side[1]:
+        faults.append(
+            f"`maximise.crop_side` should go from small to large, found {list(params.maximise.crop_side)}."
+        )
+    if params.maximise.rule == "ids" and not params.maximise.ids:
+        faults.append(
+            "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none; for example [12, 40]."
+        )
+    if params.report.images > params.measure.exemplars:
+        faults.append(
+            f"`report.images` is {params.report.images}, but `measure.exemplars` keeps only "
+            f"{params.measure.exemplars}; lower the one or raise the other."
+        )
+    if params.runtime.tracker is not None and not TRACKER.fullmatch(params.runtime.tracker):
+        faults.append(
+            f"`runtime.tracker` is '{params.runtime.tracker}'; expected null, tensorboard:FOLDER or wandb:PROJECT."
+        )
+    return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
+
+
+def _controls_faults(params: Params) -> list[str]:
+    wanted = params.controls.k or ()
+    wide = [k for k in wanted if k > params.train.dictionary]
+    same = [k for k in wanted if k == params.k or wanted.count(k) > 1]
+    faults = [f"`controls.k` has {k}, more than the {params.train.dictionary} concepts there are." for k in wide]
+    if same:
+        faults.append(f"`controls.k` repeats {same[0]}; name each k once, and not the top-level `k` ({params.k}).")
+    return faults
+
+
+def _planted_faults(planted: PlantedParams) -> list[str]:
+    faults = []
+    if planted.dictionary < max(planted.world.concepts, planted.k):
+        faults.append(
+            f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} "
+            f"concepts and `planted.k` is {planted.k}; raise it, or plant fewer."
+        )
+    if planted.batch_images > planted.train:
+        faults.append(
+            f"`planted.batch_images` is {planted.batch_images}, but `planted.train` is {planted.train}; lower it."
+        )
+    return faults
+
+
+def _slug_fault(slug: str) -> str:
+    if slug in RESERVED_SLUGS:
+        return f"The slug '{slug}' is reserved (it names rows in the reports); choose another."
+    if slug.startswith("untrained-"):
+        return f"The slug '{slug}' is reserved (it names a network with random weights); choose another."
+    if SLUG.fullmatch(slug):
+        return ""
+    return f"The slug '{slug}' should be lower-case letters, digits, '-' and '_' (it names files and stages)."
+
+
+def _stranger(slug: str, params: Params) -> str:
+    close = difflib.get_close_matches(slug, params.zoo, n=1)
+    guess = f" Did you mean '{close[0]}'?" if close else ""
+    return f"`models` names '{slug}', which has no entry under `zoo` (there: {', '.join(params.zoo)}).{guess}"
+
+
+def _backbone_faults(slug: str, model: ModelParams) -> list[str]:
+    backbone = model.backbone
+    where = f"`zoo.{slug}.backbone`"
+    faults = []
+    if (backbone.timm is None) == (backbone.factory is None):
+        faults.append(f"{where} should name exactly one of `timm` and `factory`.")
+    if backbone.factory is not None and backbone.factory.count(":") != 1:
+        faults.append(
+            f"{where}.factory is '{backbone.factory}'; expected 'module:callable' or 'file.py:callable'."
+        )
+    if backbone.weights == "hub" and backbone.timm and "." not in backbone.timm:
+        faults.append(
+            f"{where}.timm is '{backbone.timm}' without its weight tag; which weights it means changes with "
+            "timm's version. Give the full name, for example vit_base_patch16_siglip_224.webli."
+        )
+    return faults

@@ -1,0 +1,85 @@
+"""`params.yaml` from disk: YAML to typed sections, and every fault in one sentence each."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from usae.common.errors import UserError
+from usae.common.params.checks import cross_faults
+from usae.common.params.sections import BackboneParams, ModelParams, Params
+
+PARAMS_FILE = Path("params.yaml")
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """The settings in `path`.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or holds faults; all faults are listed.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"The settings file '{path}' does not exist here ({Path.cwd()}). "
+            "Run from the repository's root, or copy one: cp presets/demo.yaml params.yaml"
+        )
+    try:
+        return parse_params(yaml.safe_load(path.read_text()), str(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"'{path}' is not valid YAML: {error}") from error
+
+
+def parse_params(raw: Any, origin: str = "params") -> Params:
+    """Validate a plain mapping (see `load_params`)."""
+    try:
+        params = Params.model_validate(_tuples(raw))
+    except ValidationError as error:
+        raise UserError.listing(f"'{origin}' has faults:", _sentences(error)) from error
+    if faults := list(cross_faults(params)):
+        raise UserError.listing(f"'{origin}' has faults:", faults)
+    return params
+
+
+def _tuples(value: Any) -> Any:
+    """YAML knows lists only; the frozen sections hold tuples."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """One sentence for each of pydantic's findings."""
+    sentences = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "the file"
+        if fault["type"] == "extra_forbidden":
+            sentences.append(_unknown_key(tuple(str(part) for part in fault["loc"])))
+        elif fault["type"] == "missing":
+            sentences.append(f"`{key}` is missing; presets/ has files with every key.")
+        else:
+            sentences.append(f"`{key}`: {fault['msg'].lower()}, found {fault['input']!r}.")
+    return sentences
+
+
+def _unknown_key(location: tuple[str, ...]) -> str:
+    """'`train.epoch` is not a parameter; did you mean `train.epochs`?' with the known keys."""
+    known = _known_keys(location[:-1])
+    close = difflib.get_close_matches(location[-1], known, n=1)
+    prefix = ".".join(location[:-1])
+    guess = f" Did you mean `{'.'.join(filter(None, [prefix, close[0]]))}`?" if close else ""
+    return f"`{'.'.join(location)}` is not a parameter.{guess} Known here: {', '.join(known)}."
+
+
+def _known_keys(location: tuple[str, ...]) -> list[str]:
+    """The keys allowed at a place in the file."""
+    if location[:1] == ("zoo",):
+        section: type[BaseModel] = BackboneParams if location[-1] == "backbone" else ModelParams
+    else:
+        section = Params
+        for part in location:
+            annotation = section.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                section = annotation
+    return sorted(section.model_fields)

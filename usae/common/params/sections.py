@@ -1,0 +1,241 @@
+"""`params.yaml` as typed, frozen objects: the one place where a stage reads its settings.
+
+`params.yaml` and the files in `presets/` name every key; the field comments here and there say the same.
+Unknown keys fail with the closest known one, and all faults are reported together.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Sample = Annotated[int, Field(ge=10)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
+Pairs = Literal["matched", "shuffled"]  # shuffled re-pairs the images between models: a control
+Order = Literal["after", "before"]  # statistics of tokens resampled to the common grid | not yet (official)
+Share = Annotated[float, Field(gt=0, lt=1)]
+ShareOrAll = Annotated[float, Field(gt=0, le=1)]
+ShareOrNone = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ImagesParams(Section):
+    """Which images, and how many of them."""
+
+    source: Literal["shapes", "folder", "parquet"]  # generated world | image folder | Parquet with bytes
+    path: str | None  # folder or Parquet file(s); null for shapes
+    train: Count | None  # most training images, drawn by seed; null = all
+    val: Count | None  # most held-out images, drawn by seed; null = all
+    val_share: Share  # held out by seed where the source has no val split of its own
+
+
+class BackboneParams(Section):
+    """How to build one pretrained network and where its weights come from."""
+
+    timm: str | None = None  # full timm name with its tag
+    factory: str | None = None  # "module:callable" or "file.py:callable" for any torch module
+    kwargs: dict[str, Any] = {}  # arguments of either
+    replace: dict[str, str] = {}  # submodule path -> "module:callable" put in its place after building
+    weights: str  # hub | random | shipped:OBJECTIVE | pretrain:OBJECTIVE | path of a checkpoint
+    size: Count | None = None  # input pixels per side; null = the network's own
+    mean: tuple[float, float, float] | None = None  # normalisation; null = the network's own
+    std: tuple[float, float, float] | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+
+
+class ModelParams(Section):
+    """One entry of the zoo: a backbone and the layer whose activations are read."""
+
+    backbone: BackboneParams
+    layer: int  # index into the network's blocks (or stages), negative from the end
+    norm: bool  # apply the network's final norm to it, where it has one
+
+
+class ExtractParams(Section):
+    """One token grid and one geometry for all models."""
+
+    grid: Count  # tokens per side of the common grid (paper: 14)
+    fit: Fit
+    dtype: Literal["float16", "float32"]  # of the activation stores
+    chunk_images: Count | None  # images per chunk file; null = 16 to 64 MB a file
+    statistics_images: Count | None  # images behind the scalar mean and std (paper: 1000); null = all
+    statistics: Order  # after: of the stored tokens | before: of the layer's own
+    precision: Literal[
+        "float32", "bfloat16"
+    ]  # of the forward pass; bfloat16 is refused where it moves activations
+
+
+class TrainParams(Section):
+    """The universal SAE and its recipe; each switch is documented in docs/methods.md."""
+
+    dictionary: Count  # concepts (paper: 6144)
+    epochs: Count
+    batch_images: Count  # images per step, each with all its tokens (official: 32)
+    learning_rate: Positive
+    final_learning_rate: Positive
+    warmup_epochs: NonNegative
+    weight_decay: NonNegative
+    clip_norm: Positive
+    standardize: Literal["scalar", "channel"]  # one mean and std for all channels (official) | for each
+    gain: Literal["unit", "width"]  # norm of decoded concepts: 1 (official) | root of the width over its mean
+    init: Literal["random", "paired"]  # official | every concept starts at one token, the same in all models
+    update: Literal["source", "all"]  # which decoders step: the source's (official) | all
+    loss: Literal["l1", "l2", "frobenius"]  # mean |error| (official) | mean error^2 | its norm (paper eq. 5)
+    aux: Literal["multi_topk", "dead", "none"]  # a denser code's loss (official) | dead concepts fit residuals
+    aux_weight: NonNegative
+    aux_codes: Count  # most dead concepts per token
+    dead_after: Count  # steps without firing, as the source, after which a concept is dead
+    precision: Literal["float32", "mixed"]  # mixed: decoding in bfloat16
+    schedule: Literal["per_model", "global"]  # a model's own updates drive its rate (official) | the step does
+    pairs: Pairs
+    window_images: Count | None  # shuffle within so many images, read chunk by chunk; null = the whole set
+    shuffle_tokens: bool  # a batch is tokens of many images, instead of whole images
+
+
+class ControlsParams(Section):
+    """SAEs beside the universal one, of the same recipe and budget, that show what its numbers are worth."""
+
+    seeds: int = Field(ge=0)  # further runs that start elsewhere: is a concept found again?
+    k: tuple[Count, ...] | None  # further runs with these in place of the top-level k; null = none
+
+
+class EncodeParams(Section):
+    """What is turned into sparse codes: always all held-out images, and some training images."""
+
+    train_images: Count  # training images encoded beside the held-out ones
+
+
+class MeasureParams(Section):
+    """Thresholds and sizes of the metrics."""
+
+    threshold: NonNegative  # tau: a concept fires where its code exceeds this (official: 0.1)
+    exemplars: Count  # top images kept per concept and ranking
+    permutations: Count  # of the images, per null of the co-fire counts
+
+
+class WorldParams(Section):
+    """Planted concepts: how many of each kind, and what makes them hard to tell apart."""
+
+    widths: tuple[Count, ...] = Field(min_length=2)  # activation width of each model
+    grid: Count  # tokens per side
+    shared: Count  # concepts of all models
+    pairwise: int = Field(ge=0)  # concepts of each two models
+    private: int = Field(ge=0)  # concepts of each one model
+    twins: int = Field(ge=0)  # groups of private concepts, one per model, that come together
+    rho: ShareOrNone  # chance that a twin comes where one of another model does
+    snr: Positive  # expected power of the concepts over that of the noise
+    position_pull: ShareOrNone  # chance that a concept keeps to its place: a confound
+    classes: Count  # classes of images
+    class_pull: ShareOrNone  # how far a concept keeps to its class: a confound
+
+    @property
+    def concepts(self) -> int:
+        """Planted concepts, all kinds together."""
+        models = len(self.widths)
+        pairs = models * (models - 1) // 2
+        return self.shared + pairs * self.pairwise + models * (self.private + self.twins)
+
+
+class PlantedParams(Section):
+    """Known concepts in generated activations, and an SAE that looks for them; the recipe is `train`'s."""
+
+    world: WorldParams
+    train: Count  # training images
+    val: Count  # held-out images
+    k: Count  # in place of the top-level k
+    dictionary: Count  # these four in place of `train`'s
+    epochs: Count
+    batch_images: Count
+    learning_rate: Positive
+    permutations: Count  # re-pairings of the held-out images behind the lift's p-values
+
+
+class OodParams(Section):
+    """Images of another kind for the finished universal SAE."""
+
+    images: str | None  # negatives of the held-out images | path of an image folder | null = none
+    most: Count  # most images, of this kind and, beside them, held out
+
+
+class InterventionsParams(Section):
+    """Readouts of labels, and a model that joins a finished universal SAE."""
+
+    readout_images: Count  # most training images that label readouts learn from
+    held_out: str | None  # slug of the model that joins late; null = the last of `models`
+    onboarding_images: tuple[Sample, ...] = Field(min_length=1)  # training images it learns from, one fit each
+
+
+class MaximiseParams(Section):
+    """Coordinated activation maximisation (MACO) of chosen concepts."""
+
+    rule: Literal[
+        "funnel", "energy", "entropy", "ids"
+    ]  # shared, best first | strongest | each model's own | listed
+    concepts: int = Field(ge=0)  # how many; 0 = none
+    ids: tuple[int, ...] | None  # for rule: ids, in place of `concepts`
+    starts: Count  # pictures of each concept and model from different random phases, for repeatability
+    random: int = Field(ge=0)  # random directions maximised in the same way: the control
+    score: Literal["mean", "max", "centre"]  # of a concept over the tokens of a picture
+    steps: Count
+    crops: Count  # random crops per step
+    size: Count  # pixels per side of the optimised image
+    learning_rate: Positive
+    crop_side: tuple[ShareOrAll, ShareOrAll]  # range of a crop's side, as a share of the image
+    noise: NonNegative  # standard deviation of the noise added to crops
+    spectrum: Literal["images", "analytic"]  # fixed magnitudes: the mean of the run's images | frequency ** -1.3
+    total_variation: NonNegative  # weight of |differences| of neighbouring pixels (paper eq. 8); 0 = none
+    l2: NonNegative  # weight of the squared distance from grey (paper eq. 8); 0 = none
+
+
+class ReportParams(Section):
+    """What `reports/index.html` shows."""
+
+    concepts: Count  # concept cards with images, by universality
+    unique: int = Field(ge=0)  # further cards of concepts that only one model has, per model
+    images: Count  # images per card, at most measure.exemplars
+    own_images: int = Field(ge=0)  # further images per card and model: those that the model ranks highest
+    thumbnail: int = Field(ge=16)  # pixels per side of an image
+    megabytes: Positive  # most that the page may have
+
+
+class RuntimeParams(Section):
+    """Where and how fast; in no stage's `params:`, since none of it changes a result's meaning."""
+
+    device: str  # auto | cpu | cuda | cuda:1
+    threads: Count | None  # CPU threads of torch; null = torch's choice
+    batch_images: Count  # images per forward pass when extracting and encoding
+    workers: Count  # threads that decode images
+    store: str  # root of the activation stores; relative = inside the main checkout; $USAE_STORE overrides
+    resident: Literal["auto", "never", "always"]  # training set in the device's memory; auto: a GPU with room
+    processes: Count  # that train together under torchrun, one a GPU
+    dask: str | None  # null = in this process | local:N worker processes | tcp://HOST:PORT | a scheduler file
+    checkpoint_minutes: NonNegative  # between checkpoints of a training run; 0 = after every step
+    tracker: str | None  # live curves: null | tensorboard:FOLDER | wandb:PROJECT
+
+
+class Params(Section):
+    """Everything in `params.yaml`."""
+
+    k: Count  # concepts kept per token (official: 32)
+    seed: int = Field(ge=0)
+    models: tuple[str, ...]  # slugs of the zoo, in order
+    images: ImagesParams
+    extract: ExtractParams
+    train: TrainParams
+    controls: ControlsParams
+    encode: EncodeParams
+    measure: MeasureParams
+    planted: PlantedParams
+    ood: OodParams
+    interventions: InterventionsParams
+    maximise: MaximiseParams
+    report: ReportParams
+    runtime: RuntimeParams
+    zoo: dict[str, ModelParams]

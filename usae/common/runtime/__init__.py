@@ -1,0 +1,1 @@
+"""What `runtime:` in params.yaml says: devices, progress, signals, trackers, clusters. No result depends on it."""

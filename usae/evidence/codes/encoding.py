@@ -1,0 +1,72 @@
+"""Activations into sparse codes, chunk by chunk (stage `encode`)."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from usae.activations.store import ActivationStore
+from usae.common.runtime.progress import counter
+from usae.evidence.codes.store import CodeChunk, CodeStore
+from usae.sae.universal import UniversalSAE
+
+ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
+
+
+@torch.inference_mode()
+def encode_split(
+    sae: UniversalSAE,
+    model: str,
+    store: ActivationStore,
+    folder: Path,
+    name: str,
+    limit: int | None,
+    device: torch.device,
+    chunk_images: int | None = None,
+) -> int:
+    """Write the codes of the first `limit` images (None: all) to `folder`; returns how many.
+
+    name: which SAE this is, `usae` or `independent`. chunk_images: images per chunk of the codes, which all models
+    must share, whereas their activations may be chunked by width; None: the store's.
+    """
+    images = store.images if limit is None else min(limit, store.images)
+    codes = CodeStore.create(
+        folder,
+        model=model,
+        sae=name,
+        images=images,
+        grid=round(store.tokens**0.5),
+        k=sae.k,
+        concepts=sae.concepts,
+        chunk_images=min(chunk_images or store.chunk_images, images),
+    )
+    sae = sae.to(device)
+    with counter(images, description=os.path.join(*folder.parts[-2:]), unit="image") as bar:
+        for chunk in range(codes.chunks):
+            start = chunk * codes.chunk_images
+            activations = store.rows(range(start, min(start + codes.chunk_images, images)))  # (b, t, d)
+            codes.write(chunk, *encoded(sae, model, np.asarray(activations), device))
+            bar.update(len(activations))
+    return images
+
+
+@torch.inference_mode()
+def code_chunk(
+    sae: UniversalSAE, model: str, activations: np.ndarray, images: range, device: torch.device
+) -> CodeChunk:
+    """The codes of activations [b, t, d] of `images`, rounded as stage `encode` stores them."""
+    indices, values = encoded(sae, model, activations, device)
+    return CodeChunk(np.array(images), indices, values.astype(np.float16).astype(np.float32))
+
+
+def encoded(
+    sae: UniversalSAE, model: str, activations: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and values [b, t, k] of activations [b, t, d]."""
+    rows = torch.from_numpy(activations.reshape(-1, activations.shape[-1]).astype(np.float32))
+    parts = [sae.encode(model, part.to(device)) for part in rows.split(ROWS)]
+    shape = (*activations.shape[:2], sae.k)
+    indices = torch.cat([part.indices.cpu() for part in parts]).numpy().reshape(shape)
+    values = torch.cat([part.values.cpu() for part in parts]).numpy().reshape(shape)
+    return indices, values

@@ -1,0 +1,1 @@
+"""What is trained beside the universal SAE, and what each control is called."""

@@ -1,0 +1,146 @@
+"""Causal ablation: does taking out a concept move the readouts of different models in the same way?
+
+Table `ablation`. A' = A + (Z' - Z) D_i with the codes of concept k set to 0: what the SAE leaves out of A stays.
+Readouts are linear, so an image's mean scores change by minus its mean code of k times what the readout makes of
+row k of D_i: the mean over the images in which k fires needs sums of mean codes only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from scipy import sparse, stats
+
+from usae.common.numerics.matching import unit
+from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
+from usae.common.types import Array
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.interventions.readouts import mean_codes
+
+MISMATCHES = 999  # renumberings of the concepts behind each p
+ROUNDING = 1e-9
+
+
+@dataclass
+class ImageFires:
+    """Images in which concepts fire, and their mean codes there: both (m, c), whatever the number of images."""
+
+    models: int
+    concepts: int
+    threshold: float
+    images: Array = field(init=False)
+    sums: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images = np.zeros((self.models, self.concepts), dtype=np.int64)
+        self.sums = np.zeros((self.models, self.concepts))
+
+    def update(self, codes: Sequence[CodeChunk]) -> None:
+        """Add one chunk: the codes of every model, in order, for the same images."""
+        for model, chunk in enumerate(codes):
+            fired = _fired(chunk, self.concepts, self.threshold)
+            self.images[model] += np.asarray(fired.astype(np.int64).sum(axis=0)).ravel()
+            self.sums[model] += np.asarray(mean_codes(chunk, self.concepts).multiply(fired).sum(axis=0)).ravel()
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of other images."""
+        self.images += other.images
+        self.sums += other.sums
+
+    @property
+    def strengths(self) -> Array:
+        """(m, c) mean over the images in which it fires of a concept's mean code; 0 where it never does."""
+        return np.asarray(self.sums / np.maximum(self.images, 1))
+
+
+def effects(fires: ImageFires, directions: Sequence[Array]) -> Array:
+    """(m, c, L) mean change of each label's score where a concept is taken out of the images in which it fires.
+
+    directions: per model what its readout makes of its dictionary, (c, L).
+    """
+    return np.stack([-strength[:, None] * d for strength, d in zip(fires.strengths, directions, strict=True)])
+
+
+def ablation_frame(
+    fires: ImageFires, directions: Mapping[str, Array], labels: Sequence[str], seed: int
+) -> pd.DataFrame:
+    """Table `ablation`, one row per concept."""
+    changes = effects(fires, list(directions.values()))  # (models, concepts, labels)
+    alive = np.asarray((fires.images > 0).all(axis=0))
+    agreement, p = agreements(changes, alive, seed)
+    q = np.full(len(p), np.nan)
+    tested = ~np.isnan(p)
+    if tested.any():
+        q[tested] = stats.false_discovery_control(p[tested], method="bh")
+    mean = changes.mean(axis=0)  # (concepts, labels)
+    strongest = np.abs(mean).argmax(axis=1)
+    return pd.DataFrame(
+        {
+            "concept_id": np.arange(len(p)),
+            "images": fires.images.min(axis=0),
+            "label": np.where(alive, np.array(labels, dtype=object)[strongest], None),
+            "effect": np.where(alive, mean[np.arange(len(p)), strongest], np.nan),
+            "selectivity": np.where(alive, selectivity(changes).mean(axis=0), np.nan),
+            "agreement": agreement,
+            "p": p,
+            "q": q,
+            "agrees": pd.array(np.where(tested, q <= FALSE_DISCOVERY_RATE, False), dtype="boolean"),
+        }
+    ).assign(agrees=lambda frame: frame["agrees"].where(tested))
+
+
+def agreements(changes: Array, alive: Array, seed: int) -> tuple[Array, Array]:
+    """(c,) smallest correlation over pairs of models of what a concept changes (m, c, L), and its p.
+
+    Of each label's change the mean over concepts is left out, and its spread over them is the unit: ranks would
+    give the many labels that a concept leaves alone the weight of the few it moves. p: the share of mismatches,
+    the first model's concept with random ones of the others, that correlate as well in every pair, the match
+    itself counted. NaN for one model alone and where not alive.
+    """
+    found = np.full((2, len(alive)), np.nan)
+    if len(changes) < 2 or not alive.any():
+        return found[0], found[1]
+    profiles = [unit(_centred(_peculiar(rows[alive]), axis=1)) for rows in changes]
+    matched, reached = _smallest_products(profiles), np.zeros(int(alive.sum()))
+    rng = np.random.default_rng([seed, *changes.shape])
+    for _ in range(MISMATCHES):
+        renumbered = [profiles[0], *(rows[rng.permutation(len(rows))] for rows in profiles[1:])]
+        reached += _smallest_products(renumbered) + ROUNDING >= matched
+    found[:, alive] = matched, (1 + reached) / (1 + MISMATCHES)
+    return found[0], found[1]
+
+
+def selectivity(changes: Array) -> Array:
+    """(m, c) largest change of a label over the mean of the others, without sign; NaN where nothing changes."""
+    size = np.abs(changes)
+    top = size.max(axis=2)
+    rest = (size.sum(axis=2) - top) / (size.shape[2] - 1)
+    return np.asarray(np.divide(top, rest, out=np.full(top.shape, np.nan), where=rest > 0))
+
+
+def _smallest_products(profiles: Sequence[Array]) -> Array:
+    """(a,) products of same rows of matrices (a, L), the smallest over pairs of matrices."""
+    pairs = combinations(profiles, 2)
+    return np.asarray(np.min([np.einsum("kl,kl->k", one, other) for one, other in pairs], axis=0))
+
+
+def _peculiar(changes: Array) -> Array:
+    """Changes (a, L) less the mean concept's, in units of each label's spread over concepts."""
+    centred = _centred(changes, axis=0)
+    spread = centred.std(axis=0)
+    return np.asarray(np.divide(centred, spread, out=np.zeros(centred.shape), where=spread > 0))
+
+
+def _centred(rows: Array, axis: int) -> Array:
+    return np.asarray(rows - rows.mean(axis=axis, keepdims=True))
+
+
+def _fired(chunk: CodeChunk, concepts: int, threshold: float) -> sparse.csr_array:
+    """(b, c) of 0 and 1: where a code of the image exceeds the threshold."""
+    image, token, slot = np.nonzero(chunk.values > np.float32(threshold))
+    column = chunk.indices[image, token, slot].astype(np.int64)
+    found = sparse.csr_array((np.ones(len(image)), (image, column)), shape=(len(chunk.images), concepts))
+    return sparse.csr_array(found > 0)

@@ -1,0 +1,69 @@
+"""Tables of stage `interventions`."""
+
+from usae.common.columns import CONCEPT
+from usae.common.tables import Column, Table
+
+STITCHING = Table(
+    "stitching",
+    "one way from the images of a source model to the label readout of a target model, on held-out images",
+    (
+        Column(
+            "method",
+            "string",
+            "what the readout is shown: clean: the target's own activations; usae: their reconstruction"
+            " from the source's universal codes; ridge: their best linear prediction from the source's"
+            " activations; independent: their reconstruction from codes of the source's own SAE, each"
+            " concept turned into its match in the target's own SAE",
+        ),
+        Column("source", "string", "slug of the model that sees the images"),
+        Column("target", "string", "slug of the model whose readout is asked"),
+        Column(
+            "score",
+            "string",
+            "accuracy: of images of one class each; auc: area under the ROC curve, mean over labels",
+        ),
+        Column("value", "float64", "the score"),
+        Column("clean", "float64", "the score of method clean for this target"),
+        Column("chance", "float64", "auc: 0.5; accuracy: share of the commonest class"),
+        Column("recovered", "float64", "value less chance", denominator="clean less chance"),
+        Column("labels", "int32", "labels read out", "labels"),
+        Column("images", "int32", "labelled held-out images", "images"),
+    ),
+)
+
+ABLATION = Table(
+    "ablation",
+    "one concept taken out of the held-out images in which it fires",
+    (
+        CONCEPT,
+        Column("images", "int32", "images in which it fires, in the model with the fewest", "images"),
+        Column("label", "string", "label whose score moves most; null where it is dead in some model"),
+        Column(
+            "effect",
+            "float64",
+            "change of that score, mean over models",
+            "label (0 or 1)",
+            "images of each",
+        ),
+        Column(
+            "selectivity",
+            "float64",
+            "largest change of a label over the mean of the others, without sign, mean over models",
+        ),
+        Column(
+            "agreement",
+            "float64",
+            "correlation over labels of the changes in two models, each less the mean concept's and in"
+            " units of the label's spread over concepts; smallest over pairs of models; null where it is"
+            " dead in some model",
+        ),
+        Column(
+            "p",
+            "float64",
+            "mismatches (the first model's concept, random ones of the others) that agree as well",
+            denominator="mismatches + 1",
+        ),
+        Column("q", "float64", "p after Benjamini and Hochberg, over the concepts that fire in all models"),
+        Column("agrees", "bool", "q is at most 0.05"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""How alike the models' spaces are, without an SAE and through it."""

@@ -1,0 +1,146 @@
+"""Table `alignment`: likeness of the models' activations and of their codes, beside re-paired images.
+
+Neighbours and CKA look at one row per sampled image, the mean of its tokens, and at one token of each; buddies at
+all tokens of these images. Only the sample is in memory.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from usae.common.numerics.correlation import CrossCorrelation, Rows
+from usae.common.runtime.progress import progress
+from usae.common.types import Array
+from usae.evidence.metrics.alignment.buddies import NEAREST, best_buddies, rosetta_units
+from usae.evidence.metrics.alignment.rows import Source
+from usae.evidence.metrics.alignment.similarity import (
+    NEIGHBOURS,
+    Score,
+    linear_cka,
+    mutual_knn,
+    neighbours,
+    prepared,
+)
+
+BLOCK = 32  # images
+SAMPLE = 512  # images behind every measure
+PERMUTATIONS, SHUFFLES = 200, 9  # re-pairings: of rows, for neighbours and CKA; of images, for buddies
+ALL = "all"
+
+Row = dict[str, object]
+
+
+def alignment_frame(
+    spaces: Mapping[str, Mapping[str, Source]],
+    images: int,
+    *,
+    seed: int,
+    sample: int = SAMPLE,
+    permutations: int = PERMUTATIONS,
+    shuffles: int = SHUFFLES,
+) -> pd.DataFrame:
+    """Table `alignment` of each space (name -> model -> source) on `sample` of its `images` images.
+
+    permutations: re-pairings of rows behind neighbours and CKA; shuffles: re-pairings of images behind buddies.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(images, min(sample, images), replace=False))
+    orders = [rng.permutation(len(chosen)) for _ in range(permutations)]
+    rows: list[Row] = []
+    for space, sources in spaces.items():
+        positions = np.random.default_rng([seed, len(chosen)]).integers(
+            next(iter(sources.values())).tokens, size=len(chosen)
+        )
+        for name, features in _features(sources, chosen, positions).items():
+            rows += _likeness(f"{space}, {name}", features, orders)
+        rows += _buddies(f"{space}, all tokens", sources, chosen, orders[:shuffles])
+    return pd.DataFrame(rows)
+
+
+def _features(sources: Mapping[str, Source], images: Array, positions: Array) -> dict[str, dict[str, Array]]:
+    """Dense rows [images, units] of each model: means over tokens, and the token at `positions` of each image."""
+    found: dict[str, dict[str, Array]] = {"image means": {}, "tokens": {}}
+    for model, source in sources.items():
+        means, tokens = [], []
+        for start in range(0, len(images), BLOCK):
+            block = source.rows(images[start : start + BLOCK])
+            first = np.arange(block.shape[0] // source.tokens) * source.tokens
+            share = np.full((1, source.tokens), 1 / source.tokens)
+            means.append(_dense(sparse.kron(sparse.eye_array(len(first)), share, format="csr") @ block))
+            tokens.append(_dense(block[first + positions[start : start + BLOCK]]))
+        found["image means"][model], found["tokens"][model] = np.concatenate(means), np.concatenate(tokens)
+    return found
+
+
+def _likeness(space: str, features: Mapping[str, Array], orders: Sequence[Array]) -> Iterator[Row]:
+    """Neighbours and CKA of every pair of models."""
+    near = {model: neighbours(prepared(rows), min(NEIGHBOURS, len(rows) - 1)) for model, rows in features.items()}
+    for one, other in combinations(features, 2):
+        yield _row("mutual_knn", space, one, other, mutual_knn(near[one], near[other], orders))
+        biased, unbiased = linear_cka(features[one], features[other], orders)
+        yield _row("cka", space, one, other, biased)
+        yield _row("cka_unbiased", space, one, other, unbiased)
+
+
+def _buddies(space: str, sources: Mapping[str, Source], images: Array, orders: Sequence[Array]) -> Iterator[Row]:
+    """Mutual nearest units of every pair of models and of all models, and the same for re-paired images."""
+    models = tuple(sources)
+    pairings = [np.arange(len(images)), *orders]
+    bar = progress(pairings, total=len(pairings), description=f"buddies in {space}", unit="pairing")
+    found = [_buddy_numbers(_correlations(sources, images, order), models) for order in bar]
+    for key, value in found[0].items():
+        null = np.array([numbers[key] for numbers in found[1:]])
+        yield _row(*key[:1], space, *key[1:], Score.against(value, null))
+
+
+def _correlations(sources: Mapping[str, Source], images: Array, order: Array) -> dict[tuple[str, str], Array]:
+    """Correlations of every pair of models; model i shows the images moved i times by `order`."""
+    shown, partner = {}, np.arange(len(images))
+    for model in sources:
+        shown[model] = images[partner]
+        partner = order[partner]
+    sums = {
+        (one, other): CrossCorrelation(sources[one].units, sources[other].units)
+        for one, other in combinations(sources, 2)
+    }
+    for start in range(0, len(images), BLOCK):
+        rows = {model: source.rows(shown[model][start : start + BLOCK]) for model, source in sources.items()}
+        for (one, other), pair in sums.items():
+            pair.update(rows[one], rows[other])
+    return {pair: found.correlations for pair, found in sums.items()}
+
+
+def _buddy_numbers(
+    correlations: Mapping[tuple[str, str], Array], models: tuple[str, ...]
+) -> dict[tuple[str, str, str], float]:
+    """By measure and models: shares of the smaller model's units, and the median correlation of buddies."""
+    numbers = {}
+    for (one, other), values in correlations.items():
+        mutual, near = best_buddies(values), best_buddies(values, NEAREST)
+        numbers["buddies", one, other] = len(mutual.left) / min(values.shape)
+        numbers["buddies_5", one, other] = len(near.left) / values.shape[0]
+        numbers["buddy_correlation", one, other] = mutual.median
+    smallest = min(size for values in correlations.values() for size in values.shape)
+    numbers["rosetta", ALL, ALL] = len(rosetta_units(correlations, models)) / smallest
+    return numbers
+
+
+def _dense(rows: Rows) -> Array:
+    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
+
+
+def _row(measure: str, space: str, one: str, other: str, score: Score) -> Row:
+    return {
+        "measure": measure,
+        "space": space,
+        "model_i": one,
+        "model_j": other,
+        "value": score.value,
+        "null_mean": score.null_mean,
+        "null_sd": score.null_sd,
+        "calibrated": score.calibrated,
+        "p": score.p,
+    }

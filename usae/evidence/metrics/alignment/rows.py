@@ -1,0 +1,86 @@
+"""Rows of images by number, from activation stores and code stores alike (table `alignment`)."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from scipy import sparse
+
+from usae.activations.store import ActivationStore
+from usae.common.numerics.correlation import Rows
+from usae.common.types import Array
+from usae.evidence.codes.rows import code_rows
+from usae.evidence.codes.store import CodeStore
+
+
+class Source(Protocol):
+    """Rows of one model, for images by number."""
+
+    @property
+    def units(self) -> int:
+        """Width of the rows."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Tokens per image."""
+        ...
+
+    def rows(self, images: Array) -> Rows:
+        """[images * tokens, units], dense or sparse."""
+        ...
+
+
+@dataclass(frozen=True)
+class ActivationSource:
+    """The activations of one model."""
+
+    store: ActivationStore
+
+    @property
+    def units(self) -> int:
+        """See `Source`."""
+        return self.store.width
+
+    @property
+    def tokens(self) -> int:
+        """See `Source`."""
+        return self.store.tokens
+
+    def rows(self, images: Array) -> Rows:
+        """See `Source`."""
+        homes, places = np.divmod(images, self.store.chunk_images)
+        parts = [self._chunks[home][place] for home, place in zip(homes, places, strict=True)]
+        return np.concatenate(parts).astype(np.float32)
+
+    @cached_property
+    def _chunks(self) -> list[Array]:
+        return [self.store.chunk(number) for number in range(self.store.chunks)]
+
+
+@dataclass(frozen=True)
+class CodeSource:
+    """The codes of one model."""
+
+    store: CodeStore
+    held: dict[int, sparse.csr_array] = field(default_factory=dict)  # the sample, read once
+
+    @property
+    def units(self) -> int:
+        """See `Source`."""
+        return self.store.concepts
+
+    @property
+    def tokens(self) -> int:
+        """See `Source`."""
+        return self.store.tokens
+
+    def rows(self, images: Array) -> Rows:
+        """See `Source`."""
+        if missing := sorted({int(image) for image in images} - self.held.keys()):
+            found = code_rows(self.store.read(missing), self.units)
+            parts = {image: found[n * self.tokens : (n + 1) * self.tokens] for n, image in enumerate(missing)}
+            self.held.update(parts)
+        rows = sparse.vstack([self.held[int(image)] for image in images], format="csr")
+        return sparse.csr_array(rows)

@@ -1,0 +1,1 @@
+"""The universal SAE beside its controls, measured alike (stage `contrast`)."""

@@ -1,0 +1,1 @@
+"""Directions: agreement with independent SAEs and with other starts."""

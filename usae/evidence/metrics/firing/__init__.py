@@ -1,0 +1,1 @@
+"""Who fires with whom: counts, nulls, exemplars, importance."""

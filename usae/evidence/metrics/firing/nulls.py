@@ -1,0 +1,139 @@
+"""How often concepts would co-fire by accident: permutation nulls of the co-fire counts (stage `measure`).
+
+Tokens of an image depend on each other, so whole images are permuted, independently for every model but the first:
+
+- `images`: tokens keep their positions, so what co-fires because it likes the same corner of any image stays;
+- `class`: the same, but images move only within their class, so what follows from the class alone stays too;
+- `tokens`: the tokens of each image are shuffled as well. Against `images` it shows the share of position.
+
+Firing entropy needs no null: it is made of each model's fires alone, which no re-pairing of images changes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Self
+
+import numpy as np
+
+from usae.common.types import Array
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.firing.packed import PackedFiring, joined, pack, popcount
+
+IMAGES, CLASS, TOKENS = "images", "class", "tokens"
+NULLS = (IMAGES, CLASS, TOKENS)
+BLOCK_IMAGES = 2500  # images permuted among each other: bounds memory, and is far more than any null needs
+
+Group = tuple[int, ...]
+
+
+@dataclass
+class CofireNulls:
+    """Co-fire counts of every group of models under re-pairing, for c concepts and all `images` of a split.
+
+    `classes` (images,) numbers the class of each image (-1, unknown, counts as one); None leaves null `class` out.
+    `only`: these nulls of these groups (None: all).
+    `counts[null, group]` is (permutations, c). Images are permuted within blocks of at most `block_images`, so
+    memory does not grow with their number; the images of an index are in random order. `finish` counts the last
+    block.
+    """
+
+    models: int
+    concepts: int
+    threshold: float
+    permutations: int
+    seed: int
+    images: int
+    classes: Array | None = None
+    block_images: int = BLOCK_IMAGES
+    only: Sequence[tuple[str, Group]] | None = None
+    counts: dict[tuple[str, Group], Array] = field(init=False)
+    _waiting: list[list[PackedFiring]] = field(init=False, default_factory=list)
+    _numbers: list[Array] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        names = [null for null in NULLS if null != CLASS or self.classes is not None]
+        keys = [(null, group) for null in names for group in groups(self.models)]
+        shape = (self.permutations, self.concepts)
+        self.counts = {key: np.zeros(shape, np.int32) for key in keys if self.only is None or key in self.only}
+
+    def update(self, codes: Sequence[CodeChunk]) -> None:
+        """Add one chunk: the codes of every model, in order, for the same images; chunks come in order."""
+        if self._numbers and self._block(codes[0].images[0]) != self._block(self._numbers[0][0]):
+            self.finish()
+        self._waiting.append([pack(chunk, self.concepts, self.threshold) for chunk in codes])
+        self._numbers.append(codes[0].images)
+
+    def finish(self) -> None:
+        """Count what `update` has kept back of the current block."""
+        if not self._numbers:
+            return
+        images, block = (
+            np.concatenate(self._numbers),
+            [joined(parts) for parts in zip(*self._waiting, strict=True)],
+        )
+        self._waiting, self._numbers = [], []
+        for null in dict.fromkeys(null for null, _ in self.counts):
+            for permutation in range(self.permutations):
+                stream = [self.seed, NULLS.index(null), self._block(images[0]), permutation]
+                self._count(null, permutation, block, images, np.random.default_rng(stream))
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of other blocks of images."""
+        for key, counts in other.counts.items():
+            self.counts[key] += counts
+
+    def _block(self, image: int) -> int:
+        return block_of(image, self.images, self.block_images)
+
+    def _count(
+        self, null: str, permutation: int, block: Sequence[PackedFiring], images: Array, rng: np.random.Generator
+    ) -> None:
+        """Add the co-fires of one block under one re-pairing, of every group."""
+        classes = np.zeros(len(images)) if null != CLASS or self.classes is None else self.classes[images]
+        order = [np.arange(len(images)), *(permuted(classes, rng) for _ in range(1, self.models))]
+        for (name, group), counts in self.counts.items():
+            if name == null:
+                members = [(block[model], order[model]) for model in group]
+                counts[permutation] += cofires(members, rng if null == TOKENS else None)
+
+
+def block_of(image: int, images: int, block_images: int) -> int:
+    """Which of the equal blocks an image lies in."""
+    blocks = -(-images // block_images)
+    return int(image) * blocks // images
+
+
+def groups(models: int) -> tuple[Group, ...]:
+    """Every pair, every set that leaves one model out, and all; each once, none of a single model."""
+    sizes = sorted({2, models - 1, models} - set(range(2)))
+    return tuple(group for size in sizes for group in combinations(range(models), size))
+
+
+def permuted(classes: Array, rng: np.random.Generator) -> Array:
+    """(n,) a random order of n images in which every place keeps its class."""
+    order = np.empty(len(classes), dtype=np.int64)
+    order[np.argsort(classes, kind="stable")] = np.lexsort((rng.random(len(classes)), classes))
+    return order
+
+
+def cofires(members: Sequence[tuple[PackedFiring, Array]], rng: np.random.Generator | None = None) -> Array:
+    """(c,) tokens on which all members fire, when place p shows image order[p] of each (firing, order).
+
+    With `rng` the tokens of every image are shuffled independently: where a concept fires on a and on b of t
+    tokens, the overlap is hypergeometric, and is drawn as such.
+    """
+    (first, order), *others = sorted(members, key=lambda member: len(member[0].image))
+    concepts = first.slot.shape[1]
+    place, concept = np.argsort(order)[first.image], first.concept  # (pairs,)
+    fires = first.bits if rng is None else first.sizes
+    for other, order in others:
+        rows = other.slot.ravel().take(order[place] * concepts + concept)
+        both = np.flatnonzero(rows >= 0)
+        place, concept, rows, fires = place[both], concept[both], rows[both], fires[both]
+        if rng is None:
+            fires = fires & other.bits[rows]
+        else:
+            fires = rng.hypergeometric(fires, first.tokens - fires, other.sizes[rows])
+    counts = popcount(fires) if rng is None else fires
+    return np.bincount(concept, weights=counts, minlength=concepts).astype(np.int64)

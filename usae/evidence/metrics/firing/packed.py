@@ -1,0 +1,72 @@
+"""Which tokens fire, one bit each, for the (image, concept) pairs that fire at all.
+
+A concept fires in few images, so a row of bits per such pair is small, and "fires in both models" is one `&` of
+machine words: what makes hundreds of permutations affordable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from usae.common.types import Array
+from usae.evidence.codes.store import CodeChunk
+
+WORD = 64
+
+
+@dataclass(frozen=True)
+class PackedFiring:
+    """One model's fires in some images, counted from 0; a pair is an image and a concept that fires in it.
+
+    `image` and `concept` (pairs,), by image and then concept; `bits` (pairs, words) uint64, one bit per token;
+    `slot` (images, c) int32, the row of each pair, -1 where the concept does not fire. `tokens`: of an image.
+    """
+
+    tokens: int
+    image: Array
+    concept: Array
+    bits: Array
+    slot: Array
+
+    @cached_property
+    def sizes(self) -> Array:
+        """(pairs,) how many tokens of the image the concept fires on."""
+        return popcount(self.bits)
+
+
+def pack(chunk: CodeChunk, concepts: int, threshold: float) -> PackedFiring:
+    """The codes above `threshold` of one model and chunk."""
+    images, tokens, _ = chunk.indices.shape
+    image, token, slot = np.nonzero(chunk.values > np.float32(threshold))
+    cell = image * concepts + chunk.indices[image, token, slot]
+    seen = np.zeros(images * concepts, dtype=bool)
+    seen[cell] = True
+    pairs = np.flatnonzero(seen)
+    row_of = np.full(images * concepts, -1, dtype=np.int32)
+    row_of[pairs] = np.arange(len(pairs))
+    width = -(-tokens // WORD) * WORD
+    fires = np.zeros(len(pairs) * width, dtype=bool)
+    fires[row_of[cell].astype(np.int64) * width + token] = True
+    bits = np.packbits(fires.reshape(-1, width), axis=1).view(np.uint64)
+    return PackedFiring(tokens, pairs // concepts, pairs % concepts, bits, row_of.reshape(images, concepts))
+
+
+def joined(parts: Sequence[PackedFiring]) -> PackedFiring:
+    """Several chunks as one; their images follow each other."""
+    images = np.cumsum([0, *(len(part.slot) for part in parts)])
+    pairs = np.cumsum([0, *(len(part.bits) for part in parts)])
+    slots = [np.where(part.slot < 0, -1, part.slot + np.int32(n)) for part, n in zip(parts, pairs, strict=False)]
+    return PackedFiring(
+        parts[0].tokens,
+        np.concatenate([part.image + n for part, n in zip(parts, images, strict=False)]),
+        np.concatenate([part.concept for part in parts]),
+        np.concatenate([part.bits for part in parts]),
+        np.concatenate(slots),
+    )
+
+
+def popcount(bits: Array) -> Array:
+    """(rows,) number of ones in each row of (rows, words)."""
+    return np.asarray(np.bitwise_count(bits).sum(axis=1, dtype=np.int64))

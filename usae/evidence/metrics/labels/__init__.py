@@ -1,0 +1,1 @@
+"""Known labels: how well concepts and activations agree with them."""

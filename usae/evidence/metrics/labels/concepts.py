@@ -1,0 +1,196 @@
+"""How well concepts agree with known labels, model by model (stage `measure`).
+
+Overlap and ranking per token, purity of the strongest images, and the weighted Jaccard of the models' label
+profiles (SPARC, arXiv 2507.06265). That last one is high without any alignment where labels differ in frequency:
+read it beside the same measure of untrained networks. Everything streams over codes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from usae.common.types import Array, Unit
+from usae.evidence.codes.rows import code_rows
+from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
+from usae.evidence.metrics.labels.labels import Labels
+
+DROPPED_BITS = 5  # of a float16 code: codes within 3 % of each other rank as ties
+BINS = 2**15 >> DROPPED_BITS
+
+
+@dataclass
+class LabelFires:
+    """Fires of m models' concepts on labelled units; a unit is a token, or an image with a fire or label anywhere.
+
+    joint (m, c, labels): fires on units with the label; fires (m, c); present (labels,): units with it.
+    """
+
+    labels: Labels
+    models: int
+    concepts: int
+    threshold: float
+    unit: Unit = "token"
+    units: int = 0
+    joint: Array = field(init=False)
+    fires: Array = field(init=False)
+    present: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.joint = np.zeros((self.models, self.concepts, len(self.labels.names)), dtype=np.int32)
+        self.fires = np.zeros((self.models, self.concepts), dtype=np.int64)
+        self.present = np.zeros(len(self.labels.names), dtype=np.int64)
+
+    def update(self, codes: Sequence[CodeChunk]) -> None:
+        """Add one chunk: the codes of every model, in order, for the same images."""
+        tokens = codes[0].indices.shape[1]
+        rows, labels = self.labels.matrix(codes[0].images, tokens)
+        firing = [code_rows(chunk, self.concepts)[rows] > np.float32(self.threshold) for chunk in codes]
+        if self.unit == "image":
+            images, place = np.unique(rows // tokens, return_inverse=True)
+            gather = sparse.csr_array(
+                (np.ones(len(rows)), (place, np.arange(len(rows)))), (len(images), len(rows))
+            )
+            labels, firing = (gather @ labels) > 0, [(gather @ fired) > 0 for fired in firing]
+        self.units += labels.shape[0]
+        carried = labels.astype(np.int32)
+        self.present += np.asarray(carried.sum(axis=0)).ravel()
+        for model, fired in enumerate(firing):
+            joint = (fired.astype(np.int32).T @ carried).tocoo()
+            self.joint[model, joint.row, joint.col] += joint.data
+            self.fires[model] += np.asarray(fired.astype(np.int64).sum(axis=0)).ravel()
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of other images."""
+        self.units += other.units
+        self.joint += other.joint
+        self.fires += other.fires
+        self.present += other.present
+
+    @property
+    def iou(self) -> Array:
+        """(m, c, labels) units with fire and label over units with either; NaN where there is neither."""
+        union = self.fires[..., None] + self.present - self.joint
+        return _share(self.joint, union)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Weighted Jaccard of label profiles between models, a mean over concepts.
+
+    alive: over the concepts that fire in two models or more; every: over all, where others count as 0 (SPARC).
+    """
+
+    alive: float
+    every: float
+    concepts: int
+
+
+def weighted_jaccard(joint: Array, fires: Array) -> Array:
+    """(c,) sum of minima over sum of maxima of two models' label counts, a mean over pairs that fire at all.
+
+    `joint` (m, c, labels), `fires` (m, c). Pairs in which a model is dead do not count; NaN where none is left.
+    """
+    total, pairs = np.zeros(joint.shape[1]), np.zeros(joint.shape[1])
+    for one, other in combinations(range(len(joint)), 2):
+        low, high = (f(joint[one], joint[other]).sum(axis=1) for f in (np.minimum, np.maximum))
+        both = (fires[one] > 0) & (fires[other] > 0)
+        total += both * np.divide(low, high, out=np.zeros(len(low)), where=high > 0)
+        pairs += both
+    return _share(total, pairs)
+
+
+def agreement(joint: Array, fires: Array) -> Agreement:
+    """`weighted_jaccard` summed up."""
+    values = weighted_jaccard(joint, fires)
+    alive = ~np.isnan(values)
+    mean = float(values[alive].mean()) if alive.any() else float("nan")
+    return Agreement(mean, float(np.nan_to_num(values).mean()), int(alive.sum()))
+
+
+def label_purity(images: Array, carried: sparse.csr_array) -> Array:
+    """(c,) share of a concept's strongest images that carry their most common label; NaN without images.
+
+    `images` (c, n): rows of `carried` (images, labels), -1 for none; SPARC takes the 50 strongest.
+    """
+    concept, place = np.nonzero(images >= 0)
+    shape = (len(images), carried.shape[0])
+    shown = sparse.csr_array((np.ones(len(concept)), (concept, images[concept, place])), shape=shape)
+    common = (shown @ carried).tocsr().max(axis=1).toarray().ravel()
+    return _share(common, (images >= 0).sum(axis=1))
+
+
+@dataclass
+class LabelRanking:
+    """How well the codes of chosen concepts rank tokens by chosen labels, in one model, from counts per value.
+
+    concepts, targets (p,): pairs of a concept and a label's number. Codes within 3 % of each other are ties.
+    """
+
+    labels: Labels
+    total: int
+    concepts: Array
+    targets: Array
+    carrying: Array = field(init=False)
+    everywhere: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.carrying = np.zeros((len(self.concepts), BINS), dtype=np.int64)
+        self.everywhere = np.zeros((len(self.concepts), BINS), dtype=np.int64)
+
+    def update(self, codes: CodeChunk) -> None:
+        """Add the codes of one chunk."""
+        rows, labels = self.labels.matrix(codes.images, codes.indices.shape[1])
+        values = code_rows(codes, self.total)[rows][:, self.concepts]  # (rows, pairs)
+        carried = labels[:, self.targets]  # (rows, pairs)
+        for counts, part, number in (
+            (self.everywhere, values, np.full(len(self.concepts), len(rows))),
+            (self.carrying, values.multiply(carried), np.asarray(carried.sum(axis=0)).ravel()),
+        ):
+            known = part.tocoo()
+            known.eliminate_zeros()
+            bins = known.data.astype(np.float16).view(np.uint16).astype(np.int64) >> DROPPED_BITS
+            counts += np.bincount(known.col * BINS + bins, minlength=counts.size).reshape(counts.shape)
+            counts[:, 0] += number - np.bincount(known.col, minlength=len(self.concepts))
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of other images."""
+        self.carrying += other.carrying
+        self.everywhere += other.everywhere
+
+    @property
+    def auroc(self) -> Array:
+        """(p,) chance that a token with the label has a larger code than one without, ties counting half."""
+        positive, negative = self.carrying, self.everywhere - self.carrying
+        below = negative.cumsum(axis=1) - negative / 2
+        pairs = positive.sum(axis=1) * negative.sum(axis=1)
+        won = (positive * below).sum(axis=1)
+        return _share(won, pairs)
+
+
+def label_concepts(codes: Mapping[str, CodeStore], labels: Labels, threshold: float) -> pd.DataFrame:
+    """Table `label_concepts`: per model and label the concept of largest IoU, in two passes over the codes."""
+    stores = list(codes.values())
+    counts = LabelFires(labels, len(codes), stores[0].concepts, threshold)
+    for chunks in aligned_chunks(codes):
+        counts.update(chunks)
+    iou = np.nan_to_num(counts.iou)  # (models, concepts, labels)
+    best, targets = iou.argmax(axis=1), np.arange(len(labels.names))
+    frames = []
+    for number, (model, store) in enumerate(codes.items()):
+        ranking = LabelRanking(labels, store.concepts, best[number], targets)
+        for chunk in store:
+            ranking.update(chunk)
+        columns = {"model": model, "label": labels.names, "concept_id": best[number]}
+        columns |= {"iou": iou[number, best[number], targets], "auroc": ranking.auroc}
+        frames.append(pd.DataFrame({**columns, "present": counts.present, "tokens": counts.units}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _share(part: Array, whole: Array) -> Array:
+    """Quotient, NaN where there is nothing to divide by."""
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0))

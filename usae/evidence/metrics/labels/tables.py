@@ -1,0 +1,50 @@
+"""Tables of known labels (stage `measure`)."""
+
+from usae.common.columns import CONCEPT, MODEL
+from usae.common.tables import Column, Table
+
+PROBES = Table(
+    "probes",
+    "one attribute that a linear probe reads from one backbone",
+    (
+        MODEL,
+        Column("group", "string", "kind of attribute, such as shape or colour"),
+        Column("attribute", "string", "the attribute"),
+        Column("auc_trained", "float64", "area under the ROC curve, trained backbone; 0.5 = chance"),
+        Column("auc_untrained", "float64", "the same for the backbone before training"),
+        Column("positives", "int64", "tokens or images that carry the attribute"),
+        Column("n", "int64", "tokens or images tested"),
+    ),
+)
+
+LABEL_CONCEPTS = Table(
+    "label_concepts",
+    "one label and one model: the concept whose fires overlap most with the label's tokens",
+    (
+        MODEL,
+        Column("label", "string", "name of the label"),
+        CONCEPT,
+        Column(
+            "iou",
+            "float64",
+            "tokens with the label on which it fires",
+            denominator="tokens with the label or a fire",
+        ),
+        Column("auroc", "float64", "chance that its code is larger on a token with the label; 0.5 = chance"),
+        Column("present", "int64", "tokens with the label", "tokens"),
+        Column("tokens", "int64", "labelled tokens", "tokens"),
+    ),
+)
+
+LABEL_PROBES = Table(
+    "label_probes",
+    "one label and one model: the concept whose code alone tells images with the label from others best",
+    (
+        MODEL,
+        Column("label", "string", "name of the label"),
+        CONCEPT,
+        Column("log_loss", "float64", "of test images, lower is better, 0.693 = chance", "nats", "n"),
+        Column("positives", "int32", "test images with the label, half of them", "images"),
+        Column("n", "int32", "test images", "images"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""What stage `measure` assembles from the other rooms."""

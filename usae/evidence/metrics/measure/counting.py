@@ -1,0 +1,112 @@
+"""One pass over the codes of a split, for every accumulator that needs codes only (stage `measure`).
+
+The split is cut into the blocks within which the nulls re-pair images. Each block is counted by itself, here or
+on the workers that `runtime.dask` names, and the counts are added in the order of the blocks: the same bytes
+anywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Self
+
+from usae.common.params import MeasureParams
+from usae.common.runtime import cluster
+from usae.common.runtime.progress import counter
+from usae.common.types import Array
+from usae.evidence.codes.store import CodeStore, aligned_chunks
+from usae.evidence.metrics.firing.counts import FiringCounts
+from usae.evidence.metrics.firing.exemplars import Exemplars
+from usae.evidence.metrics.firing.nulls import BLOCK_IMAGES, CofireNulls, block_of
+from usae.evidence.metrics.labels.labels import LabelCounts, Labels
+
+
+@dataclass(frozen=True)
+class ConceptStatistics:
+    """What the pass leaves; `labels` is None for data without labels."""
+
+    firing: FiringCounts
+    exemplars: Exemplars
+    labels: LabelCounts | None
+    nulls: CofireNulls
+
+    def merge(self, other: Self) -> None:
+        """Add what later images left."""
+        self.firing.merge(other.firing)
+        self.exemplars.merge(other.exemplars)
+        self.nulls.merge(other.nulls)
+        if self.labels is not None and other.labels is not None:
+            self.labels.merge(other.labels)
+
+
+@dataclass(frozen=True)
+class Count:
+    """The count of some chunks, as paths and plain values: all that a worker process is told."""
+
+    stores: Mapping[str, Path]
+    labels: Labels | None
+    params: MeasureParams
+    seed: int
+    classes: Array | None
+    block_images: int
+
+    def __call__(self, chunks: range) -> ConceptStatistics:
+        """Count consecutive chunks, which are one block of the nulls."""
+        codes = {model: CodeStore.open(path) for model, path in self.stores.items()}
+        statistics = self._nothing(next(iter(codes.values())))
+        for parts in aligned_chunks(codes, chunks):
+            statistics.firing.update(parts)
+            statistics.exemplars.update(parts)
+            statistics.nulls.update(parts)
+            if statistics.labels is not None:
+                statistics.labels.update(parts)
+        statistics.nulls.finish()
+        return statistics
+
+    def _nothing(self, store: CodeStore) -> ConceptStatistics:
+        size, permutations = (len(self.stores), store.concepts, self.params.threshold), self.params.permutations
+        return ConceptStatistics(
+            FiringCounts(*size),
+            Exemplars(tuple(self.stores), store.concepts, self.params.exemplars),
+            None if self.labels is None else LabelCounts(self.labels, *size[1:]),
+            CofireNulls(*size, permutations, self.seed, store.images, self.classes, self.block_images),
+        )
+
+
+def concept_statistics(
+    codes: Mapping[str, CodeStore],
+    labels: Labels | None,
+    params: MeasureParams,
+    seed: int,
+    classes: Array | None,
+    *,
+    dask: str | None = None,
+    block_images: int = BLOCK_IMAGES,
+) -> ConceptStatistics:
+    """Firing counts and their nulls, top images and label counts of the same images in all models.
+
+    `classes` (images,) are what null `class` keeps apart, None without. `dask`: see `runtime.dask`.
+
+    Raises:
+        UserError: the cluster is not as `dask` says.
+    """
+    first = next(iter(codes.values()))
+    paths = {model: store.path.absolute() for model, store in codes.items()}
+    count = Count(paths, labels, params, seed, classes, block_images)
+    parts = cluster.in_order(dask, count, blocks(first, block_images))
+    with counter(first.images, description="concepts", unit="image") as bar:
+        total = next(parts)
+        bar.update(total.firing.tokens // first.tokens)
+        for part in parts:
+            total.merge(part)
+            bar.update(part.firing.tokens // first.tokens)
+    return total
+
+
+def blocks(store: CodeStore, block_images: int) -> list[range]:
+    """The chunks of each block of the nulls."""
+    numbers = range(store.chunks)
+    homes = [block_of(chunk * store.chunk_images, store.images, block_images) for chunk in numbers]
+    parts = [list(group) for _, group in groupby(numbers, key=homes.__getitem__)]
+    return [range(part[0], part[-1] + 1) for part in parts]

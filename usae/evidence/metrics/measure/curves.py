@@ -1,0 +1,117 @@
+"""Small CSV files for `dvc plots`: the shape of the main results (stage `measure`).
+
+`dvc plots` reads no Parquet, and a page of thousands of points per concept helps nobody: these are binned.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from usae.common.tables import Table
+from usae.common.types import Array
+from usae.evidence.controls.names import RUN, SHUFFLED
+from usae.evidence.metrics.dictionaries.consistency import GAUSSIAN, survival
+from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
+from usae.evidence.metrics.measure.concept_tables import CONCEPT_MODELS, CONCEPTS, NULLS
+from usae.evidence.metrics.measure.nulls_tables import top_sets
+from usae.evidence.metrics.measure.tables import FUNNEL, RECONSTRUCTION
+
+ENTROPY_BINS = 30
+RANK_BINS = 50
+COFIRE_BINS = 20
+TOP_CONCEPTS = 1000
+COSINES = np.linspace(0, 1, 21)
+
+
+def curves(
+    tables: Mapping[Table, pd.DataFrame], models: Sequence[str], evidence: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """File stem -> frame, for every CSV in `reports/plots`, from the tables by name; `evidence` is
+    `control_concepts`."""
+    concepts = tables[CONCEPTS]
+    columns = ["sae", "split", "source", "target", "r2_scalar", "r2_channel", "r2_ridge"]
+    return {
+        "r2": tables[RECONSTRUCTION][columns],
+        "entropy": entropy_histogram(concepts, evidence),
+        "funnel": funnel_steps(tables[FUNNEL]),
+        "cofire": cofire_curve(concepts, tables[CONCEPT_MODELS], models),
+        "importance": importance_curve(concepts),
+        "consistency": consistency_curves(tables[CONSISTENCY], top_sets(concepts)),
+        "nulls": null_counts(tables[NULLS]),
+    }
+
+
+def entropy_histogram(concepts: pd.DataFrame, evidence: pd.DataFrame) -> pd.DataFrame:
+    """run, firing_entropy (middle of 30 bins), concepts: how many alive concepts fall in the bin; also of the SAE
+    that was trained on re-paired images, where there is one."""
+    edges = np.linspace(0, 1, ENTROPY_BINS + 1)
+    null = evidence.loc[evidence["run"] == SHUFFLED, "firing_entropy"]
+    parts = []
+    for run, values in {RUN: concepts["firing_entropy"], SHUFFLED: null}.items():
+        counts, _ = np.histogram(values.dropna().astype(np.float64).clip(0, 1), edges)
+        parts.append(
+            pd.DataFrame({"run": run, "firing_entropy": (edges[1:] + edges[:-1]) / 2, "concepts": counts})
+        )
+    return pd.concat(parts if len(null) else parts[:1], ignore_index=True)
+
+
+def funnel_steps(funnel: pd.DataFrame) -> pd.DataFrame:
+    """passes ("run 1. step"), concepts: how many pass the step and all before it."""
+    number = funnel.groupby("run", sort=False).cumcount() + 1
+    passes = funnel["run"].astype(str) + " " + number.astype(str) + ". " + funnel["step"].astype(str)
+    return pd.DataFrame({"passes": passes, "concepts": funnel["concepts"]})
+
+
+def cofire_curve(concepts: pd.DataFrame, concept_models: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
+    """model, rank, cofire_proportion: means over runs of concepts, ranked by energy; dead counts as 0."""
+    ranked = concepts[concepts["energy"] > 0].sort_values("energy", ascending=False, kind="stable")
+    order = ranked["concept_id"].head(TOP_CONCEPTS).to_numpy()
+    wide = concept_models.pivot(index="concept_id", columns="model", values="cofire_proportion")
+    runs = [run for run in np.array_split(order, RANK_BINS) if len(run)]
+    last = np.cumsum([len(run) for run in runs])
+    parts = [
+        pd.DataFrame(
+            {
+                "model": model,
+                "rank": last,
+                "cofire_proportion": [float(wide.loc[run, model].fillna(0).mean()) for run in runs],
+            }
+        )
+        for model in models
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def importance_curve(concepts: pd.DataFrame) -> pd.DataFrame:
+    """cofires (middle of logarithmic bins), energy (median over the bin), concepts (how many)."""
+    shared = concepts[concepts["cofires"] > 0]
+    if shared.empty:
+        return pd.DataFrame({"cofires": [], "energy": [], "concepts": []})
+    logs = np.log10(shared["cofires"].to_numpy(dtype=np.float64))
+    edges = np.linspace(0, max(float(logs.max()), 1.0), COFIRE_BINS + 1)
+    bins = np.clip(np.digitize(logs, edges) - 1, 0, COFIRE_BINS - 1)
+    grouped = shared["energy"].groupby(bins).agg(["median", "size"])
+    middle = 10 ** ((edges[1:] + edges[:-1]) / 2)
+    return pd.DataFrame(
+        {"cofires": middle[grouped.index], "energy": grouped["median"], "concepts": grouped["size"]}
+    ).reset_index(drop=True)
+
+
+def consistency_curves(table: pd.DataFrame, sets: Mapping[str, Array]) -> pd.DataFrame:
+    """model, concepts (a set, or gaussian), threshold, share: of the matched cosines above the threshold."""
+    parts = []
+    for (model, against), rows in table.groupby(["model", "against"], sort=False):
+        cosines = rows.set_index("concept_id")["cosine"]
+        chosen = {GAUSSIAN: cosines.index.to_numpy()} if against == GAUSSIAN else sets
+        for name, concepts in chosen.items():
+            share = survival(cosines.loc[concepts].to_numpy(), COSINES)
+            parts.append(pd.DataFrame({"model": model, "concepts": name, "threshold": COSINES, "share": share}))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["model", "concepts", "threshold", "share"])
+
+
+def null_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """comparison ("null: models"), tested and significant concepts, lift (median, over the null's mean)."""
+    named = table.assign(comparison=table["null"] + ": " + table["models"])
+    columns = {"tested": ("concept_id", "size"), "significant": ("significant", "sum"), "lift": ("lift", "median")}
+    return named.groupby("comparison", sort=False).agg(**columns).reset_index()

@@ -1,0 +1,90 @@
+"""Tables of stage `measure` about the whole run."""
+
+from usae.common.columns import RUN, SPLIT, TOKENS
+from usae.common.tables import Column, Table
+
+RECONSTRUCTION = Table(
+    "reconstruction",
+    "one SAE, source model (encoded), target model (reconstructed) and split",
+    (
+        Column("sae", "string", "usae, or independent: an SAE of the one model alone"),
+        Column("source", "string", "slug of the encoded model"),
+        Column("target", "string", "slug of the reconstructed model"),
+        SPLIT,
+        Column(
+            "r2_scalar",
+            "float64",
+            "share of the sum of squares explained, as in arXiv 2502.03714 and the authors' code",
+            denominator="sum of squares about one mean over all tokens and channels",
+        ),
+        Column(
+            "r2_channel",
+            "float64",
+            "the same, but the mean of a channel counts as known (variance-weighted R2)",
+            denominator="sum of squares about the mean of each channel",
+        ),
+        Column(
+            "mse",
+            "float64",
+            "mean squared error",
+            "standardised activation, squared",
+            "tokens x channels",
+        ),
+        Column(
+            "r2_ridge",
+            "float64",
+            "r2_channel of the best linear map from source to target (ridge, fitted on training tokens):"
+            " the ceiling of linear translation; null for train, on which it is fitted",
+            denominator="sum of squares about the mean of each channel",
+        ),
+        Column(
+            "r2_of_ridge",
+            "float64",
+            "r2_channel as a share of that ceiling; null where the ceiling is not above 0",
+            denominator="r2_ridge",
+        ),
+        TOKENS,
+    ),
+)
+
+FUNNEL = Table(
+    "funnel",
+    "one step that a universal concept has to pass, asked of the run or of one of its controls",
+    (
+        RUN,
+        Column(
+            "step",
+            "string",
+            "alive: fires; in all models; significant: at least 20 co-fires, more than re-paired images"
+            " give (q <= 0.05); beyond untrained: lift above that of 95 % of such concepts in either"
+            " untrained control; stable: a cosine above 0.7 in most seeds, its own included; causal:"
+            " taking it out has like effects in all models (table ablation). The last two are asked of the"
+            " run only, the last one where there are labels",
+        ),
+        Column("concepts", "int32", "concepts that pass it and all steps before it", "concepts"),
+        Column("share", "float64", "the same as a share", denominator="alive concepts"),
+    ),
+)
+
+SUMMARY = Table(
+    "summary",
+    "one number about the whole run; `a/b` reads: number a of model b, r2/i/j: source i, target j",
+    (
+        Column("name", "string", "what it is; means and medians are over alive concepts or over models"),
+        Column("value", "float64", "its value, six significant digits; NaN where it is not defined"),
+    ),
+)
+
+PAPER = Table(
+    "paper",
+    "one number that arXiv 2502.03714 prints, beside this run's",
+    (
+        Column("where", "string", "figure, table or topic; v1, v2: version of the paper"),
+        Column("quantity", "string", "what it is"),
+        Column("model", "string", "the paper's model, or source to target; null for means"),
+        Column("paper", "float64", "the published number"),
+        Column("ours", "float64", "this run's; of one model only where its slug is the paper's, else null"),
+        Column("difference", "float64", "ours less the paper's"),
+        Column("differs", "string", "how the settings differ"),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Who explains whom: R2 between models, and linear ceilings."""

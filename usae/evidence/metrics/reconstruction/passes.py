@@ -1,0 +1,150 @@
+"""Passes over the activations of a split, beside its codes (stage `measure`).
+
+One decodes the codes of each source model with the decoder of each target model and compares with the target's
+activations, one fits linear maps.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from usae.activations.store import ActivationStore
+from usae.common.errors import UserError
+from usae.common.numerics.ridge import Products, ridge_r2
+from usae.common.runtime.progress import progress
+from usae.common.types import Array, Pair, Unit
+from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
+from usae.evidence.metrics.reconstruction.r2 import Reconstruction
+from usae.sae.sparse import SparseCodes
+from usae.sae.universal import UniversalSAE
+
+BLOCK_IMAGES = 64
+VALIDATION = 5  # one in so many blocks of training images chooses the penalty of the ridge regressions
+
+
+def reconstruction(
+    sae: UniversalSAE,
+    codes: Mapping[str, CodeStore],
+    activations: Mapping[str, ActivationStore],
+    *,
+    name: str,
+    split: str,
+) -> Reconstruction:
+    """Residuals of every target model in `activations` from the codes of every source model in `codes`.
+
+    `name` and `split` are the values of the columns `sae` and `split`. The codes may cover the first images of
+    the activations only. Raises UserError when they are not of the same images or grid.
+    """
+    _refuse_mismatch(codes, activations)
+    table = Reconstruction(name, split)
+    chunks = next(iter(codes.values())).chunks
+    bar = progress(aligned_chunks(codes), total=chunks, description=f"reconstruction {name}", unit="chunk")
+    for parts in bar:
+        sources = dict(zip(codes, parts, strict=True))
+        for target, store in activations.items():
+            truth = standardised(sae, target, store, parts[0].images)
+            table.update(target, truth, decoded(sae, target, sources))
+    return table
+
+
+def linear_ceiling(
+    sae: UniversalSAE,
+    train: Mapping[str, ActivationStore],
+    train_images: int,
+    val: Mapping[str, ActivationStore],
+    val_images: int,
+) -> dict[Pair, float]:
+    """(source, target) -> R2 on the first `val_images` of `val` of ridge regression on the first `train_images`.
+
+    Empty for fewer than two training images, which leave none to choose the penalty with.
+    """
+    if train_images < 2:
+        return {}
+    fit, validation = training_products(sae, train, train_images)
+    test = Products.none(fit.origin)
+    for images in _runs(val_images, BLOCK_IMAGES, "ridge, test"):
+        test.update(_side_by_side(sae, val, images))
+    return ridge_r2(fit, validation, test, model_spans(train))
+
+
+def training_products(
+    sae: UniversalSAE, train: Mapping[str, ActivationStore], images: int
+) -> tuple[Products, Products]:
+    """Sums over tokens of the first `images` training images, models side by side: to fit on, to validate."""
+    step = max(1, min(BLOCK_IMAGES, images // VALIDATION))
+    origin = _side_by_side(sae, train, np.arange(step)).mean(axis=0, dtype=np.float64)
+    fit, validation = Products.none(origin), Products.none(origin)
+    for number, block in enumerate(_runs(images, step, "ridge, fit")):
+        (fit if number % VALIDATION else validation).update(_side_by_side(sae, train, block))
+    return fit, validation
+
+
+def model_spans(stores: Mapping[str, ActivationStore]) -> dict[str, slice]:
+    """The columns of each model where all stand side by side."""
+    ends = np.cumsum([0, *(store.width for store in stores.values())])
+    return {model: slice(int(a), int(b)) for model, a, b in zip(stores, ends, ends[1:], strict=False)}
+
+
+def standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
+    """(images, tokens, width) activations of increasing images, in the units in which they are reconstructed."""
+    return standard_units(sae, model, _rows(store, images))
+
+
+@torch.inference_mode()
+def standard_units(sae: UniversalSAE, model: str, activations: Array) -> Array:
+    """Raw activations [..., d], float32, in the units in which they are reconstructed."""
+    raw = torch.from_numpy(activations).to(next(sae.parameters()).device)
+    return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
+
+
+@torch.inference_mode()
+def decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
+    """Per source model, its codes through the target's decoder, (images, tokens, width)."""
+    device = next(sae.parameters()).device
+    for source, chunk in sources.items():
+        indices = torch.from_numpy(chunk.indices.astype(np.int64)).to(device)  # (images, tokens, k)
+        values = torch.from_numpy(chunk.values).to(device)  # (images, tokens, k)
+        yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
+
+
+def _runs(images: int, step: int, description: str) -> Iterator[Array]:
+    """Consecutive images, `step` at a time."""
+    parts = [np.arange(start, min(start + step, images)) for start in range(0, images, step)]
+    yield from progress(parts, total=len(parts), description=description, unit="block")
+
+
+def _side_by_side(sae: UniversalSAE, stores: Mapping[str, ActivationStore], images: Array) -> Array:
+    """(images * tokens, sum of widths) standardised activations of all models."""
+    parts = [standardised(sae, model, store, images) for model, store in stores.items()]
+    return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], axis=1)
+
+
+def _rows(store: ActivationStore, images: Array) -> Array:
+    """Activations of increasing images, as float32, from however many chunks they lie in."""
+    homes = images // store.chunk_images
+    parts = [store.chunk(int(home))[images[homes == home] % store.chunk_images] for home in np.unique(homes)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, ActivationStore]) -> None:
+    faults = [
+        f"{source} has codes of {store.images} images x {store.tokens} tokens, {target} has activations of"
+        f" {rows.images} x {rows.tokens}."
+        for source, store in codes.items()
+        for target, rows in activations.items()
+        if store.images > rows.images or store.tokens != rows.tokens
+    ]
+    if faults:
+        raise UserError.listing("Codes and activations disagree. Run `dvc repro encode`.", faults)
+
+
+@torch.inference_mode()
+def features(sae: UniversalSAE, model: str, store: ActivationStore, images: Array, unit: Unit = "image") -> Array:
+    """Standardised activations of consecutive images: tokens (b * t, d), or their means (b, d) in float64."""
+    raw = store.rows(range(int(images[0]), int(images[-1]) + 1))  # (images, tokens, width)
+    rows = (
+        raw.mean(axis=1, dtype=np.float64) if unit == "image" else raw.reshape(-1, raw.shape[2]).astype(np.float32)
+    )
+    part = sae.part(model)
+    return np.asarray(part.standardise(torch.from_numpy(rows).to(part.mean.device)).cpu().numpy())

@@ -1,0 +1,166 @@
+"""From counts and tables to the flat numbers of `reports/metrics.json` (stage `measure`).
+
+The numbers are those of arXiv 2502.03714 where it has them: R2 over the whole held-out set, entropy, co-firing
+proportion of the 1000 concepts with the most energy, correlation of co-fires and energy.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from usae.common.numerics.numbers import Numbers, median, rounded
+from usae.common.types import Array
+from usae.evidence.metrics.firing import counts as u
+from usae.evidence.metrics.firing.counts import unique_to
+from usae.evidence.metrics.firing.importance import log_fit, partial_fit
+
+USAE = "usae"  # value of column `sae` of the universal one
+TOP_CONCEPTS = 1000
+MANY_COFIRES = 1000
+HIGH_ENTROPY = 0.95
+HEADLINES = (
+    "r2_self_mean",
+    "r2_cross_mean",
+    "r2_ridge_cross_mean",
+    "r2_scalar_self_mean",
+    "r2_scalar_cross_mean",
+    "alignment_tax_mean",
+    "alive",
+    "cofire_proportion_mean",
+    "cofire_proportion_null_mean",
+    "cofire_ceiling_mean",
+    "lift_median",
+    "lift_null_median",
+    "significant_share",
+    "universal",
+    "universal_share",
+    "universal_share/shuffled",
+    "universal_share/untrained",
+    "universal_share/untrained-one",
+    "firing_entropy_median",
+    "universality_median",
+    "universality_null_median",
+    "importance_r",
+    "importance_null_r",
+    "importance_partial_r",
+    "consistency_auc_mean",
+    "consistency_gaussian_auc_mean",
+)
+
+
+def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str]) -> Numbers:
+    """The flat numbers that codes alone give."""
+    fires, cofires = firing.fires, firing.cofires
+    energies = u.energy(firing.mean_codes, norms)  # (models, concepts)
+    entropy = u.firing_entropy(fires)
+    numbers = {
+        "tokens": firing.tokens,
+        "concepts": firing.concepts,
+        "alive": int(fires.any(axis=0).sum()),
+        "alive_in_all_models": int(fires.all(axis=0).sum()),
+        "firing_entropy_median": median(entropy),
+        "firing_entropy_high_share": float((entropy > HIGH_ENTROPY).sum() / max(fires.any(axis=0).sum(), 1)),
+        "universality_median": median(u.universality(cofires, fires)),
+        "lift_median": median(u.lift(cofires, fires, firing.tokens)),
+        **_per_model("dead_share", models, (fires == 0).mean(axis=1)),
+        **_per_model("l0", models, firing.sparsity),
+        **{f"unique/{model}": int((unique_to(fires, models) == model).sum()) for model in models},
+        **_cofire_numbers(firing, energies, models),
+        **_importance_numbers(firing, energies.mean(axis=0)),
+    }
+    return {name: rounded(value) for name, value in numbers.items()}
+
+
+def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
+    """The flat numbers of table `reconstruction`: the matrix, its means, and the price of sharing concepts."""
+    numbers: dict[str, float] = {}
+    for split, prefix in (("val", ""), ("train", "train_")):
+        usae = table[(table["sae"] == "usae") & (table["split"] == split)]
+        own = usae["source"] == usae["target"]
+        for column, name in (("r2_channel", "r2"), ("r2_scalar", "r2_scalar")):
+            if len(usae):
+                numbers[f"{prefix}{name}_self_mean"] = float(usae.loc[own, column].mean())
+                numbers[f"{prefix}{name}_cross_mean"] = float(usae.loc[~own, column].mean())
+    held_out = table[table["split"] == "val"]
+    cross = held_out[(held_out["sae"] == "usae") & (held_out["source"] != held_out["target"])]
+    if "r2_ridge" in table and cross["r2_ridge"].notna().any():
+        numbers["r2_ridge_cross_mean"] = float(cross["r2_ridge"].mean())
+        numbers["r2_of_ridge_cross"] = float(cross["r2_channel"].mean() / cross["r2_ridge"].mean())
+    shared, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in ("usae", "independent"))
+    numbers |= {f"r2/{source}/{target}": value for (source, target), value in shared.items()}
+    numbers |= {f"r2_independent/{model}": value for (model, _), value in alone.items()}
+    if alone:
+        tax = [value - shared.get(pair, np.nan) for pair, value in alone.items()]
+        numbers["alignment_tax_mean"] = float(np.mean(tax))
+    return {name: rounded(value) for name, value in numbers.items()}
+
+
+def headlines(numbers: Numbers) -> Numbers:
+    """The numbers to compare runs by, each universality number beside its null."""
+    return {name: numbers.get(name) for name in HEADLINES}
+
+
+def summary_frame(numbers: Numbers) -> pd.DataFrame:
+    """Table `summary`: every number by name."""
+    values = [np.nan if value is None else float(value) for value in numbers.values()]
+    return pd.DataFrame({"name": list(numbers), "value": values})
+
+
+def top_mean(shares: Array, top: Array) -> Array:
+    """(m,) mean of shares (m, c) over the concepts `top`; undefined ones count as 0, NaN for no concepts."""
+    return np.nan_to_num(shares[:, top]).mean(axis=1) if len(top) else np.full(len(shares), np.nan)
+
+
+def _cofire_numbers(firing: u.FiringCounts, energies: Array, models: Sequence[str]) -> Mapping[str, float]:
+    """Mean co-firing proportion of the concepts with the most energy; where a model is dead it counts as 0."""
+    top = u.top_by_energy(energies, TOP_CONCEPTS)
+    means, ceilings = (
+        top_mean(shares, top)
+        for shares in (u.cofire_proportion(firing.cofires, firing.fires), u.cofire_ceiling(firing.fires))
+    )
+    return {
+        "cofire_proportion_mean": float(means.mean()),
+        "cofire_proportion_concepts": len(top),
+        "cofire_ceiling_mean": float(ceilings.mean()),
+        **_per_model("cofire_proportion", models, means),
+    }
+
+
+def _importance_numbers(firing: u.FiringCounts, energies: Array) -> Mapping[str, float]:
+    cofires, fires = firing.cofires, firing.fires
+    every, frequent = log_fit(cofires, energies), log_fit(cofires, energies, MANY_COFIRES)
+    return {
+        "importance_r": every.r,
+        "importance_slope": every.slope,
+        "importance_concepts": every.concepts,
+        "importance_frequent_r": frequent.r,
+        "importance_frequent_slope": frequent.slope,
+        "importance_frequent_concepts": frequent.concepts,
+        "importance_partial_r": partial_fit(cofires, energies, fires).r,
+        "energy_lift_r": log_fit(u.lift(cofires, fires, firing.tokens), energies).r,
+    }
+
+
+def _matrix(table: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """(source, target) -> R2 about the channel means."""
+    columns = (table[name].tolist() for name in ("source", "target", "r2_channel"))
+    return {(source, target): value for source, target, value in zip(*columns, strict=True)}
+
+
+def _per_model(name: str, models: Sequence[str], values: Array) -> Mapping[str, float]:
+    return {f"{name}/{model}": float(value) for model, value in zip(models, values, strict=True)}
+
+
+def nulls_beside(firing: u.FiringCounts, permuted: Array, energies: Array) -> Mapping[str, float]:
+    """The numbers of the run as re-paired images would give them; `permuted` (B, c), `energies` (m, c)."""
+    fires, mean = firing.fires, permuted.mean(axis=0)
+    total = energies.mean(axis=0)  # (concepts,)
+    top = u.top_by_energy(energies, TOP_CONCEPTS)
+    correlations = [log_fit(counts, total).r for counts in permuted]
+    return {
+        "cofire_proportion_null_mean": float(top_mean(u.cofire_proportion(mean, fires), top).mean()),
+        "lift_null_median": median(u.lift(mean, fires, firing.tokens)),
+        "universality_null_median": median(u.universality(mean, fires)),
+        "importance_null_r": float(np.mean(correlations)),
+    }

@@ -1,0 +1,1 @@
+"""A new model joins a finished universal SAE (stage `onboarding`)."""

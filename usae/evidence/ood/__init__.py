@@ -1,0 +1,1 @@
+"""The finished SAE on images of another kind (stage `ood`)."""

@@ -1,0 +1,167 @@
+"""Train on planted concepts, encode held-out images and judge what was found (stage `planted`).
+
+Three settings: `matched`, the recipe of `train`; `shuffled`, the same with the images re-paired between models;
+`ideal`, no SAE but the planted activities themselves as codes, where private concepts of different models share
+an index, as they must in a dictionary that is too small for all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import torch
+
+from usae.activations.sampling import open_paired
+from usae.activations.store import ActivationStore
+from usae.activations.store.manifests import Manifest
+from usae.common.numerics.correlation import CrossCorrelation
+from usae.common.params import Pairs, PlantedParams, TrainParams
+from usae.common.types import Array
+from usae.common.variant import Variant
+from usae.evidence.codes.encoding import encoded
+from usae.evidence.codes.rows import code_rows
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.firing.counts import FiringCounts
+from usae.evidence.metrics.firing.evidence import evidence
+from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
+from usae.evidence.planted.recovery import Matches, match
+from usae.evidence.planted.verdicts import Finding, scores
+from usae.evidence.planted.world import PAIR, PRIVATE, SHARED, TWIN, PlantedImages, PlantedWorld
+from usae.sae.universal import UniversalSAE
+from usae.training.loop.loop import Running, train
+
+BLOCK = 64  # images
+CPU = torch.device("cpu")
+IDEAL_STREAM = 4  # of the seed: what models overlook
+MISSED = 0.4
+IDEAL = "ideal"
+PAIRINGS: tuple[Pairs, ...] = ("matched", "shuffled")
+REPLACED = ("dictionary", "epochs", "batch_images", "learning_rate")  # of `train`, by `planted`
+
+Codes = list[tuple[CodeChunk, ...]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Planted concepts, how they are looked for, and the held-out images on which findings are judged."""
+
+    world: PlantedWorld
+    planted: PlantedParams
+    recipe: TrainParams
+    threshold: float
+    seed: int
+    held_out: Sequence[PlantedImages]
+
+    @classmethod
+    def draw(cls, planted: PlantedParams, recipe: TrainParams, *, threshold: float, seed: int) -> "Trial":
+        """The world of a seed; `threshold` is the code above which a concept fires."""
+        world = PlantedWorld.draw(planted.world, seed)
+        return cls(world, planted, recipe, threshold, seed, list(world.blocks("val", planted.val, BLOCK)))
+
+    def run(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Tables `planted` and `planted_concepts` of all three settings."""
+        findings = [self.judged(IDEAL, *self.ideal())]
+        for pairs, sae in self.fitted().items():
+            codes = self.encoded(sae)
+            findings.append(self.judged(pairs, codes, self.matches(sae, codes)))
+        numbers = pd.concat([finding.numbers() for finding in findings], ignore_index=True)
+        return numbers, pd.concat([finding.concepts() for finding in findings], ignore_index=True)
+
+    def fitted(self) -> dict[str, UniversalSAE]:
+        """A universal SAE of the planted models, and one of re-paired images, through real stores."""
+        recipe = self.recipe.model_copy(update={key: getattr(self.planted, key) for key in REPLACED})
+        variants: dict[str, Variant] = {pairs: Variant(self.planted.k, self.seed, pairs) for pairs in PAIRINGS}
+        with TemporaryDirectory() as folder:
+            manifests = write_stores(self.world, self.planted.train, Path(folder))
+            data = open_paired(manifests, Path(folder))
+            trained = train(variants, manifests, data, recipe, Running(CPU), seed=self.seed)
+        return {pairs: one.sae for pairs, one in trained.items()}
+
+    @torch.inference_mode()
+    def encoded(self, sae: UniversalSAE) -> Codes:
+        """Codes of the held-out images, block by block, in all models."""
+        codes: Codes = []
+        for block in self.held_out:
+            parts = zip(sae.models, block.activations, strict=True)
+            codes.append(tuple(CodeChunk(block.numbers, *encoded(sae, model, rows, CPU)) for model, rows in parts))
+        return codes
+
+    @torch.inference_mode()
+    def matches(self, sae: UniversalSAE, codes: Codes) -> Matches:
+        """Which codes of a trained SAE stand for which planted concepts."""
+        tracking = [CrossCorrelation(sae.concepts, len(self.world.kinds)) for _ in sae.models]
+        for block, chunks in zip(self.held_out, codes, strict=True):
+            for sums, chunk in zip(tracking, chunks, strict=True):
+                sums.update(code_rows(chunk, sae.concepts), block.activity.reshape(chunk.tokens, -1))
+        dictionaries = [sae.dictionary(model).double().numpy() for model in sae.models]
+        return match(dictionaries, self.world.directions, np.stack([sums.correlations for sums in tracking]))
+
+    def ideal(self) -> tuple[Codes, Matches]:
+        """Planted activities as codes, private concepts of different models at common indices.
+
+        Each model overlooks a share of its own, up to MISSED, of every concept's tokens.
+        """
+        owners, slots = self.world.owners, common_slots(self.world)
+        rng = np.random.default_rng([self.seed, IDEAL_STREAM])
+        seen = owners * (1 - MISSED * rng.random(owners.shape))  # (planted, models)
+        codes: Codes = []
+        for block in self.held_out:
+            known = rng.random((*block.activity.shape, owners.shape[1])) < seen  # (b, t, planted, models)
+            parts = np.moveaxis(np.where(known, block.activity[..., None], 0), -1, 0)
+            codes.append(tuple(_at_slots(block.numbers, activity, slots) for activity in parts))
+        return codes, Matches.exact(slots, owners)
+
+    def judged(self, setting: str, codes: Codes, matches: Matches) -> Finding:
+        """Scores of one setting's codes, and their co-fires beside those of re-paired images."""
+        models, permutations = len(self.world.params.widths), self.planted.permutations
+        counts = FiringCounts(models, matches.total, self.threshold)
+        key = (IMAGES, tuple(range(models)))
+        nulls = CofireNulls(
+            models, matches.total, self.threshold, permutations, self.seed, self.planted.val, only=[key]
+        )
+        for chunks in codes:
+            counts.update(chunks)
+            nulls.update(chunks)
+        nulls.finish()
+        found = scores(counts.fires, counts.cofires, counts.tokens)
+        return Finding(
+            setting, self.world.kinds, self.world.owners, matches, found, evidence(counts, nulls.counts[key])
+        )
+
+
+def write_stores(world: PlantedWorld, images: int, root: Path) -> dict[str, Manifest]:
+    """The world's training activations below `root`, and a manifest per model, which serves as both splits."""
+    stores = {
+        f"planted{number}": ActivationStore.create(
+            root / f"planted{number}", (images, world.tokens, width), BLOCK, "float16", {}
+        )
+        for number, width in enumerate(world.params.widths)
+    }
+    for chunk, block in enumerate(world.blocks("train", images, BLOCK)):
+        for store, activations in zip(stores.values(), block.activations, strict=True):
+            store.write(chunk, activations)
+    return {model: Manifest.generated(model, store) for model, store in stores.items()}
+
+
+def common_slots(world: PlantedWorld) -> Array:
+    """(g,) an index of its own for every shared and pairwise concept; private ones share the index of their place
+    in the models' lists, twins that of their group."""
+    kinds, owners = world.kinds, world.owners
+    slots = np.arange(len(kinds))
+    lists = (kinds == PRIVATE)[:, None] & owners  # (planted, models)
+    first = np.flatnonzero(kinds == PRIVATE)
+    slots[first] = (lists.cumsum(axis=0) - 1)[lists] + int(np.isin(kinds, (SHARED, PAIR)).sum())
+    twins = kinds == TWIN
+    slots[twins] = world.leaders[twins] + slots[~twins].max() + 1
+    return slots
+
+
+def _at_slots(images: Array, activity: Array, slots: Array) -> CodeChunk:
+    """Codes (b, t, slots) of planted activities (b, t, g), of which each index has at most one that is not 0."""
+    values = np.zeros((*activity.shape[:2], int(slots.max()) + 1), dtype=np.float32)
+    image, token, planted = np.nonzero(activity)
+    values[image, token, slots[planted]] = activity[image, token, planted]
+    return CodeChunk(images, np.broadcast_to(np.arange(values.shape[2]), values.shape), values)

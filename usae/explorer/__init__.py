@@ -1,5 +1,0 @@
-"""The concept explorer: `reports/index.html`, one file that needs no network (stage `report`)."""
-
-from usae.explorer.page import write_report
-
-__all__ = ["write_report"]

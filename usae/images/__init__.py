@@ -1,0 +1,1 @@
+"""Pictures: where they come from (`sources`), and their index and pixels (`pixels`)."""

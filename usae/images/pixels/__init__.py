@@ -1,0 +1,1 @@
+"""The index of a run's images, and their pixels as networks want them."""

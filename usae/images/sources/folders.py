@@ -1,0 +1,77 @@
+"""Which images a source offers: the files below a folder, or the rows of Parquet files, by split, in random order.
+
+Used by stage `images`. Nothing is decoded here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from usae.common.errors import UserError
+from usae.images.pixels.decoding import SUFFIXES
+from usae.images.pixels.index import Record
+from usae.images.sources.splits import TRAIN_NAMES, VAL_NAMES, shuffled_records
+
+
+def folder_records(root: Path) -> dict[str, list[Record]]:
+    """The images below `root` by split: class folders or flat, below `train/` and `val/` where these exist.
+
+    Raises:
+        UserError: no such folder, or no image in it.
+    """
+    _refuse_no_folder(root, "images.path")
+    splits = _split_folders(root) or {"all": root}
+    return {split: _labelled_files(folder, "images.path") for split, folder in splits.items()}
+
+
+def shuffled_folder(root: Path, key: str, seed: int) -> list[Record]:
+    """All images below `root`, whatever its folders, in an order by seed; `key` is the parameter that names it.
+
+    Raises:
+        UserError: no such folder, or no image in it.
+    """
+    _refuse_no_folder(root, key)
+    return shuffled_records(_labelled_files(root, key), seed, key)
+
+
+def label_names_of(records: Iterable[Record]) -> tuple[str, ...]:
+    """Class names of folder records: the folder below the split, sorted; empty for flat folders."""
+    return tuple(sorted({_class_of(record) for record in records} - {""}))
+
+
+def _refuse_no_folder(root: Path, key: str) -> None:
+    if not root.is_dir():
+        raise UserError(
+            f"`{key}` is '{root}', which is not a folder here ({Path.cwd()}). Put or link the images there "
+            f"(ln -s /where/they/are data/external/images), or change `{key}` in params.yaml."
+        )
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    found = {}
+    for split, names in {"train": TRAIN_NAMES, "val": VAL_NAMES}.items():
+        for name in names:
+            if split not in found and (root / name).is_dir():
+                found[split] = root / name
+    return found if "train" in found else {}
+
+
+def _labelled_files(folder: Path, key: str) -> list[Record]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and _is_listed(file))
+    if not files:
+        raise UserError(
+            f"There is no image below '{folder}' (looked for {', '.join(sorted(SUFFIXES)[:6])}, ...). "
+            f"Check `{key}` in params.yaml."
+        )
+    records = [Record(key=str(file.relative_to(folder)), path=file) for file in files]
+    numbers = {name: number for number, name in enumerate(label_names_of(records))}
+    return [replace(record, label=numbers.get(_class_of(record))) for record in records]
+
+
+def _is_listed(file: Path) -> bool:
+    return file.is_file() or (file.is_symlink() and not file.exists())  # a dead link becomes a fault, not a gap
+
+
+def _class_of(record: Record) -> str:
+    parts = Path(record.key).parts
+    return parts[0] if len(parts) > 1 else ""

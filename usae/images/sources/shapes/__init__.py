@@ -1,0 +1,1 @@
+"""`images.source: shapes`: generated scenes whose concepts are known."""

@@ -1,0 +1,91 @@
+"""Where images come from: the generated world, a folder, or Parquet; and the writing of both indexes.
+
+Used by stage `images`. Every index is in random order by seed, so any prefix of it is a fair sample: limits,
+statistics and the encoded part of the training set are prefixes.
+"""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from usae.common.errors import UserError
+from usae.common.params import ImagesParams
+from usae.common.runtime.progress import progress
+from usae.images.pixels.index import Record, checked, write_index
+from usae.images.sources.folders import folder_records, label_names_of
+from usae.images.sources.parquet import parquet_records
+from usae.images.sources.shapes.scenes import ATTRIBUTES, Scene, scene
+from usae.images.sources.splits import split_and_limit
+
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images of a split can be read, and how many cannot."""
+
+    readable: int
+    skipped: int
+
+
+def write_images(folder: Path, params: ImagesParams, seed: int, workers: int) -> dict[str, Counts]:
+    """Write `train.parquet` and `val.parquet` to `folder`; for the generated world also `*_truth.npz`.
+
+    Raises:
+        UserError: the source is not there, a split is empty, or none of its images can be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if params.source == "shapes":
+        return _write_shapes(folder, params, seed)
+    root = Path(params.path or "")
+    if params.source == "folder":
+        splits = folder_records(root)
+        names = label_names_of(record for records in splits.values() for record in records)
+    else:
+        splits, names = parquet_records(root)
+    limits = {"train": params.train, "val": params.val}
+    chosen = split_and_limit(splits, limits, params.val_share, seed)
+    return {
+        split: _write(checked(records, workers, f"images {split}"), folder / f"{split}.parquet", root, names)
+        for split, records in chosen.items()
+    }
+
+
+def _write_shapes(folder: Path, params: ImagesParams, seed: int) -> dict[str, Counts]:
+    """The generated world: train scenes come first in the numbering, held-out scenes follow."""
+    if params.train is None or params.val is None:
+        raise UserError(
+            "`images.source: shapes` makes as many images as it is told: set `images.train` and `images.val` to "
+            "numbers (the demo has 3000 and 600), not null."
+        )
+    numbers = progress(range(params.train + params.val), description="scenes", unit="image")
+    scenes = (scene(seed, number) for number in numbers)
+    counts = {}
+    for split, count in {"train": params.train, "val": params.val}.items():
+        part = list(islice(scenes, count))
+        records = (_scene_record(number, item) for number, item in enumerate(part))
+        counts[split] = _write(records, folder / f"{split}.parquet", None, ())
+        coverage = np.stack([item.coverage for item in part])  # (images, grid, grid, attributes)
+        np.savez_compressed(folder / f"{split}_truth.npz", names=np.array(ATTRIBUTES), coverage=coverage)
+    return counts
+
+
+def _scene_record(number: int, item: Scene) -> Record:
+    buffer = io.BytesIO()
+    Image.fromarray(item.image).save(buffer, "PNG")
+    return Record.of_bytes(f"{number:06d}", buffer.getvalue(), caption=item.caption)
+
+
+def _write(records: Iterable[Record], path: Path, root: Path | None, names: tuple[str, ...]) -> Counts:
+    readable, skipped = write_index(records, path, root, names)
+    if not readable:
+        raise UserError(
+            f"None of the {skipped} images of this split can be read; {path} lists why (column `fault`). "
+            "Are these image files?"
+        )
+    return Counts(readable, skipped)

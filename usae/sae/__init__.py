@@ -1,0 +1,1 @@
+"""What is trained: the universal SAE, its layers and its sparse codes."""

@@ -1,0 +1,60 @@
+"""The layers of one model: encoder, dictionary, and both with the statistics of its activations."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+STD_EPSILON = 1e-5  # added to the standard deviation, as in the authors' code
+NORM_EPSILON = 1e-8  # added to a concept's norm, likewise
+
+
+class Encoder(nn.Module):
+    """Linear map and BatchNorm: standardised tokens [n, d] -> pre-codes [n, c]."""
+
+    def __init__(self, width: int, concepts: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, concepts)
+        self.norm = nn.BatchNorm1d(concepts)
+
+    def forward(self, tokens: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Pre-codes, before ReLU and TopK; batch statistics in training mode, running ones in eval mode."""
+        pre: Tensor = self.norm(self.linear(tokens))
+        return pre
+
+
+class Dictionary(nn.Module):
+    """Concepts as rows of a weight matrix [c, d]; only their directions count."""
+
+    def __init__(self, width: int, concepts: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(concepts, width))
+
+    def unit(self) -> Float[Tensor, "c d"]:
+        """The concepts at unit norm; gradients flow through the normalisation."""
+        unit: Tensor = self.weight / (self.weight.norm(dim=1, keepdim=True) + NORM_EPSILON)
+        return unit
+
+
+class StandardisedSAE(nn.Module):
+    """One model's encoder and dictionary, and the statistics of its activations.
+
+    mean, std: per channel [d]; all channels alike under `standardize: scalar`. gain: norm of the concepts as they
+    are decoded, 1 unless `gain: width`.
+    """
+
+    mean: Tensor
+    std: Tensor
+    gain: Tensor
+
+    def __init__(self, width: int, concepts: int) -> None:
+        super().__init__()
+        self.encoder, self.dictionary = Encoder(width, concepts), Dictionary(width, concepts)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+        self.register_buffer("gain", torch.ones(()))
+
+    def standardise(self, tokens: Tensor) -> Tensor:
+        """(tokens - mean) / (std + 1e-5), in float32 at least."""
+        return (tokens.to(torch.promote_types(tokens.dtype, self.mean.dtype)) - self.mean) / (
+            self.std + STD_EPSILON
+        )

@@ -1,0 +1,115 @@
+"""The universal sparse autoencoder: one encoder and one dictionary per model, one concept space for all.
+
+Z = TopK(ReLU(BatchNorm(W A + b))), A_hat_j = Z D_j with unit-norm concepts (rows of D_j); paper eq. 1-4 and
+appendix A.1. Trained by stage `train`, read by everything after it.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from usae.common.errors import UserError
+from usae.sae.layers import StandardisedSAE
+from usae.sae.sparse import SparseCodes, sparse_decode, top_k
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT_VERSION = 2
+
+
+class UniversalSAE(nn.Module):
+    """Encoders and dictionaries of several models that share one set of concepts.
+
+    widths: model slug -> activation width. `config` travels with the weights: each model's backbone, layer and
+    geometry, and the training settings, so that codes can be made for new images.
+    """
+
+    def __init__(
+        self, widths: Mapping[str, int], concepts: int, k: int, config: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        if not 1 <= k <= concepts:
+            raise UserError(f"k should be 1 to {concepts} (the dictionary's size), found {k}.")
+        self.models, self.concepts, self.k = tuple(widths), concepts, k
+        self.widths, self.config = dict(widths), config or {}
+        self.parts = nn.ModuleDict({model: StandardisedSAE(width, concepts) for model, width in widths.items()})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "UniversalSAE":
+        """The SAE saved in `folder`, in eval mode.
+
+        Raises:
+            UserError: there is none, or it is of another version.
+        """
+        folder = Path(folder)
+        if not (folder / CONFIG).is_file():
+            raise UserError(f"There is no SAE in '{folder}' (no {CONFIG}); run `dvc repro train` to make one.")
+        config = json.loads((folder / CONFIG).read_text())
+        if config["format"] != FORMAT_VERSION:
+            raise UserError(
+                f"The SAE in '{folder}' has format {config['format']}, this version reads {FORMAT_VERSION}; "
+                "run `dvc repro train` to train it anew."
+            )
+        sae = cls(config["widths"], config["concepts"], config["k"], config["about"])
+        sae.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+        return sae.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `model.safetensors` and `config.json`; the same SAE gives the same bytes."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: value.cpu().contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS)
+        config = {
+            "format": FORMAT_VERSION,
+            "k": self.k,
+            "concepts": self.concepts,
+            "widths": self.widths,
+            "about": self.config,
+        }
+        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+    def part(self, model: str) -> StandardisedSAE:
+        """One model's encoder, dictionary and statistics.
+
+        Raises:
+            UserError: the SAE does not know the model.
+        """
+        if model not in self.widths:
+            raise UserError(f"This SAE was trained on {', '.join(self.models)}; it knows no '{model}'.")
+        part = self.parts[model]
+        assert isinstance(part, StandardisedSAE)
+        return part
+
+    def standardise(self, model: str, tokens: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Raw activations in the units the SAE works in.
+
+        Raises:
+            UserError: their width is not the model's.
+        """
+        if tokens.shape[-1] != self.widths.get(model, tokens.shape[-1]):
+            raise UserError(
+                f"Activations of '{model}' should have width {self.widths[model]}, found {tuple(tokens.shape)}."
+            )
+        return self.part(model).standardise(tokens)
+
+    def pre_codes(self, model: str, tokens: Float[Tensor, "... d"]) -> Float[Tensor, "... c"]:
+        """Pre-codes of raw activations, before ReLU and TopK; differentiable everywhere."""
+        rows = self.standardise(model, tokens).flatten(0, -2)  # (tokens, width)
+        pre: Tensor = self.part(model).encoder(rows)
+        return pre.unflatten(0, tokens.shape[:-1]) if tokens.dim() != 2 else pre
+
+    def encode(self, model: str, tokens: Float[Tensor, "... d"]) -> SparseCodes:
+        """Sparse codes of raw activations (paper eq. 1)."""
+        return top_k(self.pre_codes(model, tokens), self.k)
+
+    def decode(self, model: str, codes: SparseCodes) -> Float[Tensor, "... d"]:
+        """Reconstruction of `model`'s activations from anyone's codes, in standardised units (paper eq. 4)."""
+        return self.part(model).gain * sparse_decode(codes, self.dictionary(model))
+
+    def dictionary(self, model: str) -> Float[Tensor, "c d"]:
+        """The concepts of `model` at unit norm."""
+        return self.part(model).dictionary.unit()

@@ -1,0 +1,1 @@
+"""`usae figures`: figures of chosen concepts, on request."""

@@ -1,0 +1,145 @@
+"""Assemble and render the page (stage `report`): overview, figures, panels, and the data that its script shows.
+
+The template, its style and its scripts lie beside this file and end up inside the page, so that it opens anywhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from usae.showing.explorer.album import Album
+from usae.showing.explorer.cards import control_cell, make_cards
+from usae.showing.explorer.charts import chart_uri
+from usae.showing.explorer.overview import code_version, models_table, r2_rows, tiles
+from usae.showing.explorer.panels import Panel, panels
+from usae.showing.explorer.payload import (
+    MODEL_TABLE,
+    TABLE,
+    Json,
+    check_budget,
+    concept_columns,
+    model_columns,
+    script_text,
+    tips,
+)
+from usae.showing.explorer.wording import number, places, share
+from usae.showing.figures import Picture, pictures
+from usae.showing.figures.chosen_concepts import universal_picture
+from usae.showing.figures.theme import model_colours
+from usae.showing.results.choice import support
+from usae.showing.results.run import Run
+
+HERE = Path(__file__).parent
+SCRIPTS = ("words.js", "state.js", "table.js", "card.js", "main.js")
+FIGURES = Path("figures")
+FIRST = 12  # cards that come before everything else, so that they show while the rest of the page is read
+
+
+def write_report(run: Run, folder: Path) -> Path:
+    """Write `folder/index.html` and `folder/figures/*.{svg,png}`; returns the page's path.
+
+    Raises:
+        UserError: the page would be larger than `report.megabytes`.
+    """
+    shown = pictures(run.reports, run.params.models)
+    added = panels(run.reports, {picture.name: picture for picture in shown})
+    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in shown}
+    universal_picture(run).save(folder / FIGURES)
+    apart = {panel.name for panel in added}
+    page = folder / "index.html"
+    page.write_text(
+        render(run, [each for each in shown if each.name not in apart], added, files), encoding="utf-8"
+    )
+    return page
+
+
+def payload(run: Run) -> Json:
+    """All that the script shows: numbers of every concept, cards of the chosen ones, every picture once."""
+    tables, params = run.reports, run.params
+    album = Album(run.index, params.report.thumbnail, params.extract.fit)
+    cards = make_cards(run, album)
+    images = {image for card in cards.values() for view in card["rankings"].values() for image in view["images"]}
+    return {
+        "models": [{"name": model, "colour": colour} for model, colour in model_colours(params.models).items()],
+        "tokens": int(tables["concepts"]["tokens"].max()) if len(tables["concepts"]) else 0,
+        "support": support(tables["concepts"]),
+        "columns": tips(tables.descriptions["concepts"], TABLE),
+        "modelColumns": tips(tables.descriptions["concept_models"], MODEL_TABLE),
+        "steps": list(dict.fromkeys(tables["funnel"].get("step", ()))),
+        "concepts": concept_columns(tables["concepts"], params.models),
+        "perModel": model_columns(tables["concept_models"], tables["concepts"], params.models),
+        "cards": cards,
+        "photos": album.only(images),
+        "captions": {str(image): caption(run, image) for image in sorted(images)},
+        "control": control_cell(tables["maximisation"]),
+    }
+
+
+def split(data: Json, count: int = FIRST) -> tuple[Json, Json]:
+    """The payload in two: all numbers and what the first `count` cards need; the other `cards` and `photos`."""
+    cards, photos = data["cards"], data["photos"]
+    early = dict(list(cards.items())[:count])
+    needed = {
+        str(image) for card in early.values() for view in card["rankings"].values() for image in view["images"]
+    }
+    first = data | {
+        "carded": dict.fromkeys(cards, True),
+        "cards": early,
+        "photos": {image: photo for image, photo in photos.items() if image in needed},
+    }
+    rest = {
+        "cards": {concept: card for concept, card in cards.items() if concept not in early},
+        "photos": {image: photo for image, photo in photos.items() if image not in needed},
+    }
+    return first, rest
+
+
+def render(run: Run, shown: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]) -> str:
+    """The page as text; `files` holds the SVG file of every figure by name."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "share": share, "places": places}
+    models, data = run.params.models, payload(run)
+    first, rest = split(data)
+    text = environment.get_template("template.html.jinja").render(
+        params=run.params,
+        colours=model_colours(models),
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        script=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+        data=Markup(script_text(first)),
+        rest=Markup(script_text(rest)),
+        tiles=tiles(run.reports, len(run.index), models),
+        zoo=models_table(run.params),
+        version=code_version(run.root),
+        r2=r2_rows(run.reports["reconstruction"], models),
+        figures=shown,
+        panels=added,
+        uris={name: chart_uri(path) for name, path in files.items()},
+        support=data["support"],
+        images=len(run.index),
+    )
+    check_budget(text, len(data["cards"]), _size(data["photos"]) + _size(data["cards"]), run.params)
+    return text
+
+
+def caption(run: Run, image: int) -> str:
+    """What an image shows, where the data set says so."""
+    row: Any = run.index.frame.iloc[image]
+    said = row["caption"]
+    if isinstance(said, str) and said:
+        return said
+    label, names = row["label"], run.index.label_names
+    return "" if pd.isna(label) or int(label) >= len(names) else names[int(label)]
+
+
+def _size(part: Any) -> int:
+    return len(script_text(part))

@@ -1,0 +1,157 @@
+"""Panels for the tables that a run may have: a sentence how to read it, a figure, a small table (stage
+`report`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from usae.showing.figures.theme import MISSING, Picture
+from usae.showing.results.reports import Reports
+
+MOST_ROWS = 40
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is shown: either spread (its rows' labels, what goes over columns, the values), or as it is.
+
+    shown: the columns of a table shown as it is, all where empty. needs: a column without which a row is left out.
+    order: a column to sort by, largest first.
+    """
+
+    title: str
+    how: str
+    rows: tuple[str, ...] = ()
+    columns: str | None = None
+    value: str | None = None
+    shown: tuple[str, ...] = ()
+    needs: str | None = None
+    order: str | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A table ready to be shown; cells are texts.
+
+    numeric: which columns hold numbers. left_out: rows that are in the Parquet file only.
+    """
+
+    name: str
+    title: str
+    how: str
+    header: list[str]
+    numeric: list[bool]
+    body: list[list[str]]
+    left_out: int
+    picture: Picture | None
+
+
+LAYOUTS = {
+    "paper": Layout(
+        "The paper and this run",
+        "The paper's numbers are of other models, images and sizes: compare their order, not their digits. "
+        "Column differs of the table says for each number how its setting differs from this run's.",
+        shown=("where", "quantity", "paper", "ours", "difference"),
+        needs="ours",
+    ),
+    "funnel": Layout(
+        "The funnel",
+        "A concept is called universal when it passes every step. Each number counts the concepts that pass a "
+        "step and all before it; the controls say how many do so by accident.",
+        ("step",),
+        "run",
+        "concepts",
+    ),
+    "controls": Layout(
+        "The run and its controls",
+        "Each column is the run or a control, measured on the same held-out images. What a control reaches too "
+        "is no evidence of shared concepts.",
+        ("measure",),
+        "run",
+        "value",
+    ),
+    "alignment": Layout(
+        "How alike the representations are",
+        "Each likeness stands beside its mean over re-paired images; calibrated, 0 is what re-paired images give "
+        "and 1 is identity.",
+        shown=("measure", "space", "model_i", "model_j", "value", "null_mean", "calibrated", "p"),
+    ),
+    "onboarding": Layout(
+        "A newcomer",
+        "One model was kept out and then learnt the frozen dictionary of the others from few images; columns are "
+        "numbers of images, values are held-out R\u00b2.",
+        ("setting", "source", "target"),
+        "images",
+        "r2",
+    ),
+    "stitching": Layout(
+        "Stitching",
+        "What a readout trained on one model's tokens still does on tokens that another model's codes rebuilt. "
+        "Columns are the models that are rebuilt.",
+        ("method", "score", "source"),
+        "target",
+        "value",
+    ),
+    "ablation": Layout(
+        "Taking concepts out",
+        "What a readout loses when a concept is taken out of one model; a shared concept costs all models alike. "
+        "The concepts whose effects agree most come first.",
+        shown=("concept_id", "label", "images", "effect", "selectivity", "agreement", "q", "agrees"),
+        needs="effect",
+        order="agreement",
+    ),
+}
+
+
+def panels(tables: Reports, figures: Mapping[str, Picture]) -> list[Panel]:
+    """One panel per table of LAYOUTS that has rows, with the figure of the same name."""
+    return [
+        make_panel(name, tables[name], layout, figures.get(name))
+        for name, layout in LAYOUTS.items()
+        if len(tables[name])
+    ]
+
+
+def make_panel(name: str, frame: pd.DataFrame, layout: Layout, picture: Picture | None = None) -> Panel:
+    """The table as laid out; as it is, where it lacks the columns that the layout names."""
+    wanted = {*layout.rows, layout.columns, layout.value} - {None}
+    spread = bool(wanted) and wanted <= set(frame.columns)
+    shown = _spread(frame, layout) if spread else _rows(frame, layout)
+    header = [str(column) for column in shown.columns]
+    body = [[cell(value) for value in row] for row in shown.head(MOST_ROWS).itertuples(index=False)]
+    left_out = len(shown if spread else frame) - len(body)
+    numeric = [is_numeric_dtype(shown[column]) and not is_bool_dtype(shown[column]) for column in shown]
+    return Panel(name, layout.title, layout.how, header, numeric, body, left_out, picture)
+
+
+def cell(value: Any) -> str:
+    """A value of a table as text."""
+    if pd.isna(value):
+        return MISSING
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _spread(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Rows by labels, columns by the values of one column, both in the order of the table."""
+    wide = frame.pivot_table(
+        index=list(layout.rows), columns=layout.columns, values=layout.value, sort=False, observed=True
+    )
+    order: Sequence[Any] = list(dict.fromkeys(frame[layout.columns]))
+    return wide.reindex(columns=[column for column in order if column in wide]).reset_index()
+
+
+def _rows(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """The table's own rows, in its own columns."""
+    if layout.needs in frame:
+        frame = frame.dropna(subset=[layout.needs])
+    if layout.order in frame:
+        frame = frame.sort_values(str(layout.order), ascending=False, kind="stable")
+    return frame[[name for name in layout.shown if name in frame] or list(frame.columns)]

@@ -1,0 +1,125 @@
+"""What the page's script reads: one JSON with the table of all concepts, the cards, and their pictures (stage
+`report`).
+
+Numbers are those of the tables in `reports/`, with nine significant digits; undefined ones are null, never NaN.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from usae.common.errors import UserError
+from usae.common.params import Params
+from usae.showing.results.choice import PASSED, STOPPED, support
+
+DIGITS = 9  # more than are shown, so that nothing is rounded twice
+TABLE = {  # column of table concepts -> its heading
+    "universality": "agreement",
+    "lift": "lift",
+    "cofires": "co-fires",
+    "fires": "fires",
+    "firing_entropy": "entropy",
+    "energy": "energy",
+    "models_alive": "models",
+}
+MODEL_TABLE = {  # column of table concept_models -> its heading
+    "fires": "fires",
+    "firing_rate": "rate",
+    "cofire_proportion": "co-fires",
+    "cofire_ceiling": "at most",
+    "joins_others": "joins",
+    "energy": "energy",
+    "max_code": "largest code",
+}
+SHARES = ("universality", "firing_rate", "cofire_proportion", "cofire_ceiling", "joins_others")
+DEAD, UNIVERSAL, SOME = "dead", "universal", "some"
+
+Json = dict[str, Any]
+
+
+def concept_columns(concepts: pd.DataFrame, models: Sequence[str]) -> Json:
+    """Every concept's numbers, column by column in the order of the rows, and its kind."""
+    columns: Json = {"id": concepts["concept_id"].tolist(), "kind": kinds(concepts, models)}
+    for name in (*TABLE, "top_label", "top_label_share", "top_label_base", STOPPED, "why"):
+        if name in concepts:
+            columns[name] = plain(concepts[name])
+    return columns
+
+
+def model_columns(concept_models: pd.DataFrame, concepts: pd.DataFrame, models: Sequence[str]) -> Json:
+    """Every concept's numbers in each model, in the order of the rows of table concepts."""
+    by_model = {model: rows.set_index("concept_id") for model, rows in concept_models.groupby("model")}
+    shown = [name for name in MODEL_TABLE if name in concept_models]
+    return {
+        model: {name: plain(by_model[model][name].reindex(concepts["concept_id"])) for name in shown}
+        for model in models
+    }
+
+
+def kinds(concepts: pd.DataFrame, models: Sequence[str]) -> list[str]:
+    """dead | the slug of the one model it belongs to | universal | some, for every concept.
+
+    Universal: it passes the funnel; where no table says so, all models co-fire on enough tokens (`choice.py`), and
+    significantly, where that was tested.
+    """
+    alive = concepts["alive"].to_numpy(bool)
+    shared = concepts["cofires"].to_numpy(np.int64) >= support(concepts)
+    if STOPPED in concepts and concepts[STOPPED].notna().any():
+        shared = concepts[STOPPED].eq(PASSED).to_numpy(bool)
+    elif "significant" in concepts:
+        shared &= concepts["significant"].eq(True).fillna(False).to_numpy(bool)
+    nobody = pd.Series(None, index=concepts.index, dtype=object)
+    owner = concepts.get("unique_to", nobody)
+    own = [DEAD if not a else UNIVERSAL if s else SOME for a, s in zip(alive, shared, strict=True)]
+    return [kind if kind == DEAD or o not in models else str(o) for kind, o in zip(own, owner, strict=True)]
+
+
+def tips(descriptions: Mapping[str, str], names: Mapping[str, str]) -> list[Json]:
+    """Of the columns shown, those that a table has: name, heading, meaning and denominator, whether a share."""
+    return [
+        {"name": name, "label": label, "tip": descriptions[name], "share": name in SHARES}
+        for name, label in names.items()
+        if name in descriptions
+    ]
+
+
+def plain(values: pd.Series) -> list[Any]:
+    """A column as JSON holds it: null for what is not defined, nine significant digits."""
+    return [plain_value(value) for value in values.astype(object)]
+
+
+def plain_value(value: Any) -> Any:
+    """One value as JSON holds it."""
+    if value is None or value is pd.NA or (isinstance(value, float | np.floating) and not math.isfinite(value)):
+        return None
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float | np.floating) else str(value)
+
+
+def script_text(payload: Json) -> str:
+    """The JSON as it may stand inside a script element; NaN is refused."""
+    text = json.dumps(payload, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def check_budget(page: str, cards: int, pictures: int, params: Params) -> None:
+    """Refuse a page above `report.megabytes`.
+
+    Raises:
+        UserError: it is; the three parameters that reduce it are named, with their values.
+    """
+    megabytes, report = len(page.encode()) / 1e6, params.report
+    if megabytes > report.megabytes:
+        raise UserError(
+            f"reports/index.html would have {megabytes:.1f} MB, more than `report.megabytes: "
+            f"{report.megabytes:g}`; {pictures / 1e6:.1f} MB of it are the pictures of {cards} cards. Lower "
+            f"`report.concepts` (now {report.concepts}), `report.images` ({report.images}) or `report.thumbnail` "
+            f"({report.thumbnail}), or allow more, then run `dvc repro report`."
+        )

@@ -1,0 +1,22 @@
+"""Numbers as the page writes them; `words.js` has the same rules (stage `report`)."""
+
+import math
+
+from usae.showing.figures.theme import MISSING, percent
+
+
+def number(value: float) -> str:
+    """1234 -> '1,234', 0.01234 -> '0.0123', NaN -> a dash."""
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3g}"
+
+
+def places(value: float) -> str:
+    """Two decimals, or a dash."""
+    return f"{value:.2f}" if math.isfinite(value) else MISSING
+
+
+def share(value: float) -> str:
+    """0.314 -> '31 %', NaN -> a dash."""
+    return percent(value) if math.isfinite(value) else MISSING

@@ -1,0 +1,74 @@
+"""Was the SAE trained to the end, and are the backbones more than untrained networks (stage `report`)."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from usae.showing.figures.theme import MUTED, RC, Picture, canvas, model_colours, percent, sentence
+
+SMOOTHING_POINTS = 60
+MOST_POINTS = 400  # per line, so that a run of a million steps still makes a small file
+
+
+@mpl.rc_context(RC)
+def loss_picture(training: pd.DataFrame, models: Sequence[str]) -> Picture:
+    """Training loss per source model over steps, smoothed."""
+    finite = training[np.isfinite(training["loss"])].sort_values("step")
+    lines = {model: finite[finite["source"] == model] for model in models}
+    if finite.empty:
+        return sentence("loss", "No training was logged", "Run `dvc repro train` to fill training.parquet.")
+    first, last = (float(part["loss"].mean()) for part in (_part(finite, 0), _part(finite, 1)))
+    change = abs(last / first - 1) if first else 0.0
+    claim = f"The loss {'fell' if last < first else 'rose'} by {percent(change)}, from {first:.3g} to {last:.3g}"
+    figure, axes = canvas(claim)
+    for model, colour in model_colours(models).items():
+        rows = lines[model]
+        smooth = rows["loss"].ewm(span=max(1, len(rows) // SMOOTHING_POINTS)).mean()
+        keep = np.unique(np.linspace(0, max(len(rows) - 1, 0), min(MOST_POINTS, len(rows))).astype(int))
+        axes.plot(rows["step"].to_numpy()[keep], smooth.to_numpy()[keep], color=colour, label=model)
+    axes.set(xlabel="step", ylabel="loss, summed over targets")
+    axes.legend(title="encoded model")
+    note = "Exponential mean over a sixtieth of the steps; first and last tenth of the steps in the title."
+    return Picture("loss", claim, note, figure)
+
+
+@mpl.rc_context(RC)
+def probe_picture(probes: pd.DataFrame, models: Sequence[str]) -> Picture:
+    """What linear probes read from the backbones' tokens: trained against untrained networks."""
+    known = probes.dropna(subset=["auc_trained", "auc_untrained"]) if len(probes) else probes
+    if known.empty:
+        text = "Probes need known attributes (the generated world has them) and labelled images with both values."
+        return sentence("probes", "No attribute could be probed", text)
+    better = int((known["auc_trained"] > known["auc_untrained"]).sum())
+    trained, untrained = known["auc_trained"].median(), known["auc_untrained"].median()
+    claim = (
+        f"Linear probes read {better} of {len(known)} attributes better from trained than from untrained "
+        f"networks: median AUC {trained:.2f} against {untrained:.2f}"
+    )
+    figure, axes = canvas(claim, height=5.2)
+    low = min(0.5, float(known[["auc_trained", "auc_untrained"]].min().min())) - 0.02
+    axes.plot([low, 1], [low, 1], color=MUTED, linestyle="--", linewidth=1.2)
+    for model, colour in model_colours(models).items():
+        rows = known[known["model"] == model]
+        axes.scatter(
+            rows["auc_untrained"],
+            rows["auc_trained"],
+            color=colour,
+            label=model,
+            s=36,
+            alpha=0.85,
+            linewidths=0,
+        )
+    axes.set(xlabel="AUC, untrained network", ylabel="AUC, trained network", xlim=(low, 1.01), ylim=(low, 1.01))
+    axes.set_aspect("equal")
+    axes.legend(title="model", loc="lower right")
+    note = "One point per attribute and model; above the dashed line the trained network is better. 0.5 is chance."
+    return Picture("probes", claim, note, figure)
+
+
+def _part(frame: pd.DataFrame, end: int) -> pd.DataFrame:
+    """The first (0) or last (1) tenth of the rows."""
+    tenth = max(1, len(frame) // 10)
+    return frame.tail(tenth) if end else frame.head(tenth)

@@ -1,0 +1,96 @@
+"""More than accident? Co-firing against re-paired images, dictionaries against random ones (stage `report`)."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from usae.showing.figures.theme import INK, MUTED, OKABE_ITO, RC, Picture, canvas, model_colours, percent, sentence
+
+NULL = "images"
+MOST = 1000  # points drawn one by one; more are an image inside the SVG
+FLOOR = 0.5  # co-fires, where none would have no place on a logarithmic axis
+THRESHOLDS = np.linspace(0, 1, 201)
+AGAIN = "Run `dvc repro measure` to write it."
+
+
+@mpl.rc_context(RC)
+def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
+    """Co-fires of all models against their mean over re-paired images, one point per concept."""
+    rows = nulls[(nulls["null"] == NULL) & (nulls["models"] == "+".join(models))] if len(nulls) else nulls
+    if rows.empty:
+        return sentence("nulls", "No concept fires in all models", f"Table nulls has no row for them. {AGAIN}")
+    sure = rows["significant"].to_numpy(dtype=bool)
+    claim = (
+        f"{sure.sum():,} of {len(rows):,} concepts ({percent(float(sure.mean()))}) co-fire more often than "
+        "re-paired images explain"
+    )
+    figure, axes = canvas(claim)
+    expected, found = (np.maximum(rows[name].to_numpy(np.float64), FLOOR) for name in ("null_mean", "cofires"))
+    for chosen, colour, label in ((~sure, MUTED, "not significant"), (sure, OKABE_ITO[0], "significant")):
+        axes.scatter(
+            expected[chosen],
+            found[chosen],
+            color=colour,
+            label=label,
+            s=14,
+            linewidths=0,
+            alpha=0.8,
+            rasterized=len(rows) > MOST,
+        )
+    ends = [FLOOR, max(float(found.max()), float(expected.max()))]
+    axes.plot(ends, ends, color=INK, linestyle="--", linewidth=1.2)
+    axes.set(xscale="log", yscale="log", xlabel="co-fires with re-paired images, mean", ylabel="co-fires")
+    axes.legend(title="false discovery rate 5 %", loc="lower right")
+    note = (
+        "Images are re-paired between the models, tokens keep their positions. On the dashed line the co-fires "
+        f"are what accident gives; values below {FLOOR:g} are drawn there."
+    )
+    return Picture("nulls", claim, note, figure)
+
+
+@mpl.rc_context(RC)
+def consistency_picture(consistency: pd.DataFrame, models: Sequence[str]) -> Picture:
+    """Share of matched cosines above a threshold, per model, with its Gaussian baseline (paper's consistency)."""
+    lines = {model: _cosines(consistency, model, "independent") for model in models if len(consistency)}
+    measured = {model: cosines for model, cosines in lines.items() if cosines.size}
+    if not measured:
+        return sentence("consistency", "There is no independent SAE to compare with", f"Table is empty. {AGAIN}")
+    mean = np.mean([np.clip(cosines, 0, 1).mean() for cosines in measured.values()])
+    floors = {model: _cosines(consistency, model, "gaussian") for model in measured}
+    floor = np.mean([np.clip(cosines, 0, 1).mean() for cosines in floors.values()])
+    claim = (
+        f"Matched with an independent SAE's, the concepts have a mean cosine of {mean:.2f}; random dictionaries "
+        f"{floor:.2f}{_same_start(consistency)}"
+    )
+    figure, axes = canvas(claim)
+    colours = model_colours(models)
+    for model, cosines in measured.items():
+        axes.plot(THRESHOLDS, _share_above(cosines), color=colours[model], label=model)
+        axes.plot(THRESHOLDS, _share_above(floors[model]), color=colours[model], linestyle=":", linewidth=1.4)
+    axes.set(xlabel="cosine", ylabel="share of concepts matched better", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(title="model")
+    note = (
+        "Dotted: two random dictionaries of the same number of concepts and the same width. Negative cosines "
+        "count as 0 in the means."
+    )
+    return Picture("consistency", claim, note, figure)
+
+
+def _cosines(table: pd.DataFrame, model: str, against: str) -> np.ndarray:
+    rows = table[(table["model"] == model) & (table["against"] == against)]
+    return rows["cosine"].dropna().to_numpy(dtype=np.float64)
+
+
+def _same_start(table: pd.DataFrame) -> str:
+    """A caution, where most partners have the concept's own number: random starts would not number alike."""
+    matched = table[table["against"] == "independent"]
+    share = float((matched["partner"] == matched["concept_id"]).mean())
+    return f". Not evidence: {percent(share)} keep their number, both SAEs started alike" if share > 0.5 else ""
+
+
+def _share_above(cosines: np.ndarray) -> np.ndarray:
+    """(thresholds,) share of the cosines above each."""
+    ranked = np.sort(cosines)
+    return np.asarray(1 - np.searchsorted(ranked, THRESHOLDS, side="right") / max(len(ranked), 1))

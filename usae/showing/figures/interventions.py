@@ -1,0 +1,120 @@
+"""What codes are good for: another model's readouts, and a model that joins late (stage `report`)."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from usae.showing.figures.theme import (
+    INK,
+    MUTED,
+    OKABE_ITO,
+    RC,
+    Picture,
+    canvas,
+    headline,
+    model_colours,
+    percent,
+    sentence,
+)
+
+CONTROLS = {"shuffled": ":", "untrained": "-."}  # line styles of newcomers that should learn little
+METHODS = {"usae": "universal codes", "ridge": "best linear map", "independent": "matched own codes"}
+
+
+@mpl.rc_context(RC)
+def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, models: Sequence[str]) -> Picture:
+    """R2 to and from the newcomer by the images it learnt from, beside maps, re-pairing and joint training."""
+    matched = onboarding[onboarding["setting"] == "matched"] if len(onboarding) else onboarding
+    if matched.empty:
+        text = "Run `dvc repro onboarding` with two models or more."
+        return sentence("onboarding", "No model has joined late", text)
+    new = matched.loc[matched["source"] == matched["target"], "source"].iloc[0]
+    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    headline(figure, _claim(onboarding, new))
+    sides = {f"from {new}": ("source", "target"), f"to {new}": ("target", "source")}
+    row = np.ravel(figure.subplots(1, 2, sharex=True, sharey=True))
+    for axes, (title, (fixed, other)) in zip(row, sides.items(), strict=True):
+        rows = onboarding[(onboarding[fixed] == new) & (onboarding[other] != new)]
+        joint = reconstruction[(reconstruction["sae"] == "usae") & (reconstruction["split"] == "val")]
+        _curves(axes, rows, other, joint[joint[fixed] == new].set_index(other)["r2_channel"], models)
+        axes.set(title=title, xscale="log", xlabel="training images of the newcomer")
+    row[0].set_ylim(0, None)
+    row[0].set_ylabel("R² of the target, held out")
+    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models))
+    note = (
+        "Solid: codes of an SAE trained without the newcomer. Dashed: the best linear map from as many images. "
+        "Dotted: learnt from re-paired images, below 0 where not seen. Dash-dotted: the same network with random "
+        "weights. Diamonds: one SAE trained on all models at once, on all training images."
+    )
+    return Picture("onboarding", _claim(onboarding, new), note, figure)
+
+
+@mpl.rc_context(RC)
+def stitching_picture(stitching: pd.DataFrame) -> Picture:
+    """Share of a readout recovered through another model, per way and pair of models."""
+    rows = stitching.query("source != target and recovered.notna()") if len(stitching) else stitching
+    if rows.empty:
+        text = "Stage `interventions` needs two models, and images with labels that it can teach and test."
+        return sentence("stitching", "No readout was asked through another model", text)
+    means = rows.groupby("method")["recovered"].mean()
+    claim = f"Through another model's universal codes a label readout keeps {percent(means['usae'])} of its skill"
+    if "independent" in means:
+        claim += f"; through matched codes of independent SAEs {percent(means['independent'])}"
+    figure, axes = canvas(claim)
+    pairs = list(dict.fromkeys(zip(rows["source"], rows["target"], strict=True)))
+    for place, (method, label) in enumerate(METHODS.items()):
+        found = rows[rows["method"] == method].set_index(["source", "target"])["recovered"].reindex(pairs)
+        heights = np.arange(len(pairs)) + 0.26 * (place - 1)
+        axes.barh(heights, found, height=0.24, color=OKABE_ITO[(2, 5, 4)[place]], label=label)
+    axes.set_yticks(range(len(pairs)), [f"{source} → {target}" for source, target in pairs])
+    axes.invert_yaxis()
+    axes.axvline(1, color=INK, linewidth=1.2, linestyle="--")
+    axes.set(xlabel="skill recovered: 0 = chance, 1 = the target's own activations")
+    axes.grid(visible=False, axis="y")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    note = (
+        "Readouts are trained on the target's own activations and shown what the source's images become: "
+        f"{rows['score'].iloc[0]} over {rows['labels'].iloc[0]} labels, {rows['images'].iloc[0]} held-out images."
+    )
+    return Picture("stitching", claim, note, figure)
+
+
+def _claim(rows: pd.DataFrame, new: str) -> str:
+    """How much of the R2 with all images the smallest number gives, and the same network with random weights.
+
+    Of the latter only its codes count: as a target it is another one, with a variance of its own.
+    """
+    cross = rows[rows["source"] != rows["target"]]
+    matched = cross[cross["setting"] == "matched"].groupby("images")["r2"].mean()
+    few, many = matched.index[0], matched.index[-1]
+    claim = (
+        f"{new} joins a finished SAE: mean R² with the others {matched.loc[few]:.2f} after {few} images, "
+        f"{matched.loc[many]:.2f} after {many}"
+    )
+    codes = cross[(cross["source"] == new) & (cross["images"] == many)].groupby("setting")["r2"].mean()
+    if "untrained" not in codes:
+        return claim
+    return (
+        f"{claim}; its codes explain {codes['matched']:.2f} of them, with random weights {codes['untrained']:.2f}"
+    )
+
+
+def _curves(axes: Axes, rows: pd.DataFrame, other: str, joint: "pd.Series[float]", models: Sequence[str]) -> None:
+    """One colour per old model: matched, ceiling, controls, and joint training at the right."""
+    colours = model_colours(models)
+    for model, found in rows.groupby(other, sort=False):
+        lines = {setting: part.sort_values("images") for setting, part in found.groupby("setting")}
+        line, colour = lines["matched"], colours.get(str(model), MUTED)
+        axes.plot(line["images"], line["r2"], color=colour, marker="o", markersize=4, label=model)
+        axes.plot(line["images"], line["r2_ridge"], color=colour, linestyle="--", linewidth=1.2)
+        for setting, style in CONTROLS.items():
+            if setting in lines:
+                axes.plot(
+                    lines[setting]["images"], lines[setting]["r2"], color=colour, linestyle=style, linewidth=1.6
+                )
+        if model in joint.index:
+            axes.plot(line["images"].max() * 1.25, joint[model], "D", color=colour, markersize=6, clip_on=False)

@@ -1,0 +1,78 @@
+"""Nulls beside what they are nulls of: co-fires under each re-pairing, likeness of the models (stage `report`)."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from usae.showing.figures.theme import INK, MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence
+
+NULLS = {"images": "images re-paired", "class": "images of one class re-paired", "tokens": "tokens shuffled too"}
+MEASURES = {
+    "mutual_knn": "neighbours in common",
+    "cka_unbiased": "CKA, unbiased",
+    "buddies": "mutual nearest units",
+    "rosetta": "mutual nearest in all models",
+}
+
+
+@mpl.rc_context(RC)
+def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
+    """Share of concepts that co-fire beyond each null, for every group of models."""
+    if nulls.empty:
+        return sentence("null_kinds", "No concept fires in two models", "Table nulls has no rows.")
+    shares = nulls.groupby(["null", "models"])["significant"].mean().astype(float).unstack("null")
+    kinds = [null for null in NULLS if null in shares]
+    claim = _beyond_chance(shares, kinds, "+".join(models))
+    figure, axes = canvas(claim)
+    height = 0.8 / len(kinds)
+    for place, null in enumerate(kinds):
+        heights = np.arange(len(shares)) + height * (place - (len(kinds) - 1) / 2)
+        axes.barh(heights, shares[null], height=0.9 * height, color=OKABE_ITO[place], label=NULLS[null])
+    axes.set_yticks(range(len(shares)), [str(group).replace("+", " + ") for group in shares.index])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set(xlabel="share of concepts significant at a false discovery rate of 5 %", xlim=(0, 1))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    note = (
+        "Re-paired images keep rates, clusters within images and positions; within classes also what follows from "
+        "the class; shuffled tokens keep rates alone. Concepts that fire in all models of a group count."
+    )
+    return Picture("null_kinds", claim, note, figure)
+
+
+def _beyond_chance(shares: pd.DataFrame, kinds: Sequence[str], everyone: str) -> str:
+    """What the figure says of the group of all models; `shares` by group and null."""
+    if everyone not in shares.index:
+        return "No concept fires in all models; what co-fires in some, beyond each null"
+    found = zip(kinds, shares.loc[[everyone], list(kinds)].to_numpy()[0], strict=True)
+    parts = [f"{percent(share)} ({NULLS[null]})" for null, share in found]
+    return f"Of the concepts that fire in all models, more co-fire than accident gives: {', '.join(parts)}"
+
+
+@mpl.rc_context(RC)
+def alignment_picture(alignment: pd.DataFrame) -> Picture:
+    """Likeness of activations and of codes, beside re-paired images, means over pairs of models."""
+    rows = alignment[alignment["measure"].isin(MEASURES)] if len(alignment) else alignment
+    if rows.empty:
+        return sentence("alignment", "One model alone is like no other", "Name two or more under `models`.")
+    means = rows.groupby(["measure", "space"])[["value", "null_mean"]].mean()
+    means = means.loc[[measure for measure in MEASURES if measure in means.index]]
+    shown = [(measure, "codes, image means") for measure in ("mutual_knn", "cka_unbiased")]
+    found, null = means["value"].to_dict(), means["null_mean"].to_dict()
+    parts = [f"{MEASURES[key[0]]} {found[key]:.2f} ({null[key]:z.2f})" for key in shown if key in found]
+    claim = f"Codes of two models, image by image, beside re-paired images: {', '.join(parts)}"
+    figure, axes = canvas(claim)
+    heights, keys = range(len(means)), means.index.to_list()
+    names = [f"{MEASURES[measure]}: {space}" for measure, space in keys]
+    axes.hlines(heights, means["null_mean"], means["value"], color=MUTED, linewidth=1.2)
+    axes.plot(means["value"], heights, "o", color=OKABE_ITO[0], markersize=7, label="true pairs")
+    axes.plot(means["null_mean"], heights, "|", color=INK, markersize=11, label="re-paired images, mean")
+    axes.set_yticks(heights, names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set(xlabel="likeness, 1 = identical", xlim=(-0.02, 1))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    note = "Means over pairs of models. Width and chance give likeness too: the distance to the bar counts."
+    return Picture("alignment", claim, note, figure)

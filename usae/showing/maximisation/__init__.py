@@ -1,0 +1,1 @@
+"""Coordinated activation maximisation: pictures that switch a concept on in each model (stage `maximise`)."""

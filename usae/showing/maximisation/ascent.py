@@ -1,0 +1,145 @@
+"""Coordinated activation maximisation: the image that a model likes best for a concept (stage `maximise`).
+
+arXiv 2502.03714, section 4.5 and eq. 8. Every model is maximised on its own; initial phase, crops and noise are
+functions of the seed alone, the same for all models and concepts, so differences between the pictures come from
+the models.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from usae.common.params import MaximiseParams
+from usae.showing.maximisation.directions import Directions, Score, reduce_tokens
+from usae.showing.maximisation.maco import initial_phase, render
+
+CENTRE_SPREAD = 0.15  # standard deviation of the crop centres, in image sides
+MASK_PERCENTILE = 80.0  # attributions above it are shown opaque
+MASK_PARTS = 12  # of the side, over one of which attributions are averaged
+
+Look = Callable[[Tensor], Tensor]  # pixels [b, 3, input, input] -> tokens [b, t, d]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The views of one step from one start, the same for every concept and model."""
+
+    grid: Tensor  # (crops, input, input, 2), sampling positions in -1..1
+    noise: Tensor  # (crops, 3, input, input)
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """n targets' pictures, one from each start."""
+
+    images: Tensor  # (n, starts, 3, size, size), RGB in 0..1
+    attribution: Tensor  # (n, starts, size, size), sum over steps of |d score / d pixel|
+    curve: Tensor  # (n, starts, steps), score of the crops before each step
+
+
+def ascend(
+    tokens: Look, pixels: int, targets: Directions, magnitude: Tensor, params: MaximiseParams, seeds: list[int]
+) -> Ascent:
+    """Gradient ascent on the phases (NAdam, as MACO) for each of n directions, from one start per seed, all at
+    once: their gradients do not meet.
+
+    Shapes: magnitude [3, size, size//2 + 1] (see `maco.py`); `pixels` is the side of the model's input.
+    """
+    device = targets.weight.device
+    spectrum = magnitude.to(device, torch.float32)
+    starts = torch.stack([initial_phase(params.size, generator_of(seed, 0)) for seed in seeds]).to(device)
+    phase = starts.repeat(len(targets.weight), 1, 1, 1, 1).requires_grad_()  # (n, starts, 3, rows, columns)
+    optimiser = torch.optim.NAdam([phase], lr=params.learning_rate)
+    attribution = torch.zeros(*phase.shape[:2], params.size, params.size, device=device)
+    curve = torch.empty(*phase.shape[:2], params.steps, device=device)
+    for step in range(params.steps):
+        images = render(phase, spectrum)  # (n, starts, 3, size, size)
+        views = look(images, [draw_crops(seed, step, params, pixels) for seed in seeds])
+        score = own_scores(targets(tokens(views)), params.score, len(seeds))  # (n, starts)
+        objective = score - penalty(images, params)
+        phase_gradient, image_gradient = torch.autograd.grad(objective.sum(), [phase, images])
+        phase.grad = -phase_gradient
+        optimiser.step()
+        attribution += image_gradient.abs().mean(dim=-3)
+        curve[..., step] = score.detach()
+    return Ascent(render(phase.detach(), spectrum), attribution, curve)
+
+
+def own_scores(values: Tensor, score: Score, starts: int) -> Tensor:
+    """Every target's score of its own views, mean over crops: [n * starts * crops, t, n] -> [n, starts]."""
+    own = values.unflatten(0, (values.shape[-1], -1)).diagonal(dim1=0, dim2=-1)  # (starts * crops, t, n)
+    scores: Tensor = reduce_tokens(own, score).unflatten(0, (starts, -1)).mean(dim=1)  # (starts, n)
+    return scores.T
+
+
+def penalty(images: Tensor, params: MaximiseParams) -> Tensor:
+    """The regulariser of eq. 8, per image: weighted total variation and distance from grey, both means over
+    pixels.
+
+    Shapes: images [..., 3, size, size] in 0..1 -> [...].
+    """
+    down, right = (images.diff(dim=side).abs().mean(dim=(-3, -2, -1)) for side in (-2, -1))
+    grey = (images - 0.5).square().mean(dim=(-3, -2, -1))
+    return params.total_variation * (down + right) + params.l2 * grey
+
+
+def draw_crops(seed: int, step: int, params: MaximiseParams, pixels: int) -> Crops:
+    """Square crops around the middle and their noise, a function of (seed, step) alone.
+
+    Centres are 0.5 + 0.15 N(0, 1), moved inwards so that no crop leaves the image; noise is normal plus uniform,
+    as in MACO. Sampling positions do not depend on `pixels`, the model's input size, except in number.
+    """
+    generator = generator_of(seed, 1 + step)
+    low, high = params.crop_side
+    sides = low + (high - low) * torch.rand(params.crops, generator=generator)  # (crops,), share of the image
+    centres = 0.5 + CENTRE_SPREAD * torch.randn(params.crops, 2, generator=generator)  # (crops, x and y)
+    centres = centres.clamp(sides[:, None] / 2, 1 - sides[:, None] / 2)
+    theta = torch.zeros(params.crops, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = sides
+    theta[:, :, 2] = 2 * centres - 1
+    shape = (params.crops, 3, pixels, pixels)
+    normal = torch.randn(shape, generator=generator)
+    uniform = torch.rand(shape, generator=generator) - 0.5
+    grid = F.affine_grid(theta, list(shape), align_corners=False)  # (crops, input, input, 2)
+    return Crops(grid, params.noise * (normal + uniform))
+
+
+def look(images: Tensor, crops: list[Crops]) -> Tensor:
+    """Each image's crops: [n, starts, 3, size, size] -> [n * starts * crops, 3, input, input], in that order."""
+    each, apiece = (len(images), 1, 1, 1), len(crops[0].grid)
+    grid = torch.cat([part.grid for part in crops]).to(images.device)  # (starts * crops, input, input, 2)
+    noise = torch.cat([part.noise for part in crops]).to(images.device)
+    shown = images.flatten(0, 1).repeat_interleave(apiece, dim=0)  # (n * starts * crops, 3, size, size)
+    return F.grid_sample(shown, grid.repeat(each), align_corners=False) + noise.repeat(each)
+
+
+def whole(images: Tensor, pixels: int) -> Tensor:
+    """Complete images as the model sees them: [n, 3, size, size] -> [n, 3, pixels, pixels]."""
+    return F.interpolate(images, size=(pixels, pixels), mode="bilinear", antialias=True)
+
+
+def to_rgba(images: Tensor, attribution: Tensor) -> np.ndarray:
+    """The picture as scored, made transparent where it never moved the score.
+
+    The mask is averaged over a twelfth of the side: gradients follow the grid of a network's patches.
+
+    Shapes: images [n, 3, size, size] in 0..1, attribution [n, size, size] -> [n, size, size, 4] uint8.
+    """
+    colour = images.permute(0, 2, 3, 1).cpu().numpy()  # (n, rows, columns, rgb)
+    side = images.shape[-1] // MASK_PARTS // 2 * 2 + 1
+    smooth = F.avg_pool2d(attribution[:, None], side, 1, side // 2, count_include_pad=False)  # (n, 1, size, size)
+    weight = smooth[:, 0].cpu().numpy()
+    limit = np.percentile(weight, MASK_PERCENTILE, axis=(1, 2), keepdims=True)
+    alpha = np.minimum(weight / np.maximum(limit, np.finfo(np.float32).tiny), 1.0)
+    rgba = np.concatenate([colour, alpha[..., None]], axis=-1)
+    return np.asarray(np.rint(rgba * 255), dtype=np.uint8)
+
+
+def generator_of(*key: int) -> torch.Generator:
+    """A CPU generator for one stream of one seed, so that every device draws the same numbers."""
+    state = np.random.SeedSequence(key).generate_state(1, dtype=np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) % 2**63)

@@ -1,0 +1,76 @@
+"""What is maximised: linear functions of one model's tokens, concepts and, as a control, random directions.
+
+Used by stage `maximise`. A concept's code before ReLU and TopK, with BatchNorm in eval mode, is one weight vector
+and one bias on raw activations; its gradient is there also where the concept is not among the k chosen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from usae.sae.layers import STD_EPSILON
+from usae.sae.universal import UniversalSAE
+
+Score = Literal["mean", "max", "centre"]
+
+
+@dataclass(frozen=True)
+class Directions:
+    """n linear functions of raw tokens: weight [n, d], bias [n]."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, tokens: Float[Tensor, "... d"]) -> Float[Tensor, "... n"]:
+        """Their values at every token."""
+        return tokens @ self.weight.T + self.bias
+
+    def __add__(self, other: "Directions") -> "Directions":
+        """These, then the others."""
+        return Directions(torch.cat([self.weight, other.weight]), torch.cat([self.bias, other.bias]))
+
+    def only(self, places: Sequence[int]) -> "Directions":
+        """Some of them."""
+        return Directions(self.weight[list(places)], self.bias[list(places)])
+
+
+@torch.no_grad()
+def concept_directions(usae: UniversalSAE, model: str, concepts: Sequence[int]) -> Directions:
+    """The pre-codes of chosen concepts: standardisation, encoder and BatchNorm (eval mode) in one."""
+    part, rows = usae.part(model), torch.tensor(list(concepts), dtype=torch.long)
+    linear, norm = part.encoder.linear, part.encoder.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = (norm.weight / (norm.running_var + norm.eps).sqrt())[rows]  # (n,)
+    weight = linear.weight[rows] * gain[:, None]  # (n, d), of standardised tokens
+    bias = norm.bias[rows] + gain * (linear.bias[rows] - norm.running_mean[rows])
+    return _of_raw_tokens(usae, model, weight, bias)
+
+
+@torch.no_grad()
+def random_directions(usae: UniversalSAE, model: str, count: int, generator: torch.Generator) -> Directions:
+    """Gaussian directions of unit expected norm among standardised tokens, as if a concept meant nothing."""
+    width = usae.widths[model]
+    weight = torch.randn(count, width, generator=generator) / width**0.5  # (n, d)
+    device = usae.part(model).mean.device
+    return _of_raw_tokens(usae, model, weight.to(device), torch.zeros(count, device=device))
+
+
+def reduce_tokens(values: Float[Tensor, "b t n"], score: Score) -> Float[Tensor, "b n"]:
+    """One number per image: the mean over tokens, the largest, or the middle one (row and column grid // 2)."""
+    if score == "mean":
+        return values.mean(dim=1)
+    if score == "max":
+        return values.amax(dim=1)
+    grid = round(values.shape[1] ** 0.5)
+    return values[:, grid // 2 * grid + grid // 2]
+
+
+def _of_raw_tokens(usae: UniversalSAE, model: str, weight: Tensor, bias: Tensor) -> Directions:
+    part = usae.part(model)
+    raw = weight / (part.std + STD_EPSILON)  # (n, d)
+    return Directions(raw, bias - raw @ part.mean)

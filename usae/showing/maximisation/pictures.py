@@ -1,0 +1,24 @@
+"""The folder `data/maximised`: one picture per target, model and start (alpha = attribution), and the curves.
+
+Written by stage `maximise`, read by `report`: `12/MODEL.png` is concept 12, `12/MODEL-1.png` the same from another
+start, `random-0/MODEL.png` a random direction; `curves.parquet` is table `maximisation_curves`.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from usae.common.tables import read_table
+
+CURVES = "curves.parquet"
+
+
+def read_curves(folder: Path) -> pd.DataFrame:
+    """The curves, or an empty frame where nothing was maximised."""
+    path = folder / CURVES
+    return read_table(path) if path.is_file() else pd.DataFrame(columns=["kind", "concept_id", "start", "model"])
+
+
+def picture_path(folder: Path, target: str, model: str, start: int = 0) -> Path:
+    """Where the picture of a target for a model lies."""
+    return folder / target / f"{model}{f'-{start}' if start else ''}.png"

@@ -1,0 +1,133 @@
+"""What surrounds a step: optimisers, learning rates, clipping, and the state that survives an interruption.
+
+One AdamW per model, as in the paper (sec. 3). With `update: source`, `schedule: per_model`, `aux: multi_topk` this
+is the authors' recipe, in which a model's rate moves only when it is the source.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from usae.common.params import TrainParams
+from usae.common.runtime.ranks import Ranks
+from usae.sae.universal import UniversalSAE
+from usae.training.step.fast import FastStep
+from usae.training.step.reference import Recipe, StepLoss
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate: linear warm-up from `final` to `peak`, then cosine back to `final` over `steps` in all."""
+
+    peak: float
+    final: float
+    warmup: int
+    steps: int
+
+    def rate(self, update: int) -> float:
+        """The rate at update 0, 1, ..., steps - 1."""
+        if update < self.warmup:
+            return self.final + (self.peak - self.final) * update / max(1, self.warmup - 1)
+        progress_made = (update - self.warmup) / (self.steps - self.warmup)
+        return self.final + 0.5 * (self.peak - self.final) * (1 + math.cos(math.pi * progress_made))
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one step did. gradient_norm: of the source, before clipping. rate: the source's learning rate."""
+
+    loss: StepLoss
+    gradient_norm: Tensor
+    rate: float
+
+
+class Engine:
+    """Steps an SAE. `silent` counts, per source, the steps since each concept last fired: 0 where it just did."""
+
+    def __init__(
+        self, sae: UniversalSAE, params: TrainParams, schedule: Schedule, ranks: Ranks | None = None
+    ) -> None:
+        self.sae, self.params, self.schedule, self.ranks = sae.train(), params, schedule, ranks or Ranks()
+        recipe = Recipe(
+            params.loss, params.update, params.aux, params.aux_weight, params.aux_codes, params.precision
+        )
+        self.fast_step = FastStep(sae, recipe, ranks)
+        self.steps = 0
+        self.updates = {(model, group): 0 for model in sae.models for group in ("encoder", "dictionary")}
+        self.optimisers = {model: self._optimiser(model) for model in sae.models}
+        device = next(sae.parameters()).device
+        self.silent = {m: torch.zeros(sae.concepts, dtype=torch.int64, device=device) for m in sae.models}
+
+    def step(self, source: str, activations: Sequence[Float[Tensor, "n _"]]) -> Update:
+        """One update on standardised rows of every model."""
+        dead = self.silent[source] > self.params.dead_after if self.params.aux == "dead" else None
+        loss = self.fast_step(source, activations, dead)
+        norms = {model: self._clip(model) for model in self._learners(source)}
+        for model in norms:
+            self._update(model)
+        self._count_silence(source, loss)
+        self.steps += 1
+        return Update(loss, norms[source], self.optimisers[source].param_groups[0]["lr"])
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next steps depend on."""
+        return {
+            "sae": self.sae.state_dict(),
+            "optimisers": {model: optimiser.state_dict() for model, optimiser in self.optimisers.items()},
+            "steps": self.steps,
+            "updates": [[*key, count] for key, count in self.updates.items()],
+            "silent": self.silent,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`, to the bit."""
+        self.sae.load_state_dict(state["sae"])
+        self.fast_step.wide.moved(*self.sae.models)
+        for model, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][model])
+        self.steps = state["steps"]
+        self.updates = {(model, group): count for model, group, count in state["updates"]}
+        for model, silent in self.silent.items():
+            silent.copy_(state["silent"][model])
+
+    def _learners(self, source: str) -> list[str]:
+        return [source] if self.params.update == "source" else list(self.sae.models)
+
+    def _clip(self, model: str) -> Tensor:
+        parameters = [p for p in self.sae.part(model).parameters() if p.grad is not None]
+        return torch.nn.utils.clip_grad_norm_(parameters, self.params.clip_norm)
+
+    def _update(self, model: str) -> None:
+        optimiser = self.optimisers[model]
+        for group in optimiser.param_groups:
+            if any(parameter.grad is not None for parameter in group["params"]):
+                group["lr"] = self._rate((model, group["name"]))
+                self.updates[(model, group["name"])] += 1
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        self.fast_step.wide.moved(model)
+
+    def _rate(self, key: tuple[str, str]) -> float:
+        """Per model: a group's own updates count, and its first one is at full rate (the authors' code)."""
+        if self.params.schedule == "global":
+            return self.schedule.rate(self.steps)
+        return self.schedule.peak if self.updates[key] == 0 else self.schedule.rate(self.updates[key])
+
+    def _count_silence(self, source: str, loss: StepLoss) -> None:
+        if self.params.aux == "dead":
+            fired = torch.zeros_like(self.silent[source])
+            fired.index_add_(0, loss.codes.indices.flatten(), (loss.codes.values > 0).flatten().long())
+            self.silent[source].add_(1).masked_fill_(self.ranks.sum(fired) > 0, 0)
+
+    def _optimiser(self, model: str) -> torch.optim.AdamW:
+        part = self.sae.part(model)
+        groups = [
+            {"params": list(part.encoder.parameters()), "name": "encoder"},
+            {"params": list(part.dictionary.parameters()), "name": "dictionary"},
+        ]
+        return torch.optim.AdamW(groups, lr=self.schedule.peak, weight_decay=self.params.weight_decay, fused=True)

@@ -1,0 +1,72 @@
+"""What the stages that train have in common: stores in, checkpoints beside them, outputs written once.
+
+`with training_run(...) as trained:` trains or goes on from a checkpoint; the checkpoints go when the block has
+written its outputs.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from usae.activations.sampling import open_paired
+from usae.activations.store import store_root
+from usae.activations.store.location import checkpoint_folder
+from usae.activations.store.manifests import Manifest
+from usae.common.params import Params
+from usae.common.runtime.device import configure
+from usae.common.runtime.ranks import Ranks, join
+from usae.common.runtime.tracker import open_tracker
+from usae.common.variant import Variant
+from usae.training.loop.checkpoints import Checkpoints
+from usae.training.loop.loop import Running, Trained, independent_steps, train
+
+MANIFESTS = Path("data/manifests")
+
+
+@contextmanager
+def training_run(
+    params: Params,
+    name: str,
+    manifests: Mapping[str, Manifest],
+    variants: Mapping[str, Variant],
+    curve: Path | None = None,
+) -> Iterator[dict[str, Trained]]:
+    """SAEs by variant, of the models of `manifests`. One model alone has the steps of an independent SAE.
+
+    curve: where the loss of the first one is shown while it trains.
+
+    Raises:
+        UserError: see `loop.train` and `Manifest.open`.
+    """
+    device = join(configure(params.runtime))
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32 in the encoder
+    root = store_root(params.runtime.store)
+    data = open_paired(manifests, root)
+    steps = independent_steps(params.train, data.images, len(params.models)) if len(manifests) == 1 else None
+    identity = _identity(params, manifests, variants, steps)
+    folder = checkpoint_folder(root, name, identity)
+    checkpoints = Checkpoints(folder, identity, params.runtime.checkpoint_minutes)
+    first = Ranks.current().rank == 0  # of several processes, it alone writes
+    track = open_tracker(params.runtime.tracker, folder.name) if first else None
+    running = Running(device, params.runtime.resident, checkpoints, curve, track)
+    yield train(variants, manifests, data, params.train, running, seed=params.seed, steps=steps)
+    if first:
+        checkpoints.clear()
+
+
+def _identity(
+    params: Params, manifests: Mapping[str, Manifest], variants: Mapping[str, Variant], steps: int | None
+) -> dict[str, Any]:
+    """All that the result depends on: a checkpoint of anything else is refused."""
+    return {
+        "seed": params.seed,
+        "train": params.train.model_dump(),
+        "steps": steps,
+        "variants": {name: asdict(variant) for name, variant in variants.items()},
+        "stores": {model: [m.train.store, list(m.train.crc32c)] for model, m in manifests.items()},
+    }

@@ -1,0 +1,1 @@
+"""One step of training: its loss and gradients, literally and fast."""

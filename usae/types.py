@@ -1,8 +1,0 @@
-"""Aliases of types that many modules name."""
-
-from typing import Any
-
-import numpy as np
-
-Array = np.ndarray[Any, np.dtype[Any]]  # shape and dtype stand in the docstring
-Pair = tuple[str, str]  # (source, target) models
