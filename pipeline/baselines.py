@@ -17,7 +17,7 @@ def main(params: Params, model: str) -> str:
     Its concepts start elsewhere than the universal SAE's: started alike, they would agree for that reason.
     """
     manifests = load_manifests(MANIFESTS, (checked_model(params, model),))
-    variants = {model: Variant(params.k, seed_of(params.seed, f"baseline {model}"))}
+    variants = {model: Variant(params.k, seed_of(params.seed, "independent SAE", model))}
     with training_run(params, f"baseline-{model}", manifests, variants) as trained:
         trained[model].sae.save_pretrained(Path("data/baselines") / model)
         log = trained[model].log

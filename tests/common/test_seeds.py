@@ -1,8 +1,77 @@
-from usae.common.seeds import seed_of
+"""Random streams: each has a name, no two draw alike, and nothing draws from a stream without a name."""
+
+import ast
+
+import numpy as np
+
+from tests.support.imports import ROOT
+from usae.common.seeds import generator, seed_of
+
+DRAWERS = ("generator", "seed_of", "torch_generator")
+PARTS: list[tuple[int | str, ...]] = [(), (0,), (1,), (0, 0), (0, 0, 0), (1, 0), ("train", 0), ("0",)]
+# The shipped networks were trained on these scenes, from these seeds: their own way of drawing belongs to them.
+OLDER = {
+    "usae/images/sources/shapes/scenes.py",
+    "usae/backbones/weights/pretraining/architectures.py",
+    "usae/backbones/weights/pretraining/training.py",
+}
 
 
-def test_a_seed_follows_from_the_runs_seed_and_a_name():
-    found = {(seed, name): seed_of(seed, name) for seed in (0, 1, 2**31) for name in ("", "a", "b", "ab")}
-    assert len(set(found.values())) == 12
-    assert found[0, "a"] == seed_of(0, "a")
-    assert all(0 <= value < 2**32 for value in found.values())
+def calls() -> list[tuple[str, ast.Call]]:
+    """Every call by a plain or dotted name in usae/ and pipeline/, with its file."""
+    files = [*(ROOT / "usae").rglob("*.py"), *(ROOT / "pipeline").glob("*.py")]
+    trees = {str(file.relative_to(ROOT)): ast.parse(file.read_text()) for file in files}
+    return [(file, node) for file, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def called(node: ast.Call) -> str:
+    return ast.unparse(node.func)
+
+
+def names() -> list[str]:
+    """The name of every stream, once for each place that draws from it."""
+    drawn = [node for _, node in calls() if called(node) in DRAWERS and len(node.args) > 1]
+    return [node.args[1].value for node in drawn if isinstance(node.args[1], ast.Constant)]
+
+
+def draws(rng: np.random.Generator) -> bytes:
+    return rng.integers(2**63, size=4).tobytes()
+
+
+def test_every_stream_has_a_name_of_its_own():
+    assert len(names()) >= 20
+    assert len(set(names())) == len(names())
+
+
+def test_no_stream_equals_another():
+    streams = {(seed, name, parts): (name, seed, parts) for name in names() for seed in (0, 1) for parts in PARTS}
+    drawn = {draws(generator(seed, name, *parts)) for seed, name, parts in streams}
+    assert len(drawn) == len(streams)
+    older = {draws(np.random.default_rng(key)) for key in (0, [0], [1], [0, 7], [1, 7], [0, 0, 7])}
+    assert not drawn & older
+
+
+def test_nothing_draws_without_a_name():
+    forbidden = ("default_rng", "SeedSequence", "manual_seed", "RandomState", "random.seed")
+    found = {
+        (file, called(node))
+        for file, node in calls()
+        if called(node).endswith(forbidden) and file not in OLDER and file != "usae/common/seeds.py"
+    }
+    named = {
+        (file, called(node))
+        for file, node in calls()
+        if called(node).endswith("manual_seed") and ast.unparse(node.args[0]).startswith("seed_of(")
+    }
+    assert found <= named
+
+
+def test_a_seed_follows_from_the_runs_seed_the_name_and_the_parts():
+    seeds = [seed_of(seed, name, *parts) for seed in (0, 1, 2**31) for name in ("", "a", "ab") for parts in PARTS]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= value < 2**63 for value in seeds)
+    assert seed_of(0, "a", 1) == seed_of(np.int64(0), "a", np.int32(1))
+
+
+def test_a_stream_is_the_same_tomorrow():
+    assert generator(0, "order of images", 3).integers(1000, size=3).tolist() == [930, 431, 836]

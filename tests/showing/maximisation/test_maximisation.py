@@ -327,7 +327,8 @@ def test_look_is_target_by_target_and_start_by_start():
     quiet = PARAMS.model_copy(update={"noise": 0.0, "crop_side": (0.4, 0.5)})
     views = look(images, [draw_crops(seed, 0, quiet, 16) for seed in range(2)])
     assert views.shape == (4 * PARAMS.crops, 3, 16, 16)
-    torch.testing.assert_close(views.mean(dim=(1, 2, 3)), torch.arange(4.0).repeat_interleave(2) / 4)
+    expected = torch.arange(4.0).repeat_interleave(2) / 4
+    torch.testing.assert_close(views.mean(dim=(1, 2, 3)), expected, atol=1e-3, rtol=0)  # 0 beyond the edge
 
 
 def test_all_targets_have_the_same_views():

@@ -121,7 +121,7 @@ def test_dead_concepts_come_back(world, recipe):
         )
         sae, engine, rows = started(world, params)
         with torch.no_grad():
-            sae.part("a").encoder.norm.bias[:5] = -0.5  # below the chosen ones, sometimes positive
+            sae.part("a").encoder.norm.bias[:5] = -0.6  # below the chosen ones, sometimes positive
             sae.part("a").encoder.norm.weight[:5] = 0.3
         start = sae.part("a").encoder.norm.bias[:5].clone()
         engine.silent["a"][:5] = 100

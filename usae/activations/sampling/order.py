@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 from usae.common.errors import UserError
+from usae.common.seeds import generator
 
-TOKENS = 13  # stream of the seed that shuffles tokens
 TOKEN_WINDOW = 16  # batches whose tokens are shuffled among each other
 
 
@@ -105,8 +105,8 @@ def order(
 ) -> np.ndarray:
     """The images of an epoch, in the order in which they are trained on."""
     if window_images is None:
-        return _final(np.random.default_rng([seed, epoch]).permutation(images))
-    rng = np.random.default_rng([seed, epoch])
+        return _final(_draws(seed, epoch).permutation(images))
+    rng = _draws(seed, epoch)
     chunks = rng.permutation(-(-images // chunk_images))
     width = window_chunks(window_images, chunk_images)
     members = chunks[:, None] * chunk_images + np.arange(chunk_images)  # (chunks, chunk_images)
@@ -117,13 +117,13 @@ def order(
 @lru_cache(maxsize=2)
 def chunk_order(seed: int, epoch: int, chunks: int) -> np.ndarray:
     """The order in which a window-shuffled epoch comes to the chunks: the first thing `order` draws."""
-    return _final(np.random.default_rng([seed, epoch]).permutation(chunks))
+    return _final(_draws(seed, epoch).permutation(chunks))
 
 
 @lru_cache(maxsize=2)
 def token_order(seed: int, epoch: int, window: int, rows: int) -> np.ndarray:
     """The rows of a window of batches, in the order in which they are trained on."""
-    return _final(np.random.default_rng([seed, epoch, window, TOKENS]).permutation(rows))
+    return _final(generator(seed, "order of tokens", epoch, window).permutation(rows))
 
 
 def window_chunks(window_images: int, chunk_images: int) -> int:
@@ -148,3 +148,7 @@ def _final(values: np.ndarray) -> np.ndarray:
     """Not to be written to: it is remembered."""
     values.flags.writeable = False
     return values
+
+
+def _draws(seed: int, epoch: int) -> np.random.Generator:
+    return generator(seed, "order of images", epoch)

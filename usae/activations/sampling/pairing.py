@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SHUFFLED_PAIRS = 7  # stream of the seed that re-pairs images
+from usae.common.seeds import generator
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def shuffled_pairs(batch: Batch, seed: int) -> list[Float[Tensor, "n _"]] | None
     share (fewer images than models), so this step is to be left out by all.
     """
     number, of = batch.share
-    draws = [np.random.default_rng([seed, batch.epoch, batch.step, SHUFFLED_PAIRS]) for _ in range(of)]
+    draws = [generator(seed, "re-paired batch", batch.epoch, batch.step) for _ in range(of)]
     models = len(batch.activations)
     partners = [strangers(batch.images[i::of], models, rng) for i, rng in enumerate(draws)]
     mine = partners[number]

@@ -41,12 +41,14 @@ def obtain(backbone: BackboneParams, folder: Path, seed: int) -> Identity:
 
 def obtain_untrained(backbone: BackboneParams, folder: Path, seed: int, model: str) -> Identity:
     """The same network as initialised, pinned in `folder`; each model draws its own weights, also of one kind."""
-    return obtain(backbone.model_copy(update={"weights": "random"}), folder, seed_of(seed, f"untrained {model}"))
+    return obtain(
+        backbone.model_copy(update={"weights": "random"}), folder, seed_of(seed, "untrained network", model)
+    )
 
 
 def trained(backbone: BackboneParams, seed: int) -> nn.Module:
     """The network with its weights; random ones depend on `seed` alone."""
-    torch.manual_seed(seed)
+    torch.manual_seed(seed_of(seed, "random network"))
     kind, objective = backbone.weights.split(":")[0], _objective(backbone)
     try:
         network = build(backbone)

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from usae.common.seeds import generator
 from usae.common.types import Array
-
-BASELINE_STREAM = 1  # of the seed: the two random dictionaries
 
 
 def matching(rows: Array, others: Array) -> tuple[Array, Array]:
@@ -24,7 +23,7 @@ def matching(rows: Array, others: Array) -> tuple[Array, Array]:
 
 def random_matching(concepts: int, width: int, seed: int) -> Array:
     """(c,) matched cosines of two Gaussian dictionaries: the baseline."""
-    rng = np.random.default_rng([seed, BASELINE_STREAM, concepts, width])
+    rng = generator(seed, "random dictionaries", concepts, width)
     return matching(*(rng.standard_normal((concepts, width), np.float32) for _ in range(2)))[1]
 
 

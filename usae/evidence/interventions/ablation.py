@@ -16,6 +16,7 @@ from scipy import sparse, stats
 
 from usae.common.numerics.matching import unit
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
+from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.interventions.readouts import mean_codes
@@ -105,7 +106,7 @@ def agreements(changes: Array, alive: Array, seed: int) -> tuple[Array, Array]:
         return found[0], found[1]
     profiles = [unit(_centred(_peculiar(rows[alive]), axis=1)) for rows in changes]
     matched, reached = _smallest_products(profiles), np.zeros(int(alive.sum()))
-    rng = np.random.default_rng([seed, *changes.shape])
+    rng = generator(seed, "mismatched concepts")
     for _ in range(MISMATCHES):
         renumbered = [profiles[0], *(rows[rng.permutation(len(rows))] for rows in profiles[1:])]
         reached += _smallest_products(renumbered) + ROUNDING >= matched

@@ -19,6 +19,7 @@ from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest
 from usae.common.numerics.correlation import CrossCorrelation
 from usae.common.params import Pairs, PlantedParams, TrainParams
+from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.common.variant import Variant
 from usae.evidence.codes.encoding import encoded
@@ -35,7 +36,6 @@ from usae.training.loop.loop import Running, train
 
 BLOCK = 64  # images
 CPU = torch.device("cpu")
-IDEAL_STREAM = 4  # of the seed: what models overlook
 MISSED = 0.4
 IDEAL = "ideal"
 PAIRINGS: tuple[Pairs, ...] = ("matched", "shuffled")
@@ -105,7 +105,7 @@ class Trial:
         Each model overlooks a share of its own, up to MISSED, of every concept's tokens.
         """
         owners, slots = self.world.owners, common_slots(self.world)
-        rng = np.random.default_rng([self.seed, IDEAL_STREAM])
+        rng = generator(self.seed, "ideal codes")
         seen = owners * (1 - MISSED * rng.random(owners.shape))  # (planted, models)
         codes: Codes = []
         for block in self.held_out:

@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from usae.common.params import WorldParams
+from usae.common.seeds import generator
 from usae.common.types import Array
 
 SHARED, PAIR, PRIVATE, TWIN = "shared", "pair", "private", "twin"
@@ -20,7 +21,6 @@ RATES = (0.08, 0.16)  # range of the chance that an image shows a concept
 SIDES = (0.3, 0.7)  # range of a region's sides, as a share of the grid
 SPREAD = 0.5  # of the log-normal activities within a region, whose mean is 1
 PLACES = 4  # regions to which concepts keep where position confounds
-STREAMS = {"world": 0, "train": 1, "val": 2}
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class PlantedWorld:
     @classmethod
     def draw(cls, params: WorldParams, seed: int) -> "PlantedWorld":
         """The world of a seed."""
-        rng = np.random.default_rng([seed, STREAMS["world"]])
+        rng = generator(seed, "planted world")
         kinds, owners, leaders = _members(params)
         concepts = len(kinds)
         directions = [rng.normal(size=(concepts, width)) for width in params.widths]
@@ -98,7 +98,7 @@ class PlantedWorld:
 
     def images(self, split: str, numbers: Sequence[int]) -> PlantedImages:
         """Chosen images of a split, `train` or `val`."""
-        drawn = [self._image(np.random.default_rng([self.seed, STREAMS[split], number])) for number in numbers]
+        drawn = [self._image(generator(self.seed, "planted image", split, number)) for number in numbers]
         activity = np.stack([scene for scene, _ in drawn])  # (images, tokens, concepts)
         activations = (
             (activity @ directions + deviation * np.stack([noise[model] for _, noise in drawn])).astype(np.float16)

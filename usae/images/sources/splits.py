@@ -1,10 +1,7 @@
 """Training and held-out images: a source's own splits or a share held out, in random order, cut to a limit."""
 
-import hashlib
-
-import numpy as np
-
 from usae.common.errors import UserError
+from usae.common.seeds import generator
 from usae.images.pixels.index import Record
 
 TRAIN_NAMES, VAL_NAMES = ("train", "training"), ("val", "valid", "validation", "test")
@@ -36,6 +33,5 @@ def split_and_limit(
 
 def shuffled_records(records: list[Record], seed: int, split: str) -> list[Record]:
     """The records in an order that depends on their keys, the seed and the split's name alone."""
-    stream = int.from_bytes(hashlib.blake2b(split.encode(), digest_size=4).digest())
     ordered = sorted(records, key=lambda record: record.key)
-    return [ordered[i] for i in np.random.default_rng([seed, stream]).permutation(len(ordered))]
+    return [ordered[i] for i in generator(seed, "choice of images", split).permutation(len(ordered))]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from usae.common.params import MaximiseParams
+from usae.common.seeds import Part, seed_of
 from usae.showing.maximisation.directions import Directions, Score, reduce_tokens
 from usae.showing.maximisation.maco import initial_phase, render
 
@@ -51,7 +52,8 @@ def ascend(
     """
     device = targets.weight.device
     spectrum = magnitude.to(device, torch.float32)
-    starts = torch.stack([initial_phase(params.size, generator_of(seed, 0)) for seed in seeds]).to(device)
+    phases = [initial_phase(params.size, torch_generator(seed, "first phase")) for seed in seeds]
+    starts = torch.stack(phases).to(device)
     phase = starts.repeat(len(targets.weight), 1, 1, 1, 1).requires_grad_()  # (n, starts, 3, rows, columns)
     optimiser = torch.optim.NAdam([phase], lr=params.learning_rate)
     attribution = torch.zeros(*phase.shape[:2], params.size, params.size, device=device)
@@ -93,7 +95,7 @@ def draw_crops(seed: int, step: int, params: MaximiseParams, pixels: int) -> Cro
     Centres are 0.5 + 0.15 N(0, 1), moved inwards so that no crop leaves the image; noise is normal plus uniform,
     as in MACO. Sampling positions do not depend on `pixels`, the model's input size, except in number.
     """
-    generator = generator_of(seed, 1 + step)
+    generator = torch_generator(seed, "crops", step)
     low, high = params.crop_side
     sides = low + (high - low) * torch.rand(params.crops, generator=generator)  # (crops,), share of the image
     centres = 0.5 + CENTRE_SPREAD * torch.randn(params.crops, 2, generator=generator)  # (crops, x and y)
@@ -139,7 +141,6 @@ def to_rgba(images: Tensor, attribution: Tensor) -> np.ndarray:
     return np.asarray(np.rint(rgba * 255), dtype=np.uint8)
 
 
-def generator_of(*key: int) -> torch.Generator:
-    """A CPU generator for one stream of one seed, so that every device draws the same numbers."""
-    state = np.random.SeedSequence(key).generate_state(1, dtype=np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) % 2**63)
+def torch_generator(seed: int, name: str, *parts: Part) -> torch.Generator:
+    """A CPU generator for one stream, so that every device draws the same numbers."""
+    return torch.Generator().manual_seed(seed_of(seed, name, *parts))

@@ -19,11 +19,10 @@ from usae.activations.store.files import write_whole
 from usae.backbones.networks.backbone import Backbone
 from usae.common.params import MaximiseParams
 from usae.sae.universal import UniversalSAE
-from usae.showing.maximisation.ascent import Ascent, ascend, generator_of, to_rgba, whole
+from usae.showing.maximisation.ascent import Ascent, ascend, to_rgba, torch_generator, whole
 from usae.showing.maximisation.directions import Directions, concept_directions, random_directions, reduce_tokens
 
 PICTURES = 8  # made at a time: half the CPU-seconds of 2, and 24 take no fewer; a killed run makes them again
-RANDOM_STREAM = 2**31  # of the generator of random directions, apart from the streams of the steps
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def open_eye(
 ) -> Eye:
     """A model that can be shown pictures; random directions are its own, drawn from the seed and its place."""
     concepts = [target.number for target in targets if target.kind == "concept"]
-    generator = generator_of(seed, RANDOM_STREAM + usae.models.index(model))
+    generator = torch_generator(seed, "random directions", model)
     known = concept_directions(usae, model, concepts)
     control = random_directions(usae, model, len(targets) - len(concepts), generator)
     return Eye(backbone, known + control, torch.tensor(centre, device=known.weight.device))

@@ -18,10 +18,10 @@ from usae.activations.sampling import PairedActivations, strangers
 from usae.activations.store.manifests import Manifest
 from usae.common.errors import UserError
 from usae.common.params import Pairs, TrainParams
+from usae.common.seeds import generator, seed_of
 from usae.sae.sparse import sparse_decode, top_k
 from usae.sae.universal import UniversalSAE
 
-PAIRED_INIT = 11  # stream of the seed that draws the tokens at which concepts start
 SCALE_IMAGES = 32  # images on which the first codes are scaled
 
 
@@ -39,7 +39,7 @@ def new_sae(
     Raises:
         UserError: `init: paired` has fewer training tokens than concepts.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed_of(seed, "first weights"))
     about = {
         "models": {model: _about(manifest) for model, manifest in manifests.items()},
         "train": params.model_dump(),
@@ -89,7 +89,7 @@ def paired_init(
             f"`train.init: paired` starts every concept at a token of its own, but {data.images} images with "
             f"{tokens} tokens are fewer than the {sae.concepts} concepts; lower `train.dictionary`."
         )
-    drawn = np.random.default_rng([seed, PAIRED_INIT]).choice(data.images * tokens, sae.concepts, replace=False)
+    drawn = generator(seed, "paired start").choice(data.images * tokens, sae.concepts, replace=False)
     images, positions = np.divmod(drawn, tokens)
     starting = [images] * len(sae.models) if pairs == "matched" else apart(images, len(sae.models), seed)
     sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
@@ -109,7 +109,7 @@ def apart(images: np.ndarray, models: int, seed: int) -> list[np.ndarray]:
     Raises:
         UserError: there are too few.
     """
-    orders = strangers(images, models, np.random.default_rng([seed, PAIRED_INIT]))
+    orders = strangers(images, models, generator(seed, "paired start, re-paired"))
     if orders is None:
         raise UserError(
             f"`train.pairs: shuffled` starts a concept at another image in each of the {models} models, but its "

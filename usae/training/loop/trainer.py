@@ -7,19 +7,18 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from usae.activations.sampling import Batch, shuffled_pairs
 from usae.common.errors import Diverged
+from usae.common.seeds import generator
 from usae.common.variant import Variant
 from usae.sae.sparse import sparse_decode
 from usae.training.loop.log import TrainingLog
 from usae.training.loop.optimisation import Engine, Update
 
-SOURCES = 13  # stream of the seed that draws the source of a step
 SCORED_EVERY = 20  # steps between two whose R2 is computed
 SPAN = 20  # steps: time constant of the mean loss
 DIVERGED = 5.0  # times the lowest mean loss so far: no longer training
@@ -115,7 +114,7 @@ class Trainee:
 
 def draw_source(seed: int, step: int, models: tuple[str, ...]) -> str:
     """The model that is encoded in a step: uniform, and a function of the seed and the step alone."""
-    return models[int(np.random.default_rng([seed, step, SOURCES]).integers(len(models)))]
+    return models[int(generator(seed, "source", step).integers(len(models)))]
 
 
 def _numbers(update: Update, scores: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from usae.common.numerics.correlation import CrossCorrelation, Rows
 from usae.common.runtime.progress import progress
+from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.metrics.alignment.buddies import NEAREST, best_buddies, rosetta_units
 from usae.evidence.metrics.alignment.rows import Source
@@ -46,12 +47,12 @@ def alignment_frame(
 
     permutations: re-pairings of rows behind neighbours and CKA; shuffles: re-pairings of images behind buddies.
     """
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, "alignment")
     chosen = np.sort(rng.choice(images, min(sample, images), replace=False))
     orders = [rng.permutation(len(chosen)) for _ in range(permutations)]
     rows: list[Row] = []
     for space, sources in spaces.items():
-        positions = np.random.default_rng([seed, len(chosen)]).integers(
+        positions = generator(seed, "alignment, tokens").integers(
             next(iter(sources.values())).tokens, size=len(chosen)
         )
         for name, features in _features(sources, chosen, positions).items():

@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing.packed import PackedFiring, joined, pack, popcount
@@ -75,8 +76,8 @@ class CofireNulls:
         self._waiting, self._numbers = [], []
         for null in dict.fromkeys(null for null, _ in self.counts):
             for permutation in range(self.permutations):
-                stream = [self.seed, NULLS.index(null), self._block(images[0]), permutation]
-                self._count(null, permutation, block, images, np.random.default_rng(stream))
+                rng = generator(self.seed, "re-paired images", null, self._block(images[0]), permutation)
+                self._count(null, permutation, block, images, rng)
 
     def merge(self, other: Self) -> None:
         """Add the counts of other blocks of images."""

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from usae.activations.store import ActivationStore
 from usae.common.numerics.numbers import Numbers, rounded
+from usae.common.seeds import seed_of
 from usae.common.tables import Table, no_rows
 from usae.common.types import Array
 from usae.evidence.codes.encoding import encoded
@@ -83,7 +84,7 @@ def untrained_agreement(
 @torch.no_grad()
 def untrained(sae: UniversalSAE, stores: Mapping[str, ActivationStore], seed: int) -> UniversalSAE:
     """An SAE like `sae` with random weights; its normalisation has seen some images, as in a first step."""
-    torch.manual_seed(seed)
+    torch.manual_seed(seed_of(seed, "weights before the first step"))
     fresh = UniversalSAE(sae.widths, sae.concepts, sae.k)
     for model, store in stores.items():
         part, trained = fresh.part(model), sae.part(model)

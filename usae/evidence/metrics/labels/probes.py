@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeChunk
 
@@ -83,7 +84,7 @@ def draw_tasks(carried: Array, seed: int, minimum: int = MIN_POSITIVES) -> list[
     """
     tasks = []
     for label, column in enumerate(carried.T):
-        rng = np.random.default_rng([seed, label])
+        rng = generator(seed, "images of a label", label)
         kinds = [rng.permutation(np.flatnonzero(column == wanted)) for wanted in (True, False)]
         size = min(len(kind) for kind in kinds)
         if size > minimum:
