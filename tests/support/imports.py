@@ -10,6 +10,7 @@ PLUMBING = (
     "pipeline/__init__.py",
     "usae/__init__.py",
     "usae/common/errors.py",
+    "usae/common/layout.py",
     "usae/common/params",
     "usae/common/runtime",
     "usae/common/types.py",

@@ -21,6 +21,17 @@ class Encoder(nn.Module):
         pre: Tensor = self.norm(self.linear(tokens))
         return pre
 
+    @torch.no_grad()
+    def affine(self, dtype: torch.dtype | None = None) -> tuple[Float[Tensor, "c d"], Float[Tensor, " c"]]:
+        """Linear map and BatchNorm of eval mode as one map, weight and bias; `dtype`: computed in that type."""
+        assert self.norm.running_mean is not None
+        assert self.norm.running_var is not None
+        named = (self.linear.weight, self.linear.bias, self.norm.weight, self.norm.bias)
+        stored = (*named, self.norm.running_mean, self.norm.running_var)
+        weight, bias, scale, shift, mean, variance = (each.to(dtype or each.dtype) for each in stored)
+        gain = scale / (variance + self.norm.eps).sqrt()
+        return weight * gain[:, None], shift + gain * (bias - mean)
+
 
 class Dictionary(nn.Module):
     """Concepts as rows of a weight matrix [c, d]; only their directions count."""

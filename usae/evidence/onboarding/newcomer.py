@@ -88,13 +88,8 @@ def learn(frozen: UniversalSAE, lessons: Lessons, spans: Mapping[str, slice]) ->
 @torch.inference_mode()
 def affine(encoder: Encoder) -> LinearMap:
     """Linear map and BatchNorm in eval mode as one map: standardised activations (d,) to pre-codes (c,)."""
-    norm, linear = encoder.norm, encoder.linear
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    weights = linear.weight.double() * gain[:, None]  # (concepts, width)
-    offset = (linear.bias.double() - norm.running_mean.double()) * gain + norm.bias.double()
-    return LinearMap(weights.T.cpu().numpy(), offset.cpu().numpy())
+    weight, bias = encoder.affine(torch.float64)
+    return LinearMap(weight.T.cpu().numpy(), bias.cpu().numpy())
 
 
 def joined(parts: Sequence[SparseCodes]) -> SparseCodes:

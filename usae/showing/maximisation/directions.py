@@ -42,13 +42,8 @@ class Directions:
 def concept_directions(usae: UniversalSAE, model: str, concepts: Sequence[int]) -> Directions:
     """The pre-codes of chosen concepts: standardisation, encoder and BatchNorm (eval mode) in one."""
     part, rows = usae.part(model), torch.tensor(list(concepts), dtype=torch.long)
-    linear, norm = part.encoder.linear, part.encoder.norm
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = (norm.weight / (norm.running_var + norm.eps).sqrt())[rows]  # (n,)
-    weight = linear.weight[rows] * gain[:, None]  # (n, d), of standardised tokens
-    bias = norm.bias[rows] + gain * (linear.bias[rows] - norm.running_mean[rows])
-    return _of_raw_tokens(usae, model, weight, bias)
+    weight, bias = part.encoder.affine()  # of standardised tokens
+    return _of_raw_tokens(usae, model, weight[rows], bias[rows])
 
 
 @torch.no_grad()
