@@ -21,10 +21,11 @@ from usae.common.params import load_params
 from usae.common.runtime.progress import progress
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.initialisation import new_sae
-from usae.training.loop.optimisation import Engine, Schedule
-from usae.training.loop.trainer import draw_source
+from usae.training.loop.optimisation import Optimisation
+from usae.training.loop.schedule import Schedule
+from usae.training.loop.universal import draw_source
 from usae.training.step.fast import FastStep
-from usae.training.step.reference import Recipe, StepLoss, reference_step
+from usae.training.step.reference import StepLoss, StepRecipe, reference_step
 
 
 class LiteralStep(FastStep):
@@ -54,8 +55,8 @@ def main() -> None:
         loader = Loader(data, Plan(recipe.batch_images, params.seed), CPU)
         steps, warmup = recipe.epochs * loader.steps_per_epoch, loader.steps_per_epoch
         schedule = Schedule(recipe.learning_rate, recipe.final_learning_rate, warmup, steps)
-        engine = Engine(sae, recipe, schedule)
-        engine.fast_step = kind(sae, Recipe())
+        engine = Optimisation(sae, recipe, schedule)
+        engine.fast_step = kind(sae, StepRecipe())
         run(engine, loader, params.seed, steps)
         matrices.append(matrix_of(evaluated(sae.eval(), stores, params.measure.threshold)[0], list(stores)))
         print(f"{kind.__name__}, {steps} steps, held-out R2 (rows: sources {', '.join(sae.models)})")
@@ -63,11 +64,11 @@ def main() -> None:
     print(f"largest difference {np.abs(matrices[0] - matrices[1]).max():.4f}")
 
 
-def run(engine: Engine, loader: Loader, seed: int, steps: int) -> None:
+def run(engine: Optimisation, loader: Loader, seed: int, steps: int) -> None:
     """All steps."""
     sae: UniversalSAE = engine.sae
     for batch in progress(loader.batches(0, steps), total=steps, description="train", unit="step"):
-        rows = [sae.part(m).standardise(raw) for m, raw in zip(sae.models, batch.activations, strict=True)]
+        rows = [sae.part(model).standardise(raw) for model, raw in batch.activations.items()]
         engine.step(draw_source(seed, batch.step, sae.models), rows)
 
 

@@ -41,12 +41,12 @@ def main() -> None:
             )
         print(f"load {os.getloadavg()[0]:.1f}, {torch.get_num_threads()} threads of torch")
         compare(stores[0], options)
-        loaders(PairedActivations(stores), options)
+        loaders(PairedActivations({str(i): store for i, store in enumerate(stores)}), options)
 
 
 def compare(store: ActivationStore, options: argparse.Namespace) -> None:
     """Time every reader on the same random images, in rounds, and print medians."""
-    data, array = PairedActivations([store]), zarr.open_array(store.path, mode="r")
+    data, array = PairedActivations({"0": store}), zarr.open_array(store.path, mode="r")
     mapped = [store.chunk(chunk) for chunk in range(store.chunks)]
     drawn = np.random.default_rng(0).integers(0, store.images, (options.rounds, options.batches, options.batch))
     positions = np.random.default_rng(1).integers(0, store.tokens, options.batch * store.tokens)
@@ -55,7 +55,7 @@ def compare(store: ActivationStore, options: argparse.Namespace) -> None:
         "files, the same as stored": (data.gather, options.batches),
         "memory map, as stored": (lambda images: _from_maps(mapped, store, images), options.batches),
         "files, random tokens": (
-            lambda images: data.tokens_at(0, np.repeat(images, store.tokens), positions),
+            lambda images: data.tokens_at("0", np.repeat(images, store.tokens), positions),
             1,
         ),
         "Zarr, oindex of a batch": (lambda images: array.oindex[images].astype(np.float32), 3),

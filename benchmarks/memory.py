@@ -25,7 +25,7 @@ from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.common.params import TrainParams, load_params
 from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
-from usae.training.loop.loop import Running, train
+from usae.training.loop.loop import RunOptions, train
 
 WIDTHS = {"vit": 768, "dinov2": 384, "siglip": 768}
 SIZES = {"dictionary": 6144, "batch_images": 32}
@@ -59,8 +59,8 @@ def peak(folder: Path, name: str, params: TrainParams, steps: int) -> tuple[floa
     torch.set_num_threads(1)
     stores = {model: ActivationStore.open(folder / model) for model in WIDTHS}
     manifests = {model: manifest_of(model, store) for model, store in stores.items()}
-    running = Running(torch.device("cpu"), checkpoints=Checkpoints(folder / name, {"run": name}, 0.2))
-    data, began = PairedActivations(list(stores.values())), time.process_time()
+    running = RunOptions(torch.device("cpu"), checkpoints=Checkpoints(folder / name, {"run": name}, 0.2))
+    data, began = PairedActivations(stores), time.process_time()
     train({"usae": Variant(K, 0)}, manifests, data, params, running, seed=0, steps=steps)
     return time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 

@@ -27,7 +27,7 @@ from usae.evidence.metrics.firing.counts import FiringCounts, cofire_proportion,
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.loop import Running, train
+from usae.training.loop.loop import RunOptions, train
 
 TABLE = Path("benchmarks/recipes.csv")
 KEYS = ["data", "recipe", "steps", "seed"]
@@ -93,7 +93,7 @@ def compared(
     recipe = params.train.model_copy(update={**BASE, **RECIPES[name]})
     variants = {str(seed): Variant(params.k, seed) for seed in seeds}
     data = open_paired(manifests, root)
-    trained = train(variants, manifests, data, recipe, Running(CPU), seed=params.seed, steps=steps)
+    trained = train(variants, manifests, data, recipe, RunOptions(CPU), seed=params.seed, steps=steps)
     stores = {model: manifest.open("val", root) for model, manifest in manifests.items()}
     return [
         {"recipe": name, "steps": steps, "seed": int(seed), **scores(one.sae, stores, params.measure.threshold)}

@@ -25,8 +25,9 @@ from usae.backbones.networks.timm_import import timm  # noqa: F401 - the authors
 from usae.common.params import TrainParams, load_params
 from usae.common.runtime.device import keep_freed_memory
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.optimisation import Engine, Schedule
-from usae.training.step.reference import Recipe, reference_step
+from usae.training.loop.optimisation import Optimisation
+from usae.training.loop.schedule import Schedule
+from usae.training.step.reference import StepRecipe, reference_step
 
 WIDTHS = {"vit": 768, "dinov2": 384, "siglip": 768}
 CONCEPTS, K, TOKENS = 6144, 32, 196
@@ -75,7 +76,7 @@ def candidates(options: argparse.Namespace, rows: list[torch.Tensor]) -> dict[st
 def our_step(params: TrainParams, options: argparse.Namespace, rows: list[torch.Tensor]) -> Step:
     """An update by the engine: loss, gradients, clipping, AdamW."""
     torch.manual_seed(0)
-    engine = Engine(new_sae(options), params, Schedule(3e-4, 1e-6, 10, 10_000))
+    engine = Optimisation(new_sae(options), params, Schedule(3e-4, 1e-6, 10, 10_000))
 
     def step(source: str) -> None:
         engine.step(source, rows)
@@ -89,7 +90,7 @@ def literal_step(options: argparse.Namespace, rows: list[torch.Tensor]) -> Step:
     optimisers = {m: torch.optim.AdamW(sae.part(m).parameters(), lr=3e-4, weight_decay=1e-5) for m in WIDTHS}
 
     def step(source: str) -> None:
-        reference_step(sae, source, rows, Recipe())
+        reference_step(sae, source, rows, StepRecipe())
         for model in WIDTHS:
             torch.nn.utils.clip_grad_norm_(sae.part(model).parameters(), 1.0)
         optimisers[source].step()

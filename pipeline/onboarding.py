@@ -1,6 +1,7 @@
 """Stage `onboarding`: how few images a model needs to join the universal SAE of the others."""
 
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from usae.common.tables import no_rows, write_table
 from usae.common.variant import Variant
 from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, gathered, onboard
 from usae.evidence.onboarding.tables import ONBOARDING
+from usae.sae.universal import UniversalSAE
 from usae.training.stage import MANIFESTS, training_run
 
 TABLE, RANDOM = Path("reports/onboarding.parquet"), Path("data/untrained")
@@ -30,7 +32,7 @@ def main(params: Params) -> str:
     untrained = Manifest.load(RANDOM / f"{late}.json")
     check_paired({**manifests, untrained.model: untrained})
     with training_run(params, "onboarding", {model: manifests[model] for model in others}, variants) as trained:
-        frozen, root = trained["usae"].sae, store_root(params.runtime.store)
+        frozen, root = cast(UniversalSAE, trained["usae"].sae), store_root(params.runtime.store)
         rounds = {(MATCHED, SHUFFLED): manifests, (UNTRAINED,): manifests | {late: untrained}}
         teams = {settings: gathered(frozen, known, params.train, root) for settings, known in rounds.items()}
         sizes, threshold = params.interventions.onboarding_images, params.measure.threshold

@@ -13,7 +13,10 @@ from PIL import Image
 
 # The shapes in signatures are checked while tests run, and only then.
 CHECKED = [
-    "usae.sae",
+    "usae.sae.layers",
+    "usae.sae.sparse",
+    "usae.sae.top_k",
+    "usae.sae.universal",
     "usae.training.step",
     "usae.activations.sampling",
     "usae.backbones.networks.feature_maps",

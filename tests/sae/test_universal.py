@@ -38,11 +38,11 @@ def test_encode_is_topk_of_relu_of_batchnorm_in_eval_mode(sae):
     ).reshape(5, 7, 16)
     torch.testing.assert_close(sae.pre_codes("a", tokens), pre)
     expected = torch.zeros_like(pre).scatter(-1, *reversed(F.relu(pre).topk(3)))
-    torch.testing.assert_close(sae.encode("a", tokens).dense(16), expected)
+    torch.testing.assert_close(sae.encode({"a": tokens})["a"].dense(16), expected)
 
 
 def test_decode_of_anyones_codes_is_z_times_d(sae):
-    codes = sae.encode("a", torch.randn(5, 7, 6))
+    codes = sae.encode({"a": torch.randn(5, 7, 6)})["a"]
     torch.testing.assert_close(sae.decode("b", codes), codes.dense(16) @ sae.dictionary("b"))
 
 
@@ -52,7 +52,7 @@ def test_concepts_have_unit_norm(sae):
 
 def test_energy_is_the_mean_code(sae):
     """norm(E[z_k] D_k) = E[z_k], since D_k has unit norm and z is not negative."""
-    codes = sae.encode("a", torch.randn(200, 6)).dense(16)
+    codes = sae.encode({"a": torch.randn(200, 6)})["a"].dense(16)
     energy = (codes.mean(0)[:, None] * sae.dictionary("a")).norm(dim=1)
     torch.testing.assert_close(energy, codes.mean(0))
 
@@ -93,9 +93,9 @@ def test_errors_say_what_to_do(sae, tmp_path):
     with pytest.raises(UserError, match=r"k should be 1 to 4 .* found 5"):
         UniversalSAE({"a": 3}, concepts=4, k=5)
     with pytest.raises(UserError, match="was trained on a, b; it knows no 'c'"):
-        sae.encode("c", torch.zeros(1, 6))
+        sae.encode({"c": torch.zeros(1, 6)})["c"]
     with pytest.raises(UserError, match=r"'a' should have width 6, found \(2, 5\)"):
-        sae.encode("a", torch.zeros(2, 5))
+        sae.encode({"a": torch.zeros(2, 5)})["a"]
     with pytest.raises(UserError, match="run `dvc repro train`"):
         UniversalSAE.from_pretrained(tmp_path)
 

@@ -22,7 +22,7 @@ from usae.common.errors import Interrupted
 from usae.common.runtime.ranks import Ranks
 from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
-from usae.training.loop.loop import Running, train
+from usae.training.loop.loop import RunOptions, train
 
 VARIANTS = {"main": Variant(4, 0), "null": Variant(3, 1, "shuffled")}
 EVERY = 0.001  # minutes between checkpoints: several a run
@@ -34,7 +34,7 @@ def training(folder: Path, out: str, epochs: int = 40) -> None:
     manifests, data = two_models(folder)
     params = RECIPE.model_copy(update={"aux": "dead", "dead_after": 3, "epochs": epochs})
     checkpoints = Checkpoints(folder / "training" / out, {"test": 1}, EVERY)
-    running = Running(torch.device("cpu"), checkpoints=checkpoints)
+    running = RunOptions(torch.device("cpu"), checkpoints=checkpoints)
     try:
         trained = train(VARIANTS, manifests, data, params, running, seed=0)
     except Interrupted as error:

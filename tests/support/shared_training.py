@@ -12,9 +12,9 @@ from tests.support.worlds import RECIPE, two_models
 from usae.common.runtime.ranks import Ranks, join
 from usae.common.variant import Variant
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.loop import Running, train
+from usae.training.loop.loop import RunOptions, train
 from usae.training.step.fast import FastStep
-from usae.training.step.reference import Recipe
+from usae.training.step.reference import StepRecipe
 
 WIDTHS = {"a": 12, "b": 7}
 ROWS = 37  # not the same number in every process
@@ -26,7 +26,7 @@ def batch() -> list[torch.Tensor]:
     return [torch.randn(ROWS, width, dtype=torch.float64, generator=generator) for width in WIDTHS.values()]
 
 
-def gradients(recipe: Recipe, ranks: Ranks) -> dict[str, torch.Tensor]:
+def gradients(recipe: StepRecipe, ranks: Ranks) -> dict[str, torch.Tensor]:
     """Loss, running statistics and every gradient of one step on this process's share of the rows."""
     torch.manual_seed(1)
     sae = UniversalSAE(WIDTHS, 20, 4).double().train()
@@ -42,12 +42,12 @@ def main(folder: Path) -> None:
     join(torch.device("cpu"))
     ranks = Ranks.current()
     steps = {
-        f"{loss}-{aux}": gradients(Recipe(loss=loss, update="all", aux=aux, aux_codes=3), ranks)
+        f"{loss}-{aux}": gradients(StepRecipe(loss=loss, update="all", aux=aux, aux_codes=3), ranks)
         for loss in ("l1", "l2", "frobenius")
         for aux in ("none", "multi_topk", "dead")
     }
     manifests, data = two_models(folder / f"rank{ranks.rank}")
-    running = Running(torch.device("cpu"))
+    running = RunOptions(torch.device("cpu"))
     trained = train({"usae": Variant(4, 0)}, manifests, data, RECIPE, running, seed=0, steps=60)["usae"]
     run = {"loss": torch.tensor(trained.log["loss"].to_numpy()), **trained.sae.state_dict()}
     torch.save({"steps": steps, "run": run}, folder / f"{ranks.size}-{ranks.rank}.pt")

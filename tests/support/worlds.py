@@ -34,4 +34,4 @@ def two_models(folder: Path) -> tuple[dict[str, Manifest], PairedActivations]:
     maps = {"a": rng.normal(size=(12, 8)), "b": rng.normal(size=(12, 10))}
     stores = {name: store_at(folder / name, (causes @ m).astype("float16"), 8) for name, m in maps.items()}
     manifests = {name: Manifest.generated(name, store) for name, store in stores.items()}
-    return manifests, PairedActivations(list(stores.values()))
+    return manifests, PairedActivations(stores)

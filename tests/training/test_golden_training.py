@@ -9,10 +9,10 @@ import torch
 
 from usae.common.params import TrainParams
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.optimisation import Engine, Schedule
+from usae.training.loop.optimisation import Optimisation, Schedule
 from usae.training.step import matmul
 from usae.training.step.fast import FastStep
-from usae.training.step.reference import Recipe, reference_step
+from usae.training.step.reference import StepRecipe, reference_step
 
 GOLDEN = os.environ.get("USAE_GOLDEN")
 pytestmark = pytest.mark.skipif(GOLDEN is None, reason="set USAE_GOLDEN to the folder of the reference arrays")
@@ -81,7 +81,7 @@ def run(golden, activations, steps):
     inputs, outputs = golden
     sae = initial(inputs, activations)
     warmup = int(inputs["batches_per_epoch"])
-    engine = Engine(sae, OFFICIAL, Schedule(3e-4, 1e-6, warmup, 300))
+    engine = Optimisation(sae, OFFICIAL, Schedule(3e-4, 1e-6, warmup, 300))
     losses, rates = [], []
     for step in range(steps):
         images = inputs["order"][step]
@@ -109,7 +109,7 @@ def first_batch(golden, activations, dtype):
 
 def test_first_gradients_after_clipping(golden, activations):
     sae, source, batch = first_batch(golden, activations, torch.float32)
-    reference_step(sae, source, batch, Recipe())
+    reference_step(sae, source, batch, StepRecipe())
     part = sae.part(source)
     torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
     gradients = {name: parameter.grad.numpy() for name, parameter in part.named_parameters()}
@@ -125,7 +125,7 @@ def test_first_gradients_of_the_fast_step(golden, activations):
     gradients = []
     for step in (reference_step, lambda sae, *rest: FastStep(sae, rest[-1])(*rest[:-1])):
         sae, source, batch = first_batch(golden, activations, torch.float64)
-        step(sae, source, batch, Recipe())
+        step(sae, source, batch, StepRecipe())
         gradients.append({name: parameter.grad for name, parameter in sae.part(source).named_parameters()})
     for name, expected in gradients[0].items():
         if not name.endswith("linear.bias"):
@@ -148,7 +148,7 @@ def test_final_r2_in_eval_mode(golden, activations, finished):
     found = np.zeros((3, 3))
     with torch.no_grad():
         for i, source in enumerate(sae.models):
-            codes = sae.encode(source, activations[i].flatten(0, 1))
+            codes = sae.encode({source: activations[i].flatten(0, 1)})[source]
             for j, target in enumerate(sae.models):
                 a = sae.standardise(target, activations[j].flatten(0, 1))
                 error = (a - sae.decode(target, codes)).double().square().mean()

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from usae.common.params import Pairs
 
+UNIVERSAL = "universal"
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -13,3 +15,4 @@ class Variant:
     seed: int  # of the first weights and of the sources; the order of the images is common
     pairs: Pairs = "matched"
     models: tuple[str, ...] | None = None  # which of the opened ones, in this order; None: all
+    method: str = UNIVERSAL  # or the name of a file in usae/methods/

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from usae.common.errors import UserError
+from usae.sae.estimator import Estimator
 from usae.sae.layers import StandardisedSAE
 from usae.sae.sparse import SparseCodes, sparse_decode, top_k
 
@@ -102,9 +103,9 @@ class UniversalSAE(nn.Module):
         pre: Tensor = self.part(model).encoder(rows)
         return pre.unflatten(0, tokens.shape[:-1]) if tokens.dim() != 2 else pre
 
-    def encode(self, model: str, tokens: Float[Tensor, "... d"]) -> SparseCodes:
-        """Sparse codes of raw activations (paper eq. 1)."""
-        return top_k(self.pre_codes(model, tokens), self.k)
+    def encode(self, tokens: Mapping[str, Float[Tensor, "... _"]]) -> dict[str, SparseCodes]:
+        """Sparse codes of raw activations, of each model from itself alone (paper eq. 1)."""
+        return {model: top_k(self.pre_codes(model, raw), self.k) for model, raw in tokens.items()}
 
     def decode(self, model: str, codes: SparseCodes) -> Float[Tensor, "... d"]:
         """Reconstruction of `model`'s activations from anyone's codes, in standardised units (paper eq. 4)."""
@@ -113,3 +114,6 @@ class UniversalSAE(nn.Module):
     def dictionary(self, model: str) -> Float[Tensor, "c d"]:
         """The concepts of `model` at unit norm."""
         return self.part(model).dictionary.unit()
+
+
+ESTIMATOR: type[Estimator] = UniversalSAE  # the types are held to the protocol here

@@ -22,7 +22,7 @@ from usae.common.runtime.ranks import Ranks, join
 from usae.common.runtime.tracker import open_tracker
 from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
-from usae.training.loop.loop import Running, Trained, independent_steps, train
+from usae.training.loop.loop import Result, RunOptions, independent_steps, train
 
 MANIFESTS = Path("data/manifests")
 
@@ -34,7 +34,7 @@ def training_run(
     manifests: Mapping[str, Manifest],
     variants: Mapping[str, Variant],
     curve: Path | None = None,
-) -> Iterator[dict[str, Trained]]:
+) -> Iterator[dict[str, Result]]:
     """SAEs by variant, of the models of `manifests`. One model alone has the steps of an independent SAE.
 
     curve: where the loss of the first one is shown while it trains.
@@ -53,8 +53,8 @@ def training_run(
     checkpoints = Checkpoints(folder, identity, params.runtime.checkpoint_minutes)
     first = Ranks.current().rank == 0  # of several processes, it alone writes
     track = open_tracker(params.runtime.tracker, folder.name) if first else None
-    running = Running(device, params.runtime.resident, checkpoints, curve, track)
-    yield train(variants, manifests, data, params.train, running, seed=params.seed, steps=steps)
+    options = RunOptions(device, params.runtime.resident, checkpoints, curve, track)
+    yield train(variants, manifests, data, params.train, options, seed=params.seed, steps=steps)
     if first:
         checkpoints.clear()
 

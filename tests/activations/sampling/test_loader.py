@@ -24,14 +24,14 @@ EPOCH = 25  # steps; the last has three images
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Ninety-nine images of two tokens, in files of eight and four; a row begins with its image and position."""
-    stores = []
+    stores = {}
     for name, width, chunk_images in (("a", 3, 8), ("b", 5, 4)):
         rows = np.random.default_rng(width).normal(size=(99, 2, width)).astype("float16")
         rows[..., 0], rows[..., 1] = np.arange(99)[:, None], np.arange(2)
         store = ActivationStore.create(tmp_path_factory.mktemp(name), rows.shape, chunk_images, "float16", {})
         for chunk in range(store.chunks):
             store.write(chunk, rows[store.span(chunk).start : store.span(chunk).stop])
-        stores.append(store)
+        stores[name] = store
     return PairedActivations(stores)
 
 
@@ -43,7 +43,8 @@ def plan(request):
 def same(one, other):
     assert (one.step, one.epoch) == (other.step, other.epoch)
     assert np.array_equal(one.images, other.images)
-    assert all(torch.equal(a, b) for a, b in zip(one.activations, other.activations, strict=True))
+    assert list(one.activations) == list(other.activations)
+    assert all(torch.equal(rows, other.activations[model]) for model, rows in one.activations.items())
 
 
 @pytest.fixture
@@ -57,15 +58,15 @@ def test_rows_are_paired_whole_and_seen_once(data, plan, expected):
     for epoch in range(2):
         seen = []
         for batch in expected[epoch * EPOCH : (epoch + 1) * EPOCH]:
-            first = batch.activations[0]
+            first = batch.activations["a"]
             tokens = (first[:, 0] * 2 + first[:, 1]).long()
             seen += tokens.tolist()
             assert np.array_equal(np.repeat(batch.images, len(first) // len(batch.images)), tokens // 2)
-            for rows, stored in zip(batch.activations, whole, strict=True):
+            for model, rows in batch.activations.items():
                 assert rows.dtype == torch.float32
-                assert torch.equal(rows, stored[tokens])
+                assert torch.equal(rows, whole[model][tokens])
         assert sorted(seen) == list(range(198))
-    assert [len(batch.activations[0]) for batch in expected[:EPOCH]] == [8] * 24 + [6]
+    assert [len(batch.activations["a"]) for batch in expected[:EPOCH]] == [8] * 24 + [6]
     assert [(batch.step, batch.epoch) for batch in expected] == [(s, s // EPOCH) for s in range(62)]
 
 
@@ -91,7 +92,7 @@ def test_shares_make_up_the_batch(data, plan, expected, resident):
     loaders = [Loader(data, plan, CPU, resident, share=(number, 3)) for number in range(3)]
     for whole, *parts in zip(expected, *(loader.batches(0, 62) for loader in loaders), strict=True):
         count = len(whole.images)
-        for model, rows in enumerate(whole.activations):
+        for model, rows in whole.activations.items():
             together = torch.empty_like(rows).unflatten(0, (count, -1))
             for number, part in enumerate(parts):
                 assert part.share == (number, 3)
@@ -119,8 +120,8 @@ def test_waiting_is_measured_and_work_is_done_meanwhile(data):
 
 def test_a_file_that_goes_missing_or_is_cut_stops_with_its_name(data, tmp_path, make_store):
     rows = np.zeros((8, 2, 3), "float16")
-    broken = PairedActivations([make_store("whole", rows), make_store("broken", rows)])
-    file = broken.stores[1].chunk_path(1)
+    broken = PairedActivations({name: make_store(name, rows) for name in ("whole", "broken")})
+    file = broken.stores["broken"].chunk_path(1)
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(
         UserError, match=r"Chunk 1 \(.*broken/c/1/0/0\) cannot be read: [08] bytes instead of 12 at"
@@ -180,8 +181,8 @@ def test_a_gpu_gets_the_same_batches(data, plan, expected, resident):
     loader = Loader(data, plan, torch.device("cuda"), resident)
     assert loader.resident == (resident == "auto")
     for one, other in zip(loader.batches(0, 62), expected, strict=True):
-        assert all(rows.device.type == "cuda" for rows in one.activations)
-        busy = [rows @ torch.randn(rows.shape[1], 4096, device="cuda") for rows in one.activations]
-        for rows, wanted in zip(one.activations, other.activations, strict=True):
+        assert all(rows.device.type == "cuda" for rows in one.activations.values())
+        busy = [rows @ torch.randn(rows.shape[1], 4096, device="cuda") for rows in one.activations.values()]
+        for rows, wanted in zip(one.activations.values(), other.activations.values(), strict=True):
             assert torch.equal(rows.cpu(), wanted)
         del busy

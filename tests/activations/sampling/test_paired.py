@@ -9,10 +9,10 @@ from usae.activations.sampling import PairedActivations
 @pytest.fixture
 def stores(make_store):
     rng = np.random.default_rng(0)
-    return [
-        make_store(name, rng.normal(size=(11, 4, width)).astype(dtype), chunk_images)
+    return {
+        name: make_store(name, rng.normal(size=(11, 4, width)).astype(dtype), chunk_images)
         for name, width, dtype, chunk_images in (("a", 3, "float16", 4), ("b", 5, "float32", 2))
-    ]
+    }
 
 
 def whole(store):
@@ -21,22 +21,24 @@ def whole(store):
 
 def test_rows_are_all_tokens_of_the_images_in_order(stores):
     data = PairedActivations(stores)
-    assert (data.images, data.tokens, data.widths, data.chunk_images) == (11, 4, (3, 5), 4)
+    assert (data.images, data.tokens, data.models, data.chunk_images) == (11, 4, ("a", "b"), 4)
     assert data.bytes == 11 * 4 * (3 * 2 + 5 * 4)
     for images in (np.array([10, 0, 5, 5]), np.array([3]), np.arange(11)):
-        for store, rows in zip(stores, data.rows(images), strict=True):
+        for model, rows in data.rows(images).items():
+            store = stores[model]
             np.testing.assert_array_equal(rows.numpy(), whole(store)[images].reshape(-1, store.width))
 
 
 def test_single_tokens(stores):
     data, images, positions = PairedActivations(stores), np.array([10, 0, 7]), np.array([3, 0, 2])
-    for model, store in enumerate(stores):
-        found = data.tokens_at(model, images, positions)
-        np.testing.assert_array_equal(found.numpy(), whole(store)[images, positions])
+    for model, store in stores.items():
+        tokens = data.tokens_at(model, images, positions)
+        np.testing.assert_array_equal(tokens.numpy(), whole(store)[images, positions])
 
 
 def test_gathered_as_stored(stores):
-    for store, rows in zip(stores, PairedActivations(stores).gather(np.array([2, 1])), strict=True):
+    for model, rows in PairedActivations(stores).gather(np.array([2, 1])).items():
+        store = stores[model]
         assert rows.numpy().dtype == store.dtype
         assert rows.shape == (2, 4, store.width)
 

@@ -13,7 +13,7 @@ def test_codes_on_disk_are_the_saes_codes(make_store, tmp_path):
     sae = UniversalSAE({"a": 6}, concepts=20, k=3).eval()
     assert encode_split(sae, "a", store, tmp_path / "codes", "usae", None, torch.device("cpu")) == 10
     codes = CodeStore.open(tmp_path / "codes")
-    expected = sae.encode("a", torch.from_numpy(activations.astype(np.float32))).dense(20).detach()
+    expected = sae.encode({"a": torch.from_numpy(activations.astype(np.float32))})["a"].dense(20).detach()
     assert (codes.model, codes.sae, codes.grid, codes.concepts) == ("a", "usae", 2, 20)
     for chunk in codes:
         dense = torch.zeros(len(chunk.images), 4, 20)

@@ -12,7 +12,7 @@ def test_a_concept_starts_at_one_token_in_every_model(world, recipe):
     sae = new_sae(manifests, data, recipe, k=4, seed=0)
     images = np.arange(data.images)
     cosines = []
-    for model, raw in zip(sae.models, data.rows(images), strict=True):
+    for model, raw in data.rows(images).items():
         rows = sae.standardise(model, raw)  # (tokens, width)
         cosines.append(sae.dictionary(model) @ torch.nn.functional.normalize(rows).T)
     together = torch.minimum(*cosines)  # a token that is the concept's direction in both models
@@ -24,7 +24,7 @@ def test_it_reconstructs_before_the_first_step(world, recipe):
     scores = {}
     for init in ("random", "paired"):
         sae = new_sae(manifests, data, recipe.model_copy(update={"init": init}), k=4, seed=0)
-        rows = sae.standardise("a", data.rows(np.arange(data.images))[0])
+        rows = sae.standardise("a", data.rows(np.arange(data.images))["a"])
         sae.train()
         codes = top_k(sae.part("a").encoder(rows), 4)
         error = (rows - sae.decode("a", codes)).square().sum()
@@ -53,7 +53,7 @@ def test_statistics_of_all_channels_or_of_each(world, recipe):
     assert scalar.mean.tolist() == pytest.approx([manifests["a"].mean] * 8)
     assert scalar.std.tolist() == pytest.approx([manifests["a"].std] * 8)
     each = new_sae(manifests, data, recipe.model_copy(update={"standardize": "channel"}), k=4, seed=0)
-    rows = each.standardise("a", data.rows(np.arange(data.images))[0])
+    rows = each.standardise("a", data.rows(np.arange(data.images))["a"])
     assert each.part("a").mean.tolist() == pytest.approx(manifests["a"].channel_mean)
     assert each.part("a").std.tolist() == pytest.approx(manifests["a"].channel_std)
     assert rows.shape == (240, 8)
@@ -64,7 +64,7 @@ def test_gain_by_width(world, recipe):
     sae = new_sae(manifests, data, recipe.model_copy(update={"gain": "width"}), k=4, seed=0)
     gains = [sae.part(model).gain.item() for model in sae.models]
     assert gains == pytest.approx([(8 / 9) ** 0.5, (10 / 9) ** 0.5])
-    codes = sae.encode("a", data.rows(np.arange(2))[0])
+    codes = sae.encode({"a": data.rows(np.arange(2))["a"]})["a"]
     assert sae.decode("b", codes).norm() > 0
     norms = (codes.dense(24) @ (gains[1] * sae.dictionary("b"))).norm()
     torch.testing.assert_close(sae.decode("b", codes).norm(), norms)

@@ -16,9 +16,9 @@ from usae.activations.store.manifests import Manifest
 from usae.common.errors import Diverged, UserError
 from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
-from usae.training.loop.loop import Running, independent_steps, train
+from usae.training.loop.loop import RunOptions, independent_steps, train
 
-RUNNING = Running(torch.device("cpu"))
+RUNNING = RunOptions(torch.device("cpu"))
 MATCHED = {"usae": Variant(k=4, seed=0)}
 ROOT = Path(__file__).parents[3]
 LIVE = """
@@ -27,9 +27,9 @@ from pathlib import Path
 import torch
 from tests.support.worlds import RECIPE, two_models
 from usae.common.variant import Variant
-from usae.training.loop.loop import Running, train
+from usae.training.loop.loop import RunOptions, train
 
-train({"usae": Variant(4, 0)}, *two_models(Path(sys.argv[1])), RECIPE, Running(torch.device("cpu")), seed=0)
+train({"usae": Variant(4, 0)}, *two_models(Path(sys.argv[1])), RECIPE, RunOptions(torch.device("cpu")), seed=0)
 """
 
 
@@ -40,10 +40,10 @@ def trained(world, recipe, variant=MATCHED["usae"], **options):
 
 
 def r2(sae, data, source, target):
-    rows = dict(zip(sae.models, data.rows(np.arange(data.images)), strict=True))
+    rows = data.rows(np.arange(data.images))
     with torch.no_grad():
         truth = sae.standardise(target, rows[target])
-        error = truth - sae.decode(target, sae.encode(source, rows[source]))
+        error = truth - sae.decode(target, sae.encode({source: rows[source]})[source])
     return 1 - (error.square().sum() / (truth - truth.mean(0)).square().sum()).item()
 
 
@@ -106,7 +106,7 @@ def test_variants_of_some_of_the_models_are_as_if_only_these_were_opened(world, 
     assert [together[name].sae.models for name in variants] == [("a", "b"), ("b",), ("b", "a")]
     for name, variant in variants.items():
         names = variant.models or ("a", "b")
-        alone = {model: manifests[model] for model in names}, data.select(["ab".index(model) for model in names])
+        alone = {model: manifests[model] for model in names}, data.select(names)
         sae, log = trained(alone, short, variant)
         same_bits(together[name].sae, sae)
         pd.testing.assert_frame_equal(together[name].log, log)
@@ -129,7 +129,7 @@ def test_eight_models(make_store, recipe):
         m: make_store(m, (causes @ rng.normal(size=(12, d))).astype("float16"), 8) for m, d in widths.items()
     }
     manifests = {name: Manifest.generated(name, store) for name, store in stores.items()}
-    sae, log = trained((manifests, PairedActivations(list(stores.values()))), recipe)
+    sae, log = trained((manifests, PairedActivations(stores)), recipe)
     assert sae.widths == widths
     assert set(log["source"]) == set(widths)
     assert log["loss"].tail(10).mean() < log["loss"].head(10).mean()
@@ -152,7 +152,7 @@ def test_a_loss_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_path
     manifests, data = world
     keys = {"learning_rate": 1e6, "warmup_epochs": 30, "clip_norm": 1e9, "loss": "l2"}
     folder = tmp_path / "run"
-    running = Running(torch.device("cpu"), checkpoints=Checkpoints(folder, {}, 0))
+    running = RunOptions(torch.device("cpu"), checkpoints=Checkpoints(folder, {}, 0))
     with pytest.raises(Diverged) as error:
         train(MATCHED, manifests, data, recipe.model_copy(update=keys), running, seed=0)
     found = re.fullmatch(
@@ -168,7 +168,7 @@ def test_a_loss_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_path
     assert member["watch"]["best"] == pytest.approx(best, rel=1e-3)
     assert member["watch"]["best_step"] == best_step
     assert member["watch"]["mean"] <= 5 * best * 1.001 < worst * 1.002
-    assert torch.isfinite(torch.cat([value.flatten() for value in member["engine"]["sae"].values()])).all()
+    assert torch.isfinite(torch.cat([value.flatten() for value in member["method"]["sae"].values()])).all()
 
 
 def test_the_tracker_is_told_every_row_by_the_end_and_before_a_checkpoint(tmp_path, world, recipe):
@@ -176,7 +176,7 @@ def test_the_tracker_is_told_every_row_by_the_end_and_before_a_checkpoint(tmp_pa
     told = []
     for minutes, steps in ((60, [9]), (0, list(range(10)))):
         checkpoints = Checkpoints(tmp_path / str(minutes), {}, minutes)
-        running = Running(RUNNING.device, checkpoints=checkpoints, track=lambda step, _: told.append(step))
+        running = RunOptions(RUNNING.device, checkpoints=checkpoints, track=lambda step, _: told.append(step))
         train(MATCHED, manifests, data, recipe, running, seed=0, steps=10)
         assert told == steps
         told.clear()
@@ -214,7 +214,7 @@ def test_steps_of_a_single_model(recipe):
 
 def test_a_single_model_trains_for_as_many_steps_as_told(world, recipe):
     manifests, data = world
-    alone = {"a": manifests["a"]}, PairedActivations(data.stores[:1])
+    alone = {"a": manifests["a"]}, data.select(["a"])
     _, log = trained(alone, recipe, steps=7)
     assert log["step"].tolist() == list(range(7))
     assert set(log["source"]) == {"a"}

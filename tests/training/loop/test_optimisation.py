@@ -6,7 +6,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from usae.training.loop.initialisation import new_sae
-from usae.training.loop.optimisation import Engine, Schedule
+from usae.training.loop.optimisation import Optimisation
+from usae.training.loop.schedule import Schedule
 
 SCHEDULE = Schedule(3e-3, 1e-6, 2, 10)
 
@@ -14,8 +15,8 @@ SCHEDULE = Schedule(3e-3, 1e-6, 2, 10)
 def started(world, params, k=4, schedule=SCHEDULE):
     manifests, data = world
     sae = new_sae(manifests, data, params, k=k, seed=0)
-    rows = [sae.standardise(m, x) for m, x in zip(sae.models, data.rows(np.arange(8)), strict=True)]
-    return sae, Engine(sae, params, schedule), rows
+    rows = [sae.standardise(model, raw) for model, raw in data.rows(np.arange(8)).items()]
+    return sae, Optimisation(sae, params, schedule), rows
 
 
 def test_the_schedule_warms_up_peaks_and_ends():
@@ -75,7 +76,7 @@ def test_dictionaries_normalised_once_are_normalised_again_when_they_move(world,
     sae, engine, rows = started(world, recipe)
     for source in "aba":
         engine.step(source, rows)
-    fresh = Engine(sae, recipe, SCHEDULE)
+    fresh = Optimisation(sae, recipe, SCHEDULE)
     fresh.restore(copy.deepcopy(engine.state()))
     first = engine.fast_step("b", rows).total
     assert torch.equal(first, fresh.fast_step("b", rows).total)

@@ -12,17 +12,20 @@ from usae.common.errors import Diverged
 from usae.common.variant import Variant
 from usae.training.loop.initialisation import new_sae
 from usae.training.loop.log import TrainingLog
-from usae.training.loop.optimisation import Engine, Schedule
-from usae.training.loop.trainer import SPAN, Trainee, Watch, draw_source
+from usae.training.loop.optimisation import Optimisation
+from usae.training.loop.schedule import Schedule
+from usae.training.loop.trainer import SPAN, Trainer, Watch
+from usae.training.loop.universal import UniversalMethod, draw_source
 
 
 @pytest.fixture
-def new_trainee(world, recipe):
+def new_trainer(world, recipe):
     manifests, data = world
 
     def new():
         sae = new_sae(manifests, data, recipe, k=4, seed=0)
-        return Trainee(Variant(4, 0), [0, 1], Engine(sae, recipe, Schedule(3e-3, 0, 0, 60)), TrainingLog())
+        method = UniversalMethod(Optimisation(sae, recipe, Schedule(3e-3, 0, 0, 60)), 0)
+        return Trainer(Variant(4, 0), ("a", "b"), method, TrainingLog())
 
     return new
 
@@ -38,8 +41,8 @@ def test_sources_are_uniform_and_a_function_of_seed_and_step():
     assert [draw_source(1, step, ("a", "b", "c")) for step in range(50)] != draws[:50].tolist()
 
 
-def test_when_one_looks_changes_nothing(world, new_trainee):
-    often, once = new_trainee(), new_trainee()
+def test_when_one_looks_changes_nothing(world, new_trainer):
+    often, once = new_trainer(), new_trainer()
     for batch in batches(world, 45):
         often.step(batch)
         once.step(batch)
@@ -72,17 +75,17 @@ def test_a_mean_loss_of_more_than_five_times_the_best_ends_training():
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(float("nan"), 1.0), (float("inf"), 1.0), (0.5, float("inf"))])
-def test_numbers_that_are_not_finite_stop_before_they_are_logged(new_trainee, loss, norm):
-    trainee = new_trainee()
-    trainee.unread.append((7, 1, "a", 1e-3, torch.tensor([loss, loss, norm, torch.nan, torch.nan])))
+def test_numbers_that_are_not_finite_stop_before_they_are_logged(new_trainer, loss, norm):
+    trainer = new_trainer()
+    trainer.unread.append((7, 1, "a", 1e-3, torch.tensor([loss, loss, norm, torch.nan, torch.nan])))
     sentence = f"The loss is {loss:.4g} and the gradient's norm {norm:.4g} at step 7 (epoch 1, source 'a')"
     with pytest.raises(Diverged, match=re.escape(sentence)):
-        trainee.look()
-    assert len(trainee.log) == 0
+        trainer.look()
+    assert len(trainer.log) == 0
 
 
-def test_a_restored_trainee_goes_on_to_the_bit(world, new_trainee):
-    whole, first, second = new_trainee(), new_trainee(), new_trainee()
+def test_a_restored_trainee_goes_on_to_the_bit(world, new_trainer):
+    whole, first, second = new_trainer(), new_trainer(), new_trainer()
     for batch in batches(world, 40):
         whole.step(batch)
         (first if batch.step < 23 else second).step(batch)
@@ -93,5 +96,5 @@ def test_a_restored_trainee_goes_on_to_the_bit(world, new_trainee):
     second.look()
     pd.testing.assert_frame_equal(second.log.frame(), whole.log.frame())
     assert second.watch == whole.watch
-    for name, value in whole.engine.sae.state_dict().items():
-        assert torch.equal(value, second.engine.sae.state_dict()[name]), name
+    for name, value in whole.method.sae.state_dict().items():
+        assert torch.equal(value, second.method.sae.state_dict()[name]), name

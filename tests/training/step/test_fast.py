@@ -8,7 +8,7 @@ import torch
 from usae.sae.universal import UniversalSAE
 from usae.training.step import fast
 from usae.training.step.fast import FastStep
-from usae.training.step.reference import Recipe, reference_step
+from usae.training.step.reference import StepRecipe, reference_step
 
 WIDTHS = {"a": 12, "b": 7, "c": 9}
 ROWS, CONCEPTS, K = 60, 40, 5
@@ -63,7 +63,7 @@ def close(found, expected, what=""):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("loss", "update", "aux", "source"), SWITCHES)
 def test_fast_equals_reference(loss, update, aux, source, seed):
-    recipe = Recipe(loss, update, aux, 0.1, aux_codes=6)
+    recipe = StepRecipe(loss, update, aux, 0.1, aux_codes=6)
     slow, expected = after(slow_step, recipe, source, seed)
     quick, found = after(FastStep, recipe, source, seed)
     close(quick.total, slow.total)
@@ -97,7 +97,7 @@ def test_mixed_precision_keeps_the_codes_and_stays_near():
         sae = UniversalSAE({"a": 96, "b": 64}, 512, 16).train()
         generator = torch.Generator().manual_seed(1)
         rows = [torch.randn(400, width, generator=generator) for width in sae.widths.values()]
-        loss = FastStep(sae, Recipe(update="all", precision=precision))("a", rows)
+        loss = FastStep(sae, StepRecipe(update="all", precision=precision))("a", rows)
         found[precision] = loss, {name: p.grad for name, p in sae.named_parameters() if p.grad is not None}
     (exact, gradients), (mixed, rough) = found.values()
     assert torch.equal(exact.codes.indices.sort().values, mixed.codes.indices.sort().values)
@@ -113,7 +113,7 @@ def test_mixed_precision_keeps_the_codes_and_stays_near():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("aux", ["multi_topk", "dead", "none"])
 def test_the_gpu_computes_the_same(aux):
-    recipe = Recipe(update="all", aux=aux, aux_codes=6)
+    recipe = StepRecipe(update="all", aux=aux, aux_codes=6)
     slow, expected = after(slow_step, recipe, "a", 0)
     sae, activations = fresh(0)
     sae.cuda()

@@ -28,7 +28,7 @@ class Loaded:
     """What some consecutive batches are taken from: activations on the device as stored, and each one's index."""
 
     picks: list[Pick]
-    activations: list[Tensor]
+    activations: dict[str, Tensor]
     indices: list[Tensor | None]  # into the first dimension of the activations; None: all
     copied: "torch.cuda.Event | None"
 
@@ -109,14 +109,12 @@ class Loader:
         """The activations that the batches need; they share their images."""
         mine = [pick.share(*self.share) for pick in picks]
         if self._set is None:
-            activations, indices = (
-                self.data.gather(mine[0].images, pinned=self._on_gpu),
-                [pick.rows for pick in mine],
-            )
+            activations = self.data.gather(mine[0].images, pinned=self._on_gpu)
+            indices = [pick.rows for pick in mine]
         else:
             activations, indices = self._set, [self._in_set(pick) for pick in mine]
         if self.sampler.plan.shuffle_tokens:
-            activations = [stored.flatten(0, 1) for stored in activations]  # (tokens, width)
+            activations = {model: stored.flatten(0, 1) for model, stored in activations.items()}  # (tokens, width)
         return self._copied(picks, activations, indices)
 
     def _in_set(self, pick: Pick) -> np.ndarray:
@@ -126,13 +124,13 @@ class Loader:
         image, position = np.divmod(pick.rows, self.data.tokens)
         return pick.images[image] * self.data.tokens + position
 
-    def _copied(self, picks: list[Pick], stored: list[Tensor], numbers: Sequence[np.ndarray | None]) -> Loaded:
+    def _copied(self, picks: list[Pick], stored: dict[str, Tensor], rows: Sequence[np.ndarray | None]) -> Loaded:
         """On the device; to a GPU by a stream of its own, beside the caller's work."""
-        indices = [None if rows is None else torch.tensor(rows) for rows in numbers]
+        indices = [None if index is None else torch.tensor(index) for index in rows]
         if self._stream is None:
             return Loaded(picks, stored, indices, None)
         with torch.cuda.stream(self._stream):
-            activations = [rows.to(self.device, non_blocking=True) for rows in stored]
+            activations = {model: part.to(self.device, non_blocking=True) for model, part in stored.items()}
             moved = [None if i is None else i.pin_memory().to(self.device, non_blocking=True) for i in indices]
             return Loaded(picks, activations, moved, self._stream.record_event())
 
@@ -141,9 +139,11 @@ class Loader:
         if (
             loaded.copied is not None
         ):  # the memory is the copying stream's: not to be used again before this is done
-            for tensor in [*loaded.activations, *([] if index is None else [index])]:
+            for tensor in [*loaded.activations.values(), *([] if index is None else [index])]:
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         stored = loaded.activations
-        rows = stored if index is None else [tensor.index_select(0, index) for tensor in stored]
+        if index is not None:
+            stored = {model: tensor.index_select(0, index) for model, tensor in stored.items()}
+        rows = {model: tensor.flatten(0, -2).float() for model, tensor in stored.items()}
         images = pick.images if pick.rows is None else pick.images[pick.rows // self.data.tokens]
-        return Batch(pick.step, pick.epoch, images, [r.flatten(0, -2).float() for r in rows], self.share)
+        return Batch(pick.step, pick.epoch, images, rows, self.share)

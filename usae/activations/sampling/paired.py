@@ -24,55 +24,60 @@ BLOCK_BYTES = 4 << 20  # of a file read from end to end
 
 
 class PairedActivations:
-    """The stores of several models: image i is the same image in all of them.
+    """The stores of several models, by slug: image i is the same image in all of them.
 
-    images, tokens (an image), widths: the shapes. chunk_images: images of the largest chunk file of any store.
+    images, tokens (an image): the shapes. chunk_images: images of the largest chunk file of any store.
     """
 
-    def __init__(self, stores: Sequence[ActivationStore]) -> None:
-        self.stores = list(stores)
-        self.images, self.tokens = stores[0].images, stores[0].tokens
-        self.widths = tuple(store.width for store in stores)
-        self.chunk_images = max(store.chunk_images for store in stores)
-        self._files = [[str(store.chunk_path(j)) for j in range(store.chunks)] for store in stores]
+    def __init__(self, stores: Mapping[str, ActivationStore]) -> None:
+        self.stores = dict(stores)
+        first = next(iter(self.stores.values()))
+        self.images, self.tokens = first.images, first.tokens
+        self.chunk_images = max(store.chunk_images for store in self.stores.values())
+        self._files = {
+            model: [str(store.chunk_path(chunk)) for chunk in range(store.chunks)]
+            for model, store in self.stores.items()
+        }
         self._readers = ThreadPoolExecutor(READERS)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Slugs, in order."""
+        return tuple(self.stores)
 
     @property
     def bytes(self) -> int:
         """Size of all activations as stored."""
-        return sum(self.images * self.tokens * store.width * store.dtype.itemsize for store in self.stores)
+        return sum(
+            self.images * self.tokens * store.width * store.dtype.itemsize for store in self.stores.values()
+        )
 
-    def select(self, models: Sequence[int]) -> "PairedActivations":
-        """Only the models of those numbers, in that order."""
-        return PairedActivations([self.stores[model] for model in models])
+    def select(self, models: Sequence[str]) -> "PairedActivations":
+        """Only these models, in that order."""
+        return PairedActivations({model: self.stores[model] for model in models})
 
-    def rows(self, images: np.ndarray) -> list[Float[Tensor, "n _"]]:
+    def rows(self, images: np.ndarray) -> dict[str, Float[Tensor, "n _"]]:
         """Activations of `images` for every model, all tokens of each image, float32 [images * tokens, d]."""
-        return [stored.flatten(0, 1).float() for stored in self.gather(images)]
+        return {model: stored.flatten(0, 1).float() for model, stored in self.gather(images).items()}
 
-    def tokens_at(self, model: int, images: np.ndarray, positions: np.ndarray) -> Float[Tensor, "n d"]:
-        """One token each: `positions` of `images` for the model of that number, float32."""
-        out = np.empty((len(images), self.widths[model]), self.stores[model].dtype)
+    def tokens_at(self, model: str, images: np.ndarray, positions: np.ndarray) -> Float[Tensor, "n d"]:
+        """One token each: `positions` of `images` for a model, float32."""
+        out = np.empty((len(images), self.stores[model].width), self.stores[model].dtype)
         for row, image, position in zip(out, images.tolist(), positions.tolist(), strict=True):
             self._read(model, image, row, position)
         return torch.from_numpy(out).float()  # (tokens, width)
 
-    def gather(self, images: np.ndarray, *, pinned: bool = False) -> list[Float[Tensor, "i t _"]]:
+    def gather(self, images: np.ndarray, *, pinned: bool = False) -> dict[str, Float[Tensor, "i t _"]]:
         """All tokens of `images` for every model as they are stored; `pinned`: in memory a GPU copies from.
 
         Raises:
             UserError: a file cannot be read or is cut short.
         """
-        shape = (len(images), self.tokens)
-        types = [torch.from_numpy(np.empty(0, store.dtype)).dtype for store in self.stores]
-        out = [
-            torch.empty((*shape, width), dtype=dtype, pin_memory=pinned)
-            for width, dtype in zip(self.widths, types, strict=True)
-        ]
-        arrays = [tensor.numpy() for tensor in out]
+        out = {model: self._empty(store, len(images), pinned) for model, store in self.stores.items()}
+        arrays = {model: tensor.numpy() for model, tensor in out.items()}
 
         def read(rows: np.ndarray) -> None:
-            for model, array in enumerate(arrays):
+            for model, array in arrays.items():
                 for row in rows.tolist():
                     self._read(model, int(images[row]), array[row])
 
@@ -83,16 +88,21 @@ class PairedActivations:
         """Read the images of the `chunk`-th `chunk_images` from end to end, into the page cache and no further."""
         scratch = bytearray(BLOCK_BYTES)
         first, last = chunk * self.chunk_images, min((chunk + 1) * self.chunk_images, self.images)
-        for model, store in enumerate(self.stores):
-            for number in range(first // store.chunk_images, -(-last // store.chunk_images)):
+        for model, store in self.stores.items():
+            for covered in range(first // store.chunk_images, -(-last // store.chunk_images)):
                 try:
-                    with open(self._files[model][number], "rb", buffering=0) as file:
+                    with open(self._files[model][covered], "rb", buffering=0) as file:
                         while file.readinto(scratch):
                             pass
                 except OSError as error:
-                    raise self._unreadable(model, number, str(error)) from error
+                    raise self._unreadable(model, covered, str(error)) from error
 
-    def _read(self, model: int, image: int, out: np.ndarray, position: int = 0) -> None:
+    def _empty(self, store: ActivationStore, images: int, pinned: bool) -> Float[Tensor, "i t _"]:
+        """Room for activations as they are stored."""
+        dtype = torch.from_numpy(np.empty(0, store.dtype)).dtype
+        return torch.empty((images, self.tokens, store.width), dtype=dtype, pin_memory=pinned)
+
+    def _read(self, model: str, image: int, out: np.ndarray, position: int = 0) -> None:
         """Fill `out` with what the file holds from that image and token on."""
         store = self.stores[model]
         chunk, offset = divmod(image, store.chunk_images)
@@ -100,15 +110,15 @@ class PairedActivations:
         try:
             file = os.open(self._files[model][chunk], os.O_RDONLY)
             try:
-                found = os.preadv(file, [out.data], start)
+                read = os.preadv(file, [out.data], start)
             finally:
                 os.close(file)
         except OSError as error:
             raise self._unreadable(model, chunk, str(error)) from error
-        if found != out.nbytes:
-            raise self._unreadable(model, chunk, f"{found} bytes instead of {out.nbytes} at {start}")
+        if read != out.nbytes:
+            raise self._unreadable(model, chunk, f"{read} bytes instead of {out.nbytes} at {start}")
 
-    def _unreadable(self, model: int, chunk: int, reason: str) -> UserError:
+    def _unreadable(self, model: str, chunk: int, reason: str) -> UserError:
         store = self.stores[model]
         return UserError(
             f"Chunk {chunk} ({self._files[model][chunk]}) cannot be read: {reason}. Is its disk mounted and "
@@ -118,4 +128,4 @@ class PairedActivations:
 
 def open_paired(manifests: Mapping[str, Manifest], root: Path) -> PairedActivations:
     """The training stores that `manifests` name, each complete (see `Manifest.open`)."""
-    return PairedActivations([manifest.open("train", root) for manifest in manifests.values()])
+    return PairedActivations({model: manifest.open("train", root) for model, manifest in manifests.items()})

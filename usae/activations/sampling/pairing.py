@@ -4,6 +4,7 @@ Row r of every model is the same patch of the same image. Re-paired, it is a pat
 and nothing can be shared but what every image shares.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,37 +20,37 @@ class Batch:
     """The rows of a step.
 
     images: the whole batch's images, each with all its tokens; with shuffled tokens the image of every row.
-    activations: raw rows of each model, float32 [n, d_j]. share (number, of): only those of the images (or rows)
+    activations: raw rows by model, float32 [n, d_j]. share (number, of): only those of the images (or rows)
     number, number + of, ...
     """
 
     step: int
     epoch: int
     images: np.ndarray
-    activations: list[Float[Tensor, "n _"]]
+    activations: Mapping[str, Float[Tensor, "n _"]]
     share: tuple[int, int] = (0, 1)
 
 
-def shuffled_pairs(batch: Batch, seed: int) -> list[Float[Tensor, "n _"]] | None:
+def shuffled_pairs(batch: Batch, seed: int) -> dict[str, Float[Tensor, "n _"]] | None:
     """The activations, rearranged such that no two models have the same image in a row.
 
     The first model's rows stay. Images keep their tokens together and in place; single rows are moved where tokens
     are shuffled. A function of (seed, epoch, step) and the share. None: the batch is too small for that in some
     share (fewer images than models), so this step is to be left out by all.
     """
-    number, of = batch.share
+    own, of = batch.share
     draws = [generator(seed, "re-paired batch", batch.epoch, batch.step) for _ in range(of)]
     models = len(batch.activations)
-    partners = [strangers(batch.images[i::of], models, rng) for i, rng in enumerate(draws)]
-    mine = partners[number]
-    if mine is None or any(partner is None for partner in partners):
+    orders = [mismatched_orders(batch.images[i::of], models, rng) for i, rng in enumerate(draws)]
+    mine = orders[own]
+    if mine is None or any(order is None for order in orders):
         return None
-    first, *others = batch.activations
-    return [first, *(_rearranged(rows, mine[j]) for j, rows in enumerate(others, 1))]
+    rows = zip(batch.activations.items(), mine, strict=True)
+    return {model: _rearranged(tokens, order) if j else tokens for j, ((model, tokens), order) in enumerate(rows)}
 
 
-def strangers(images: np.ndarray, models: int, rng: np.random.Generator) -> np.ndarray | None:
-    """Orders [models, n] in which `images` (of n rows) never meet themselves; the first order is 0, 1, ..., n - 1.
+def mismatched_orders(images: np.ndarray, models: int, rng: np.random.Generator) -> np.ndarray | None:
+    """Permutations [models, n] in which no two models see the same image in a row; the first is 0, 1, ..., n - 1.
 
     Rows are laid out image by image, images in random order, and each model starts as many rows further as the
     commonest image has. None: it has too large a share of the rows for that.

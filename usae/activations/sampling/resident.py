@@ -35,14 +35,15 @@ def keeps(data: PairedActivations, device: torch.device, resident: Resident) -> 
     return resident == "always" or (resident == "auto" and data.bytes < ROOM * free)
 
 
-def on_device(data: PairedActivations, device: torch.device) -> list[Float[Tensor, "i t _"]]:
-    """All activations as stored, in the device's memory."""
+def on_device(data: PairedActivations, device: torch.device) -> dict[str, Float[Tensor, "i t _"]]:
+    """All activations as stored, by model, in the device's memory."""
     starts = range(0, data.images, COPIED_AT_ONCE)
     spans = (np.arange(start, min(start + COPIED_AT_ONCE, data.images)) for start in starts)
     read = ahead((data.gather(span) for span in spans), 2)
-    whole: list[Tensor] = []
+    whole: dict[str, Tensor] = {}
     for start, part in zip(starts, progress(read, total=len(starts), description="load"), strict=True):
-        whole = whole or [rows.new_empty((data.images, *rows.shape[1:]), device=device) for rows in part]
-        for target, rows in zip(whole, part, strict=True):
-            target[start : start + len(rows)] = rows
+        for model, rows in part.items():
+            if model not in whole:
+                whole[model] = rows.new_empty((data.images, *rows.shape[1:]), device=device)
+            whole[model][start : start + len(rows)] = rows
     return whole

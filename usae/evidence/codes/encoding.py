@@ -9,14 +9,14 @@ import torch
 from usae.activations.store import ActivationStore
 from usae.common.runtime.progress import counter
 from usae.evidence.codes.store import CodeChunk, CodeStore
-from usae.sae.universal import UniversalSAE
+from usae.sae.estimator import Estimator
 
 ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
 
 
 @torch.inference_mode()
 def encode_split(
-    sae: UniversalSAE,
+    sae: Estimator,
     model: str,
     store: ActivationStore,
     folder: Path,
@@ -53,7 +53,7 @@ def encode_split(
 
 @torch.inference_mode()
 def code_chunk(
-    sae: UniversalSAE, model: str, activations: np.ndarray, images: range, device: torch.device
+    sae: Estimator, model: str, activations: np.ndarray, images: range, device: torch.device
 ) -> CodeChunk:
     """The codes of activations [b, t, d] of `images`, rounded as stage `encode` stores them."""
     indices, values = encoded(sae, model, activations, device)
@@ -61,11 +61,11 @@ def code_chunk(
 
 
 def encoded(
-    sae: UniversalSAE, model: str, activations: np.ndarray, device: torch.device
+    sae: Estimator, model: str, activations: np.ndarray, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices and values [b, t, k] of activations [b, t, d]."""
     rows = torch.from_numpy(activations.reshape(-1, activations.shape[-1]).astype(np.float32))
-    parts = [sae.encode(model, part.to(device)) for part in rows.split(ROWS)]
+    parts = [sae.encode({model: part.to(device)})[model] for part in rows.split(ROWS)]
     shape = (*activations.shape[:2], sae.k)
     indices = torch.cat([part.indices.cpu() for part in parts]).numpy().reshape(shape)
     values = torch.cat([part.values.cpu() for part in parts]).numpy().reshape(shape)

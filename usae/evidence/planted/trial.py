@@ -31,8 +31,8 @@ from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
 from usae.evidence.planted.recovery import Matches, match
 from usae.evidence.planted.verdicts import Finding, scores
 from usae.evidence.planted.world import PAIR, PRIVATE, SHARED, TWIN, PlantedImages, PlantedWorld
-from usae.sae.universal import UniversalSAE
-from usae.training.loop.loop import Running, train
+from usae.sae.estimator import Estimator
+from usae.training.loop.loop import RunOptions, train
 
 BLOCK = 64  # images
 CPU = torch.device("cpu")
@@ -70,18 +70,18 @@ class Trial:
         numbers = pd.concat([finding.numbers() for finding in findings], ignore_index=True)
         return numbers, pd.concat([finding.concepts() for finding in findings], ignore_index=True)
 
-    def fitted(self) -> dict[str, UniversalSAE]:
+    def fitted(self) -> dict[str, Estimator]:
         """A universal SAE of the planted models, and one of re-paired images, through real stores."""
         recipe = self.recipe.model_copy(update={key: getattr(self.planted, key) for key in REPLACED})
         variants: dict[str, Variant] = {pairs: Variant(self.planted.k, self.seed, pairs) for pairs in PAIRINGS}
         with TemporaryDirectory() as folder:
             manifests = write_stores(self.world, self.planted.train, Path(folder))
             data = open_paired(manifests, Path(folder))
-            trained = train(variants, manifests, data, recipe, Running(CPU), seed=self.seed)
+            trained = train(variants, manifests, data, recipe, RunOptions(CPU), seed=self.seed)
         return {pairs: one.sae for pairs, one in trained.items()}
 
     @torch.inference_mode()
-    def encoded(self, sae: UniversalSAE) -> Codes:
+    def encoded(self, sae: Estimator) -> Codes:
         """Codes of the held-out images, block by block, in all models."""
         codes: Codes = []
         for block in self.held_out:
@@ -90,7 +90,7 @@ class Trial:
         return codes
 
     @torch.inference_mode()
-    def matches(self, sae: UniversalSAE, codes: Codes) -> Matches:
+    def matches(self, sae: Estimator, codes: Codes) -> Matches:
         """Which codes of a trained SAE stand for which planted concepts."""
         tracking = [CrossCorrelation(sae.concepts, len(self.world.kinds)) for _ in sae.models]
         for block, chunks in zip(self.held_out, codes, strict=True):

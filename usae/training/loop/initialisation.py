@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from usae.activations.sampling import PairedActivations, strangers
+from usae.activations.sampling import PairedActivations, mismatched_orders
 from usae.activations.store.manifests import Manifest
 from usae.common.errors import UserError
 from usae.common.params import Pairs, TrainParams
@@ -93,14 +93,14 @@ def paired_init(
     images, positions = np.divmod(drawn, tokens)
     starting = [images] * len(sae.models) if pairs == "matched" else apart(images, len(sae.models), seed)
     sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
-    for number, model in enumerate(sae.models):
+    for model, own_images in zip(sae.models, starting, strict=True):
         part = sae.part(model)
-        starts = part.standardise(data.tokens_at(number, starting[number], positions))  # (concepts, width)
+        starts = part.standardise(data.tokens_at(model, own_images, positions))  # (concepts, width)
         centre = part.standardise(torch.tensor(manifests[model].channel_mean))  # (width,)
         part.dictionary.weight.copy_(F.normalize(starts))
         part.encoder.linear.weight.copy_(F.normalize(starts - centre))
         part.encoder.linear.bias.zero_()
-        part.encoder.norm.weight.fill_(best_scale(sae, model, part.standardise(sample[number])))
+        part.encoder.norm.weight.fill_(best_scale(sae, model, part.standardise(sample[model])))
 
 
 def apart(images: np.ndarray, models: int, seed: int) -> list[np.ndarray]:
@@ -109,7 +109,7 @@ def apart(images: np.ndarray, models: int, seed: int) -> list[np.ndarray]:
     Raises:
         UserError: there are too few.
     """
-    orders = strangers(images, models, generator(seed, "paired start, re-paired"))
+    orders = mismatched_orders(images, models, generator(seed, "paired start, re-paired"))
     if orders is None:
         raise UserError(
             f"`train.pairs: shuffled` starts a concept at another image in each of the {models} models, but its "

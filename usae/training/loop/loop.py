@@ -22,19 +22,20 @@ from usae.common.runtime.progress import counter
 from usae.common.runtime.ranks import Ranks
 from usae.common.runtime.tracker import Tracker
 from usae.common.variant import Variant
-from usae.sae.universal import UniversalSAE
+from usae.sae.estimator import Estimator
 from usae.training.loop.checkpoints import Checkpoints, restore_rng, rng_state
-from usae.training.loop.initialisation import new_sae
 from usae.training.loop.log import TrainingLog
-from usae.training.loop.optimisation import Engine, Schedule
-from usae.training.loop.trainer import Trainee
+from usae.training.loop.method import Start
+from usae.training.loop.methods import new_method
+from usae.training.loop.schedule import Schedule
+from usae.training.loop.trainer import Trainer
 
 LOOK_EVERY = 20  # steps between two looks at the numbers on a GPU, which then has to hand them over
 REMEDY = "Lower `train.learning_rate`, or raise `train.warmup_epochs`."
 
 
 @dataclass(frozen=True)
-class Running:
+class RunOptions:
     """How a run is carried out: nothing here changes its result, up to rounding on another device."""
 
     device: torch.device
@@ -45,10 +46,10 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Trained:
+class Result:
     """sae: in eval mode. log: one row a step (table `training`)."""
 
-    sae: UniversalSAE
+    sae: Estimator
     log: pd.DataFrame
 
 
@@ -57,11 +58,11 @@ def train(
     manifests: Mapping[str, Manifest],
     data: PairedActivations,
     params: TrainParams,
-    running: Running,
+    options: RunOptions,
     *,
     seed: int,
     steps: int | None = None,
-) -> dict[str, Trained]:
+) -> dict[str, Result]:
     """Train an SAE per variant on its models, among those of `manifests`; `data` has their stores in that order.
 
     seed: of the order of the images. steps: stop there (None: all epochs); the schedule then ends there too.
@@ -73,26 +74,27 @@ def train(
     """
     ranks = Ranks.current()
     plan = Plan(params.batch_images, seed, params.window_images, params.shuffle_tokens)
-    loader = Loader(data, plan, running.device, running.resident, (ranks.rank, ranks.size))
+    loader = Loader(data, plan, options.device, options.resident, (ranks.rank, ranks.size))
     steps = params.epochs * loader.steps_per_epoch if steps is None else steps
     warmup = round(params.warmup_epochs * loader.steps_per_epoch)
     schedule = Schedule(params.learning_rate, params.final_learning_rate, warmup, steps)
-    trainees = {}
-    for number, (name, variant) in enumerate(variants.items()):
-        places, chosen = _chosen(variant, manifests)
-        own = data.select(places)
-        sae = new_sae(chosen, own, params, k=variant.k, seed=variant.seed, pairs=variant.pairs)
-        log = TrainingLog(running.curve, track=running.track) if number == 0 and ranks.rank == 0 else TrainingLog()
-        trainees[name] = Trainee(variant, places, Engine(sae.to(running.device), params, schedule, ranks), log)
-    _run(Trainees(trainees, ranks, running.device, running.checkpoints), loader, steps)
-    return {name: Trained(trainee.engine.sae.eval(), trainee.log.frame()) for name, trainee in trainees.items()}
+    shown = next(iter(variants)) if ranks.rank == 0 else None
+    trainers = {}
+    for name, variant in variants.items():
+        models = variant.models or tuple(manifests)
+        own = {model: manifests[model] for model in models}
+        method = new_method(Start(variant, own, data.select(models), params, schedule, ranks, options.device))
+        log = TrainingLog(options.curve, track=options.track) if name == shown else TrainingLog()
+        trainers[name] = Trainer(variant, models, method, log)
+    _run(Trainers(trainers, ranks, options.device, options.checkpoints), loader, steps)
+    return {name: Result(trainer.method.finished(), trainer.log.frame()) for name, trainer in trainers.items()}
 
 
-class Trainees:
+class Trainers:
     """SAEs that are trained side by side, and where their common state is kept."""
 
     def __init__(
-        self, members: dict[str, Trainee], ranks: Ranks, device: torch.device, checkpoints: Checkpoints | None
+        self, members: dict[str, Trainer], ranks: Ranks, device: torch.device, checkpoints: Checkpoints | None
     ) -> None:
         self.members, self.ranks, self.device, self.checkpoints = members, ranks, device, checkpoints
         self.saved: int | None = None  # the step that the last checkpoint goes on with
@@ -113,7 +115,7 @@ class Trainees:
         return self.device.type != "cuda" or step % LOOK_EVERY == 0
 
     def look(self) -> None:
-        """Log what was done since the last look (see `Trainee.look`).
+        """Log what was done since the last look (see `Trainer.look`).
 
         Raises:
             Diverged: it did, in one of them.
@@ -164,39 +166,33 @@ def independent_steps(params: TrainParams, images: int, models: int) -> int:
     return steps if params.update == "all" else math.ceil(steps / models)
 
 
-def _chosen(variant: Variant, manifests: Mapping[str, Manifest]) -> tuple[list[int], dict[str, Manifest]]:
-    """The places among all models of those that a variant is about, and their manifests."""
-    models, everyone = variant.models or tuple(manifests), list(manifests)
-    return [everyone.index(model) for model in models], {model: manifests[model] for model in models}
-
-
-def _run(trainees: Trainees, loader: Loader, steps: int) -> None:
+def _run(trainers: Trainers, loader: Loader, steps: int) -> None:
     """All steps that are left, with a checkpoint now and then."""
-    done, shown = trainees.restore(), trainees.ranks.rank == 0
+    done, shown = trainers.restore(), trainers.ranks.rank == 0
     with counter(steps, description="train", unit="step", done=done, shown=shown) as bar, graceful() as stop:
         for batch in loader.batches(done, steps):
-            for member in trainees.members.values():
+            for member in trainers.members.values():
                 member.step(batch)
             done = batch.step + 1
             bar.update()
-            if trainees.looking(done):
-                trainees.look()
-                _show(bar, trainees, loader)
-            save, signal = trainees.agreed(stop, done)
+            if trainers.looking(done):
+                trainers.look()
+                _show(bar, trainers, loader)
+            save, signal = trainers.agreed(stop, done)
             if save:
-                trainees.save(done)
+                trainers.save(done)
             if signal:
                 raise Interrupted(done, signal)
-        trainees.look()
-        trainees.show()
-        _show(bar, trainees, loader)
+        trainers.look()
+        trainers.show()
+        _show(bar, trainers, loader)
 
 
-def _show(bar: "tqdm[None]", trainees: Trainees, loader: Loader) -> None:
+def _show(bar: "tqdm[None]", trainers: Trainers, loader: Loader) -> None:
     """Beside the bar: mean loss, cross R2, tokens per second, share of time spent waiting for data, best loss."""
     if bar.disable:
         return
-    first = next(iter(trainees.members.values()))
+    first = next(iter(trainers.members.values()))
     seconds = max(bar.format_dict["elapsed"], 1e-3)
     batch_tokens = loader.sampler.plan.batch_images * loader.data.tokens
     rate = (bar.n - bar.initial) * batch_tokens / seconds

@@ -4,7 +4,6 @@ One AdamW per model, as in the paper (sec. 3). With `update: source`, `schedule:
 is the authors' recipe, in which a model's rate moves only when it is the source.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,29 +15,13 @@ from torch import Tensor
 from usae.common.params import TrainParams
 from usae.common.runtime.ranks import Ranks
 from usae.sae.universal import UniversalSAE
+from usae.training.loop.schedule import Schedule
 from usae.training.step.fast import FastStep
-from usae.training.step.reference import Recipe, StepLoss
+from usae.training.step.reference import StepLoss, StepRecipe
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Learning rate: linear warm-up from `final` to `peak`, then cosine back to `final` over `steps` in all."""
-
-    peak: float
-    final: float
-    warmup: int
-    steps: int
-
-    def rate(self, update: int) -> float:
-        """The rate at update 0, 1, ..., steps - 1."""
-        if update < self.warmup:
-            return self.final + (self.peak - self.final) * update / max(1, self.warmup - 1)
-        progress_made = (update - self.warmup) / (self.steps - self.warmup)
-        return self.final + 0.5 * (self.peak - self.final) * (1 + math.cos(math.pi * progress_made))
-
-
-@dataclass(frozen=True)
-class Update:
+class SourceUpdate:
     """What one step did. gradient_norm: of the source, before clipping. rate: the source's learning rate."""
 
     loss: StepLoss
@@ -46,14 +29,14 @@ class Update:
     rate: float
 
 
-class Engine:
-    """Steps an SAE. `silent` counts, per source, the steps since each concept last fired: 0 where it just did."""
+class Optimisation:
+    """Steps a universal SAE. `silent`: per source, the steps since each concept last fired."""
 
     def __init__(
         self, sae: UniversalSAE, params: TrainParams, schedule: Schedule, ranks: Ranks | None = None
     ) -> None:
         self.sae, self.params, self.schedule, self.ranks = sae.train(), params, schedule, ranks or Ranks()
-        recipe = Recipe(
+        recipe = StepRecipe(
             params.loss, params.update, params.aux, params.aux_weight, params.aux_codes, params.precision
         )
         self.fast_step = FastStep(sae, recipe, ranks)
@@ -63,7 +46,7 @@ class Engine:
         device = next(sae.parameters()).device
         self.silent = {m: torch.zeros(sae.concepts, dtype=torch.int64, device=device) for m in sae.models}
 
-    def step(self, source: str, activations: Sequence[Float[Tensor, "n _"]]) -> Update:
+    def step(self, source: str, activations: Sequence[Float[Tensor, "n _"]]) -> SourceUpdate:
         """One update on standardised rows of every model."""
         dead = self.silent[source] > self.params.dead_after if self.params.aux == "dead" else None
         loss = self.fast_step(source, activations, dead)
@@ -72,7 +55,7 @@ class Engine:
             self._update(model)
         self._count_silence(source, loss)
         self.steps += 1
-        return Update(loss, norms[source], self.optimisers[source].param_groups[0]["lr"])
+        return SourceUpdate(loss, norms[source], self.optimisers[source].param_groups[0]["lr"])
 
     def state(self) -> dict[str, Any]:
         """Everything that the next steps depend on."""
@@ -87,7 +70,7 @@ class Engine:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`, to the bit."""
         self.sae.load_state_dict(state["sae"])
-        self.fast_step.wide.moved(*self.sae.models)
+        self.fast_step.wide.invalidate(*self.sae.models)
         for model, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][model])
         self.steps = state["steps"]
@@ -110,7 +93,7 @@ class Engine:
                 self.updates[(model, group["name"])] += 1
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        self.fast_step.wide.moved(model)
+        self.fast_step.wide.invalidate(model)
 
     def _rate(self, key: tuple[str, str]) -> float:
         """Per model: a group's own updates count, and its first one is at full rate (the authors' code)."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from usae.sae.top_k import keep_largest
 from usae.training.step.matmul import linear
 
-Slope = Callable[[Tensor, Tensor], Tensor]  # residual, totals of the loss's terms -> d loss / d reconstruction
+Slope = Callable[[Tensor], tuple[Tensor, Tensor]]  # residual -> d loss / d reconstruction, the loss's terms
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,23 @@ class Codes:
 class Auxiliary:
     """One step's term, and what it has added up over blocks."""
 
-    def __init__(
-        self, codes: Codes, factor: float, slope: Slope, width: int, learning: slice, like: Tensor
-    ) -> None:
-        """factor: the term's weight in the loss. width: d_i. learning: columns that learn. like: type, device."""
-        self.codes, self.factor, self.slope, self.learning = codes, factor, slope, learning
+    def __init__(self, codes: Codes, factor: float, centred: Float[Tensor, "n d"], learning: slice) -> None:
+        """factor: the term's weight in the loss. centred: the batch's tokens. learning: columns that learn."""
+        self.codes, self.factor, self.learning = codes, factor, learning
         concepts, wide = codes.weight.shape
-        self.terms = like.new_zeros(wide)  # of the objective
-        self.products = like.new_zeros(width, concepts)  # centred tokens times gradients of the pre-codes
-        self.sums = like.new_zeros(concepts)  # gradients of the pre-codes
-        self.dictionary = like.new_zeros(len(range(*learning.indices(wide))), concepts)
+        self.terms = centred.new_zeros(wide)  # of the objective
+        self.products = centred.new_zeros(centred.shape[1], concepts)  # tokens times gradients of the pre-codes
+        self.sums = centred.new_zeros(concepts)  # gradients of the pre-codes
+        self.dictionary = centred.new_zeros(len(range(*learning.indices(wide))), concepts)
 
-    def add(self, codes: Tensor, target: Tensor, centred: Tensor) -> None:
+    def add(self, codes: Tensor, target: Tensor, centred: Tensor, slope_of: Slope) -> None:
         """One block of rows: codes (rows, c), what they should reconstruct (rows, wide), tokens (rows, d_i)."""
         weight, transposed, dtype = self.codes.weight, self.codes.transposed, target.dtype
         kept = keep_largest(codes[:, self.codes.concepts], self.codes.most).to(weight.dtype)  # (rows, n)
         residual = target - linear(kept, transposed).to(dtype)  # (rows, wide)
-        slope = self.slope(residual, self.terms) * self.factor
+        slope, terms = slope_of(residual)
+        self.terms += terms
+        slope = slope * self.factor
         gradient = linear(slope, weight)  # (rows, n)
         torch.ops.aten.threshold_backward.grad_input(gradient, kept, 0, grad_input=gradient)  # 0 where codes are
         self.sums.add_(gradient.sum(0, dtype=dtype))

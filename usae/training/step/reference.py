@@ -20,13 +20,13 @@ from usae.sae.sparse import SparseCodes, top_k
 from usae.sae.universal import UniversalSAE
 from usae.training.step.objectives import Loss, Objective
 
-Update = Literal["source", "all"]
+Learners = Literal["source", "all"]
 Aux = Literal["multi_topk", "dead", "none"]
 Precision = Literal["float32", "mixed"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class StepRecipe:
     """The switches of a step.
 
     loss: how far reconstructions are. update: whose decoders learn. aux: the auxiliary term, times `aux_weight`.
@@ -35,7 +35,7 @@ class Recipe:
     """
 
     loss: Loss = "l1"
-    update: Update = "source"
+    update: Learners = "source"
     aux: Aux = "multi_topk"
     aux_weight: float = 0.1
     aux_codes: int = 512
@@ -56,7 +56,7 @@ def reference_step(
     sae: UniversalSAE,
     source: str,
     activations: Sequence[Float[Tensor, "n _"]],
-    recipe: Recipe,
+    recipe: StepRecipe,
     dead: Bool[Tensor, " c"] | None = None,
 ) -> StepLoss:
     """One step, line by line, dense and by autograd; leaves gradients in `.grad`.
@@ -85,7 +85,7 @@ def _second_residual(
     codes: Tensor,
     z: Tensor,
     residual: Tensor,
-    recipe: Recipe,
+    recipe: StepRecipe,
     dead: Tensor | None,
 ) -> Tensor:
     """What the auxiliary term leaves unexplained of the first residual, [n, d_j]."""
@@ -101,6 +101,6 @@ def _decoder(sae: UniversalSAE, model: str) -> Tensor:
     return sae.part(model).gain * sae.dictionary(model)
 
 
-def _mean(recipe: Recipe, residual: Tensor) -> Tensor:
+def _mean(recipe: StepRecipe, residual: Tensor) -> Tensor:
     objective = Objective(recipe.loss)
     return objective.value(objective.terms(residual).sum(), residual.numel())

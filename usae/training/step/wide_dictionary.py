@@ -1,6 +1,6 @@
 """The dictionaries of all models side by side, as they are decoded: [c, d_1 + ... + d_M], for the fast step.
 
-A model's concepts have the norm of its gain; they are normalised anew only after `moved` was said of it.
+A model's concepts have the norm of its gain; they are normalised anew only after `invalidate` names it.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class WideDictionary:
         self._operands: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def refresh(self) -> Float[Tensor, "c wide"]:
-        """Normalise what moved since the last call; returns `rows`."""
+        """Normalise what has changed since the last call; returns `rows`."""
         for model in self._stale:
             weight = self._weight(model)
             self._norms[model] = weight.norm(dim=1, keepdim=True)
@@ -59,7 +59,7 @@ class WideDictionary:
             self._operands[dtype] = packed(weight, rows), packed(weight.T, rows)
         return self._operands[dtype]
 
-    def moved(self, *models: str) -> None:
+    def invalidate(self, *models: str) -> None:
         """The weights of these models have changed."""
         self._stale.update(models)
 

@@ -1,0 +1,30 @@
+"""The method that a variant names: the universal SAE's, or a file in `usae/methods/`."""
+
+import importlib
+from typing import cast
+
+from usae.common.errors import UserError
+from usae.common.variant import UNIVERSAL
+from usae.training.loop import universal
+from usae.training.loop.method import Method, Start
+
+
+def new_method(given: Start) -> Method:
+    """`start` of `usae/methods/NAME.py`: a method's file is its name, and no list names them all.
+
+    So a new file is in no stage's dependencies but its own.
+
+    Raises:
+        UserError: there is no such method.
+    """
+    name = given.variant.method
+    if name == UNIVERSAL:
+        return universal.start(given)
+    home = f"usae.methods.{name}"
+    try:
+        module = importlib.import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name is None or not home.startswith(error.name):
+            raise
+        raise UserError(f"There is no method '{name}': {home.replace('.', '/')}.py does not exist.") from error
+    return cast(Method, module.start(given))
