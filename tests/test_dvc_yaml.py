@@ -46,6 +46,7 @@ def test_no_room_is_declared_beside_a_room_inside_it(name):
 def test_what_is_costly_runs_again_only_for_what_it_loads(name):
     loaded = closure(f"pipeline/{name}.py")
     assert not {file for dep in code(name) for file in files_below(dep)} - loaded
+    assert not [file for dep in code(name) for file in (ROOT / dep).rglob("*.safetensors")]
 
 
 def test_the_file_stays_short():

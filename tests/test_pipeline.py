@@ -145,6 +145,51 @@ def test_git_is_clean_after_a_run(checkout):
     assert checkout.run("git", "status", "--porcelain") == ""
 
 
+def changed(checkout, file: str, old: str, new: str) -> set[str]:
+    """The stages that `dvc status` finds changed by an edit of one file, which is taken back."""
+    path = checkout.root / file
+    before = path.read_bytes() if path.exists() else None
+    assert before is None or old.encode() in before, file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(new.encode() if before is None else before.replace(old.encode(), new.encode(), 1))
+    try:
+        return set(json.loads(checkout.run("dvc", "status", "--json")))
+    finally:
+        path.unlink() if before is None else path.write_bytes(before)
+
+
+EDITS = {
+    "a column of table ood": ("usae/evidence/ood/tables.py", "mean squared error", "squared error, mean", {"ood"}),
+    "a column of table training": ("usae/training/tables.py", "number of the step", "step's number", {"train"}),
+    "a figure": ("usae/showing/figures/ood.py", '"""', '"""Drawn: ', {"report"}),
+    "the page": ("usae/showing/explorer/style.css", ":root", "html", {"report"}),
+    "a shipped checkpoint": (
+        "usae/backbones/weights/shipped/language.safetensors", "{", " {", {"weights@one", "weights@two"},
+    ),
+    "a metric": ("usae/evidence/metrics/alignment/buddies.py", '"""', '"""Measured: ', {"measure"}),
+    "a control": ("usae/evidence/controls/variants.py", '"""', '"""Trained: ', {"controls", "contrast"}),
+    "a method": ("usae/methods/another.py", "", '"""Another method."""\n', set()),
+    "a parameter's check": ("usae/common/params/checks.py", '"""', '"""Checked: ', set()),
+    "the progress bar": ("usae/common/runtime/progress.py", '"""', '"""Shown: ', set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_a_change_touches_only_what_it_can_alter(checkout, what):
+    file, old, new, stages_touched = EDITS[what]
+    assert changed(checkout, file, old, new) == stages_touched
+
+
+def test_a_reworded_column_runs_its_stage_and_the_report(checkout):
+    path = checkout.root / "usae/evidence/ood/tables.py"
+    before = path.read_text()
+    path.write_text(before.replace("mean squared error", "squared error, mean", 1))
+    assert stages(checkout.run("dvc", "repro")) == ["ood", "report"]
+    assert "squared error, mean" in (checkout.root / "reports/README.md").read_text()
+    path.write_text(before)
+    assert stages(checkout.run("dvc", "repro")) == []  # the run cache has both
+
+
 def test_a_queued_variant_extracts_nothing_and_starts_at_train(checkout):
     stores = checkout.stores()
     checkout.run("dvc", "exp", "run", "--queue", "-S", "k=4", "-n", "four", "report")

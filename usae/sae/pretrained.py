@@ -1,0 +1,30 @@
+"""Any estimator from its folder: what was saved says which method it is of."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import cast
+
+from usae.common.errors import UserError
+from usae.common.variant import UNIVERSAL
+from usae.sae.estimator import Estimator
+from usae.sae.universal import CONFIG, UniversalSAE
+
+
+def load(folder: str | Path) -> Estimator:
+    """The estimator saved in `folder`: a universal SAE, or what `ESTIMATOR` of `usae/methods/NAME.py` is.
+
+    The key `method` of `config.json` is NAME; a universal SAE's has none.
+
+    Raises:
+        UserError: there is none, it is of another version, or of a method that is not here.
+    """
+    file = Path(folder) / CONFIG
+    name = json.loads(file.read_text()).get("method", UNIVERSAL) if file.is_file() else UNIVERSAL
+    if name == UNIVERSAL:
+        return UniversalSAE.from_pretrained(folder)
+    try:
+        module = importlib.import_module(f"usae.methods.{name}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"'{folder}' holds an estimator of method '{name}', which is not in usae/methods/.") from error
+    return cast(Estimator, module.ESTIMATOR.from_pretrained(folder))
