@@ -116,7 +116,7 @@ def run_routes(
 def matched_codes(one: CodeStore, other: CodeStore) -> tuple[LinearMap, LinearMap]:
     """The codes of each of two SAEs predicted from those of the other: maps of codes (c,) there and back.
 
-    Concepts are matched one to one so that the sum of correlations is largest; each code is regressed on its match.
+    Concepts are matched one to one, with the largest sum of correlations. Each code is regressed on its match.
     """
     sums = CrossCorrelation(one.concepts, other.concepts)
     for left, right in zip(one, other, strict=True):
