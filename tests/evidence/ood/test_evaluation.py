@@ -44,8 +44,8 @@ def evaluation(params, tmp_path, scenes, monkeypatch, one_thread):
         update={"store": str(tmp_path / "activations"), "batch_images": 4, "device": "cpu"}
     )
     layout, manifests = Layout(tmp_path), {}
-    for number, model in enumerate(MODELS):
-        torch.manual_seed(number)
+    for seed, model in enumerate(MODELS):
+        torch.manual_seed(seed)
         pin(TINY, layout.weights / model, build(TINY))
         recipe = Recipe(model, layout.weights / model, -1, True, layout.images, None, settings, runtime)
         manifests[model] = extract(recipe)
