@@ -1,4 +1,4 @@
-"""A linear world where everything has an exact answer: models see sparse causes through invertible maps."""
+"""A linear world where everything has an exact answer: activations are sparse causes times invertible maps."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from usae.activations.store import ActivationStore
+from usae.common.layout import Layout
 from usae.evidence.codes.store import CodeStore
 from usae.evidence.interventions.study import Study
 from usae.evidence.metrics.labels.labels import TokenLabels
@@ -20,7 +21,7 @@ WIDTHS = {"a": 6, "b": 8, "c": 7}
 
 @dataclass(frozen=True)
 class LinearWorld:
-    """Activations A_i = S D_i of causes S, and SAEs whose concepts are the causes (in `alone`, renumbered)."""
+    """Activations A_i = S D_i of causes S, and SAEs whose concepts are the causes; renumbered in `independent`."""
 
     study: Study
     causes: dict[str, np.ndarray]  # split -> (images, tokens, causes)
@@ -30,12 +31,12 @@ class LinearWorld:
 
     def write(self, kind: str) -> None:
         """The image index: with labels of tokens, classes of images, or nothing."""
-        folder = self.study.data / "images"
-        folder.mkdir()
-        names = tuple(f"class {number}" for number in range(CAUSES)) if kind == "classes" else ()
+        folder = self.study.layout.images
+        folder.mkdir(parents=True)
+        names = tuple(f"class {cause}" for cause in range(CAUSES)) if kind == "classes" else ()
         for split, truth in self.labels.items():
-            numbers = self.classes[split].tolist() if kind == "classes" else [None] * len(self.causes[split])
-            records = [Record(key=str(n), data=b"", label=label) for n, label in enumerate(numbers)]
+            classes = self.classes[split].tolist() if kind == "classes" else [None] * len(self.causes[split])
+            records = [Record(key=str(image), data=b"", label=label) for image, label in enumerate(classes)]
             write_index(records, folder / f"{split}.parquet", None, names)
             if kind == "tokens":
                 np.savez(folder / f"{split}_truth.npz", names=np.array(truth.names), coverage=truth.coverage)
@@ -48,21 +49,21 @@ def linear_world(tmp_path) -> LinearWorld:
     maps = {model: directions(rng, width) for model, width in WIDTHS.items()}
     orders = {model: rng.permutation(CAUSES) for model in WIDTHS}
     shared = sae_of(maps)
-    alone = {model: sae_of({model: maps[model][orders[model]]}) for model in WIDTHS}
+    independent = {model: sae_of({model: maps[model][orders[model]]}) for model in WIDTHS}
     stores = {
         split: {model: store_of(tmp_path / f"{model}-{split}", rows @ maps[model]) for model in WIDTHS}
         for split, rows in causes.items()
     }
-    codes = {}
+    layout, codes = Layout(tmp_path), {}
     for split, rows in causes.items():
         for model in WIDTHS:
-            folder = tmp_path / "codes" / split
-            shared_codes = codes_of(folder / model, model, "usae", rows)
+            universal = codes_of(layout.codes(split) / model, model, "usae", rows)
             if split == "val":
-                codes[model] = shared_codes
-            codes_of(folder / "independent" / model, model, "independent", rows[..., orders[model]])
-    study = Study(shared, alone, stores["train"], stores["val"], codes, tmp_path)
-    names = tuple(f"cause {number}" for number in range(CAUSES))
+                codes[model] = universal
+            own = layout.independent_codes(split) / model
+            codes_of(own, model, "independent", rows[..., orders[model]])
+    study = Study(shared, independent, stores["train"], stores["val"], codes, layout)
+    names = tuple(f"cause {cause}" for cause in range(CAUSES))
     return LinearWorld(
         study,
         causes,

@@ -26,5 +26,7 @@ def load(folder: str | Path) -> Estimator:
     try:
         module = importlib.import_module(f"usae.methods.{name}")
     except ModuleNotFoundError as error:
-        raise UserError(f"'{folder}' holds an estimator of method '{name}', which is not in usae/methods/.") from error
+        raise UserError(
+            f"'{folder}' holds an estimator of method '{name}', which is not in usae/methods/."
+        ) from error
     return cast(Estimator, module.ESTIMATOR.from_pretrained(folder))

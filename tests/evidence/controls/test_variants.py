@@ -20,9 +20,9 @@ def test_every_control_differs_from_the_run_in_one_thing(params):
 
 def test_more_on_request(raw_params):
     raw_params["controls"] = {"seeds": 0, "k": [8, 32]}
-    found = variants(parse_params(raw_params))
-    assert list(found) == ["shuffled", "untrained", "untrained-one", "k-8", "k-32"]
-    assert [found[name].k for name in ("k-8", "k-32")] == [8, 32]
+    controls = variants(parse_params(raw_params))
+    assert list(controls) == ["shuffled", "untrained", "untrained-one", "k-8", "k-32"]
+    assert [controls[name].k for name in ("k-8", "k-32")] == [8, 32]
 
 
 def test_a_model_alone_has_no_others_to_be_untrained_among(raw_params):

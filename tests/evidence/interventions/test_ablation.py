@@ -18,23 +18,23 @@ def test_effects_equal_those_of_taking_each_concept_out(linear_world):
     fires = ImageFires(3, 5, 0.1)
     for chunks in zip(*study.codes.values(), strict=True):
         fires.update(chunks)
-    found = effects(fires, [through_decoder(study.sae, m, r).weights for m, r in readouts.items()])
-    for number, (model, readout) in enumerate(readouts.items()):
+    changes = effects(fires, [through_decoder(study.sae, m, r).weights for m, r in readouts.items()])
+    for position, (model, readout) in enumerate(readouts.items()):
         dictionary = study.sae.dictionary(model).detach().numpy()
         whole = features(study.sae, model, study.val[model], np.arange(40))  # (images, width)
         for concept in range(5):
             without = whole - causes[..., [concept]].mean(axis=1) @ dictionary[[concept]]
             fired = (causes[..., concept] > 0.1).any(axis=1)
             expected = (readout(without) - readout(whole))[fired].mean(axis=0)
-            np.testing.assert_allclose(found[number, concept], expected, atol=1e-6)
-            assert fires.images[number, concept] == fired.sum()
+            np.testing.assert_allclose(changes[position, concept], expected, atol=1e-6)
+            assert fires.images[position, concept] == fired.sum()
 
 
 def test_merged_counts_are_those_of_all_images(linear_world):
     whole, halves = ImageFires(3, 5, 0.1), [ImageFires(3, 5, 0.1) for _ in range(2)]
-    for number, chunk in enumerate(zip(*linear_world.study.codes.values(), strict=True)):
+    for position, chunk in enumerate(zip(*linear_world.study.codes.values(), strict=True)):
         whole.update(chunk)
-        halves[number % 2].update(chunk)
+        halves[position % 2].update(chunk)
     halves[0].merge(halves[1])
     np.testing.assert_array_equal(halves[0].images, whole.images)
     np.testing.assert_allclose(halves[0].sums, whole.sums)
@@ -78,16 +78,16 @@ def test_one_model_has_no_one_to_agree_with():
 
 
 def test_selectivity_is_the_largest_over_the_mean_of_the_others():
-    found = selectivity(np.array([[[-6.0, 1, 2, 3], [0, 0, 0, 0]]]))
-    assert found[0, 0] == 3
-    assert np.isnan(found[0, 1])
+    ratios = selectivity(np.array([[[-6.0, 1, 2, 3], [0, 0, 0, 0]]]))
+    assert ratios[0, 0] == 3
+    assert np.isnan(ratios[0, 1])
 
 
 def test_the_table_names_the_label_that_a_concept_carries(linear_world, tmp_path):
     linear_world.write("tokens")
     _, table = intervene(linear_world.study, 120, 0.1, seed=0)
     write_table(ABLATION, table, tmp_path / "ablation.parquet")
-    assert table["label"].tolist() == [f"cause {number}" for number in range(5)]
+    assert table["label"].tolist() == [f"cause {cause}" for cause in range(5)]
     fired = linear_world.causes["val"].any(axis=1)
     means = linear_world.causes["val"].mean(axis=1)
     np.testing.assert_allclose(table["effect"], [-means[fired[:, c], c].mean() for c in range(5)], atol=1e-4)

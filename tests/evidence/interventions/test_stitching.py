@@ -38,7 +38,7 @@ def test_without_labels_there_is_nothing_to_read(linear_world, tmp_path):
 
 
 def test_codes_in_another_order_are_matched_exactly(linear_world, tmp_path):
-    stores = linear_world.study.independent("train")
+    stores = linear_world.study.independent_codes("train")
     there, back = matched_codes(stores["a"], stores["b"])
     order, other = linear_world.orders["a"], linear_world.orders["b"]
     rows = linear_world.causes["val"].reshape(-1, 5)
@@ -48,10 +48,10 @@ def test_codes_in_another_order_are_matched_exactly(linear_world, tmp_path):
 
 def test_scores_are_accuracy_or_the_area_under_the_curve():
     carried = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype=bool)
-    shown = np.array([[2.0, 1], [1, 3], [5, 4], [9, 8]])
+    inputs = np.array([[2.0, 1], [1, 3], [5, 4], [9, 8]])
     route = Route("usae", "a", "b", "usae", LinearMap(np.eye(2), np.zeros(2)))
-    for part in (slice(0, 2), slice(2, 4)):
-        route.update(shown[part], carried[part], exclusive=True)
-        route.update(shown[part], carried[part], exclusive=False)
+    for images in (slice(0, 2), slice(2, 4)):
+        route.update(inputs[images], carried[images], exclusive=True)
+        route.update(inputs[images], carried[images], exclusive=False)
     assert route.value(carried, exclusive=True) == 0.75
     assert route.value(carried, exclusive=False) == pytest.approx((3 / 4 + 2 / 4) / 2)

@@ -7,24 +7,24 @@ from tests.evidence.conftest import CAUSES, sae_of, store_of
 from usae.common.numerics.ridge import Products
 from usae.common.tables import write_table
 from usae.evidence.onboarding.newcomer import add_codes, affine, matrix
-from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, Team, onboard
+from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, Setup, onboard
 from usae.evidence.onboarding.tables import ONBOARDING
 from usae.sae.layers import Encoder
 from usae.sae.sparse import SparseCodes
 
 
 @pytest.fixture
-def team(linear_world) -> Team:
+def setup(linear_world) -> Setup:
     """Model c joins a and b, whose codes are the causes."""
     study = linear_world.study
     maps = {model: study.sae.dictionary(model).detach().numpy() for model in "ab"}
     order = ("c", "a", "b")
     train, val = ({model: stores[model] for model in order} for stores in (study.train, study.val))
-    return Team(sae_of(maps), study.sae, train, val)
+    return Setup(sae_of(maps), study.sae, train, val)
 
 
-def test_a_newcomer_that_sees_the_same_causes_joins_wholly(team, linear_world, tmp_path):
-    table = onboard(team, (20, 120, 500), 0.5)
+def test_a_newcomer_that_sees_the_same_causes_is_explained_wholly(setup, linear_world, tmp_path):
+    table = onboard(setup, (20, 120, 500), 0.5)
     write_table(ONBOARDING, table, tmp_path / "onboarding.parquet")
     assert table.groupby(["setting", "images"]).size().to_dict() == {
         (setting, images): 5 for setting in (MATCHED, SHUFFLED) for images in (20, 120)
@@ -40,27 +40,27 @@ def test_a_newcomer_that_sees_the_same_causes_joins_wholly(team, linear_world, t
     np.testing.assert_allclose(lifts, np.median(1 / share), rtol=1e-6)
 
 
-def test_a_newcomer_that_learnt_from_other_images_joins_nobody(team):
-    table = onboard(team, (120,), 0.1).query("setting == 'shuffled' and source != target")
+def test_a_newcomer_fitted_on_re_paired_images_shares_nothing(setup):
+    table = onboard(setup, (120,), 0.1).query("setting == 'shuffled' and source != target")
     assert (table["r2"] < 0.05).all()
     assert (table["r2_ridge"] < 0.05).all()
 
 
-def test_an_untrained_newcomer_learns_from_true_pairs_in_its_own_rows(team):
-    table, matched = onboard(team, (120,), 0.1, [UNTRAINED]), onboard(team, (120,), 0.1, [MATCHED])
+def test_an_untrained_newcomer_is_fitted_on_true_pairs_and_has_rows_of_its_own(setup):
+    table, matched = onboard(setup, (120,), 0.1, [UNTRAINED]), onboard(setup, (120,), 0.1, [MATCHED])
     assert set(table["setting"]) == {UNTRAINED}
     pd.testing.assert_frame_equal(table.drop(columns="setting"), matched.drop(columns="setting"))
-    rng, folder = np.random.default_rng(1), team.val["c"].path.parent
-    strangers = {
+    rng, folder = np.random.default_rng(1), setup.val["c"].path.parent
+    unrelated = {
         split: stores | {"c": store_of(folder / f"random-{split}", rng.normal(size=(stores["c"].images, 4, 7)))}
-        for split, stores in (("train", team.train), ("val", team.val))
+        for split, stores in (("train", setup.train), ("val", setup.val))
     }
-    table = onboard(Team(team.frozen, team.units, **strangers), (120,), 0.1, [UNTRAINED])
+    table = onboard(Setup(setup.frozen, setup.statistics, **unrelated), (120,), 0.1, [UNTRAINED])
     assert (table.loc[table["source"] != table["target"], "r2"] < 0.05).all()
 
 
-def test_more_images_than_there_are_give_one_fit_with_all(team):
-    assert set(onboard(team, (500, 1000), 0.1)["images"]) == {120}
+def test_more_images_than_there_are_give_one_fit_with_all(setup):
+    assert set(onboard(setup, (500, 1000), 0.1)["images"]) == {120}
 
 
 def test_the_affine_map_is_the_encoder():
@@ -79,10 +79,10 @@ def test_sparse_sums_are_the_dense_ones():
     indices = rng.random((30, 12)).argsort(axis=1)[:, :4]
     codes = SparseCodes(torch.from_numpy(indices), torch.from_numpy(rng.gamma(1, 1, (30, 4))))
     rows = rng.normal(size=(30, 5))
-    found, expected = Products.none(np.zeros(17)), Products.none(np.zeros(17))
-    for part in (slice(0, 11), slice(11, 30)):
-        add_codes(found, matrix(codes, 12)[part], rows[part])
+    sums, expected = Products.none(np.zeros(17)), Products.none(np.zeros(17))
+    for tokens in (slice(0, 11), slice(11, 30)):
+        add_codes(sums, matrix(codes, 12)[tokens], rows[tokens])
     expected.update(np.concatenate([codes.dense(12).numpy(), rows], axis=1))
-    assert found.count == expected.count
-    np.testing.assert_allclose(found.products, expected.products)
-    np.testing.assert_allclose(found.total, expected.total)
+    assert sums.count == expected.count
+    np.testing.assert_allclose(sums.products, expected.products)
+    np.testing.assert_allclose(sums.total, expected.total)

@@ -8,7 +8,7 @@ from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.evidence import evidence
 from usae.evidence.metrics.firing.nulls import CofireNulls
 from usae.evidence.planted.recovery import Matches, match, one_to_one
-from usae.evidence.planted.verdicts import Finding, rules, scores, separation
+from usae.evidence.planted.verdicts import SettingResult, rules, separation, universality_scores
 
 
 def chunk(dense):
@@ -31,30 +31,30 @@ def test_permuted_dictionaries_are_matched_exactly(planted):
     correlations = np.zeros((2, 6, 4))
     for code, concept in enumerate(order):
         correlations[:, code, concept if concept < 4 else 0] = concept < 4
-    found = match([basis[order] * 3 for basis in bases], directions, correlations)
-    assert found.codes.tolist() == [[2, 3, 5, -1], [2, 3, -1, 0]]
-    assert found.joint.tolist() == [2, 3, 5, 0]
-    np.testing.assert_allclose(found.cosines[:, :2], 1)
-    assert np.isnan(found.cosines[0, 3])
-    assert found.agreed.all()
-    assert found.joined.all()
+    matches = match([basis[order] * 3 for basis in bases], directions, correlations)
+    assert matches.codes.tolist() == [[2, 3, 5, -1], [2, 3, -1, 0]]
+    assert matches.joint.tolist() == [2, 3, 5, 0]
+    np.testing.assert_allclose(matches.cosines[:, :2], 1)
+    assert np.isnan(matches.cosines[0, 3])
+    assert matches.agreed.all()
+    assert matches.tracked.all()
 
 
 def test_an_index_that_differs_between_models_is_found_but_does_not_agree(planted):
     _, bases, directions = planted
     swapped = bases[1][[1, 0, 2, 3, 4, 5]]
     correlations = np.stack([np.eye(6, 4), np.eye(6, 4)[[1, 0, 2, 3, 4, 5]]])
-    found = match([bases[0], swapped], directions, correlations)
-    assert found.found[:, :2].all()
-    assert found.agreed.tolist() == [False, False, True, True]
-    assert found.joined.tolist() == [False, False, True, True]
+    matches = match([bases[0], swapped], directions, correlations)
+    assert matches.found[:, :2].all()
+    assert matches.agreed.tolist() == [False, False, True, True]
+    assert matches.tracked.tolist() == [False, False, True, True]
 
 
-def test_a_code_of_the_right_direction_that_never_fires_does_not_join(planted):
+def test_a_code_of_the_right_direction_that_does_not_follow_the_concept_does_not_track_it(planted):
     _, bases, directions = planted
     silent = np.stack([np.eye(6, 4), np.eye(6, 4)])
     silent[1, 0, 0] = 0.4
-    assert match(bases, directions, silent).joined.tolist() == [False, True, True, True]
+    assert match(bases, directions, silent).tracked.tolist() == [False, True, True, True]
 
 
 def test_matching_is_one_to_one_and_best_in_total():
@@ -74,24 +74,24 @@ def stacked():
 
 
 def test_lift_separates_what_entropy_does_not(stacked):
-    codes = [chunk(part) for part in stacked]
+    codes = [chunk(dense) for dense in stacked]
     firing, nulls = FiringCounts(3, 3, 0.1), CofireNulls(3, 3, 0.1, 199, 0, 60)
     for sums in (firing, nulls):
         sums.update(codes)
     nulls.finish()
-    known = evidence(firing, nulls.counts["images", (0, 1, 2)])
-    assert known["cofires"].tolist() == [(stacked[..., 0] > 0).all(axis=0).sum(), known["cofires"][1], 0]
-    assert known["p"][0] == 1 / 200
-    assert known["p"][1] > 0.05
-    assert np.isnan(known["p"][2])
-    found = scores(firing.fires, firing.cofires, firing.tokens)
-    assert found["firing_entropy"][:2].tolist() == pytest.approx([1, 1])
-    called = rules(found, known, 3)
-    assert called["entropy"].tolist() == [True, True, False]
-    assert called["funnel"].tolist() == [True, False, False]
-    assert rules(found, known.assign(cofires=[19, 19, 0]), 3)["funnel"].tolist() == [False] * 3
-    assert called["entropy and significant"].tolist() == [True, False, False]
-    assert called["significant and proportion > 0.5"].tolist() == [True, False, False]
+    tested = evidence(firing, nulls.counts["images", (0, 1, 2)])
+    assert tested["cofires"].tolist() == [(stacked[..., 0] > 0).all(axis=0).sum(), tested["cofires"][1], 0]
+    assert tested["p"][0] == 1 / 200
+    assert tested["p"][1] > 0.05
+    assert np.isnan(tested["p"][2])
+    scores = universality_scores(firing.fires, firing.cofires, firing.tokens)
+    assert scores["firing_entropy"][:2].tolist() == pytest.approx([1, 1])
+    universal = rules(scores, tested, 3)
+    assert universal["entropy"].tolist() == [True, True, False]
+    assert universal["funnel"].tolist() == [True, False, False]
+    assert rules(scores, tested.assign(cofires=[19, 19, 0]), 3)["funnel"].tolist() == [False] * 3
+    assert universal["entropy and significant"].tolist() == [True, False, False]
+    assert universal["significant and proportion > 0.5"].tolist() == [True, False, False]
 
 
 def test_separation_ranks_undefined_scores_last():
@@ -101,9 +101,9 @@ def test_separation_ranks_undefined_scores_last():
     assert separation(values, np.array([0, 1, 0, 2]), positive, ~positive) == 1
 
 
-def test_numbers_of_a_finding_add_up():
-    owners, known = np.array([[1, 1], [1, 1], [1, 0], [0, 1]], dtype=bool), np.array([0.001, 0.001, 0.8])
-    finding = Finding(
+def test_the_quantities_of_a_setting_add_up():
+    owners, p = np.array([[1, 1], [1, 1], [1, 0], [0, 1]], dtype=bool), np.array([0.001, 0.001, 0.8])
+    result = SettingResult(
         "ideal",
         np.array(["shared", "shared", "private", "private"]),
         owners,
@@ -113,14 +113,18 @@ def test_numbers_of_a_finding_add_up():
             "lift": np.array([50.0, 300.0, 1.0]),
             "cofire_proportion": np.array([0.9, 0.4, 0.1]),
         },
-        pd.DataFrame({"models_alive": 2, "cofires": 30, "null_mean": 3.0, "p": known, "q": known}),
+        pd.DataFrame({"models_alive": 2, "cofires": 30, "null_mean": 3.0, "p": p, "q": p}),
     )
-    numbers = finding.numbers().set_index(["quantity", "by", "kind"])["value"]
-    assert numbers["auroc", "lift", "private"] == 1
-    assert numbers["auroc", "firing_entropy", "private"] == 0.5
-    assert numbers["called", "entropy", "private"] == 1
-    assert numbers["called", "significant", "private"] == numbers["called", "funnel", "private"] == 0
-    assert numbers["called", "funnel", "shared"] == 1
-    assert numbers["called", "significant and lift > 100", "shared"] == 0.5
-    assert numbers["joined", "activity", "shared"] == numbers["cosine", "direction", "private"] == 1
-    assert finding.concepts()["concept_id"].tolist() == [0, 1, 2, 2]
+    quantities = result.quantities().set_index(["quantity", "by", "kind"])["value"]
+    assert quantities["auroc", "lift", "private"] == 1
+    assert quantities["auroc", "firing_entropy", "private"] == 0.5
+    assert quantities["called universal", "entropy", "private"] == 1
+    assert (
+        quantities["called universal", "significant", "private"]
+        == quantities["called universal", "funnel", "private"]
+        == 0
+    )
+    assert quantities["called universal", "funnel", "shared"] == 1
+    assert quantities["called universal", "significant and lift > 100", "shared"] == 0.5
+    assert quantities["tracked", "activity", "shared"] == quantities["cosine", "direction", "private"] == 1
+    assert result.concepts()["concept_id"].tolist() == [0, 1, 2, 2]

@@ -44,40 +44,40 @@ def test_ideal_codes_fire_where_the_concept_is_and_only_in_its_models(trial):
     counts = FiringCounts(3, matches.total, 0.0)
     for chunks in codes:
         counts.update(chunks)
-    shown = sum((block.activity > 0).sum(axis=(0, 1)) for block in trial.held_out)  # (planted)
+    active = sum((block.activity > 0).sum(axis=(0, 1)) for block in trial.held_out)  # (planted)
     shared = trial.world.kinds == "shared"
-    assert (counts.fires[:, matches.joint[shared]] <= shown[shared]).all()
-    assert (counts.fires[:, matches.joint[shared]] >= 0.5 * shown[shared]).all()
+    assert (counts.fires[:, matches.joint[shared]] <= active[shared]).all()
+    assert (counts.fires[:, matches.joint[shared]] >= 0.5 * active[shared]).all()
     lifts = lift(counts.cofires, counts.fires, counts.tokens)
     private = lifts[matches.joint[trial.world.kinds == "private"]]
     assert lifts[matches.joint[shared]].min() > 10 * private.max()
 
 
 def test_lift_separates_and_entropy_is_fooled(tables):
-    numbers = tables[0].set_index(["setting", "quantity", "by", "kind"])["value"]
+    quantities = tables[0].set_index(["setting", "quantity", "by", "kind"])["value"]
     for kind in ("pair", "private", "twin"):
-        assert numbers["ideal", "auroc", "lift", kind] == 1
-        assert numbers["matched", "auroc", "lift", kind] > 0.98  # of 176 pairs, 2 the wrong way round
-    assert numbers["ideal", "called", "entropy", "private"] > 0.7
-    assert numbers["ideal", "auroc", "firing_entropy", "twin"] < 0.95  # seeds 0, 1, 2: .906, .547, .812
-    assert numbers["matched", "joined", "activity", "shared"] > 0.8
-    assert numbers["matched", "called", "entropy and significant", "shared"] > 0.7  # .75, .875, .8125
+        assert quantities["ideal", "auroc", "lift", kind] == 1
+        assert quantities["matched", "auroc", "lift", kind] > 0.98  # of 176 pairs, 2 the wrong way round
+    assert quantities["ideal", "called universal", "entropy", "private"] > 0.7
+    assert quantities["ideal", "auroc", "firing_entropy", "twin"] < 0.95  # seeds 0, 1, 2: .906, .547, .812
+    assert quantities["matched", "tracked", "activity", "shared"] > 0.8
+    assert quantities["matched", "called universal", "entropy and significant", "shared"] > 0.7  # .75, .875, .8125
 
 
 def test_the_funnel_finds_shared_concepts_and_hardly_calls_a_private_one_universal(tables):
-    called = tables[0].query("quantity == 'called'").set_index(["setting", "by", "kind"])["value"]
-    assert called["ideal", "funnel", "shared"] == 1
-    assert called["matched", "funnel", "shared"] > 0.8
+    universal = tables[0].query("quantity == 'called universal'").set_index(["setting", "by", "kind"])["value"]
+    assert universal["ideal", "funnel", "shared"] == 1
+    assert universal["matched", "funnel", "shared"] > 0.8
     for setting in ("ideal", "matched", "shuffled"):
-        assert called[setting, "funnel", "private"] <= 0.1 < called["ideal", "entropy", "private"]
+        assert universal[setting, "funnel", "private"] <= 0.1 < universal["ideal", "entropy", "private"]
 
 
-def test_re_paired_images_join_nothing_and_only_entropy_calls_it_universal(tables):
-    numbers = tables[0].set_index(["setting", "quantity", "by", "kind"])["value"].sort_index()
-    assert numbers["shuffled", "joined", "activity", "shared"] == 0
-    assert np.isnan(numbers["shuffled", "auroc", "lift", "private"])
-    called = tables[0].query("setting == 'shuffled' and quantity == 'called'")
-    concepts = (called["value"] * called["planted"]).groupby(called["by"]).sum()
+def test_on_re_paired_images_nothing_is_tracked_and_only_entropy_calls_concepts_universal(tables):
+    quantities = tables[0].set_index(["setting", "quantity", "by", "kind"])["value"].sort_index()
+    assert quantities["shuffled", "tracked", "activity", "shared"] == 0
+    assert np.isnan(quantities["shuffled", "auroc", "lift", "private"])
+    universal = tables[0].query("setting == 'shuffled' and quantity == 'called universal'")
+    concepts = (universal["value"] * universal["planted"]).groupby(universal["by"]).sum()
     assert concepts.drop("entropy").max() <= 1  # of 46, at a false discovery rate of 5 %: seeds 0, 1, 2: 1, 0, 1
     assert concepts["entropy"] > 0.2 * 46
 

@@ -34,10 +34,10 @@ def test_kinds_owners_and_directions(world_params):
 
 def test_an_image_is_a_function_of_seed_split_and_number(world_params):
     world = drawn(world_params)
-    whole, parts = next(world.blocks("train", 6, 6)), list(world.blocks("train", 6, 4))
+    whole, blocks = next(world.blocks("train", 6, 6)), list(world.blocks("train", 6, 4))
     for model in range(3):
-        joined = np.concatenate([part.activations[model] for part in parts])
-        np.testing.assert_array_equal(whole.activations[model], joined)
+        rows = np.concatenate([block.activations[model] for block in blocks])
+        np.testing.assert_array_equal(whole.activations[model], rows)
     assert whole.activations[0].dtype == np.float16
     assert not np.array_equal(whole.activity, next(world.blocks("val", 6, 6)).activity)
     assert not np.array_equal(whole.activity, next(drawn(world_params, seed=1).blocks("train", 6, 6)).activity)
@@ -64,30 +64,30 @@ def test_a_concept_covers_one_rectangle(world_params):
 def test_concepts_come_at_their_rates_with_mean_strength_one(world_params):
     world = drawn(world_params, class_pull=0.8)
     scenes = activity(world, 1500)
-    shown = scenes.any(axis=1).mean(axis=0)
-    np.testing.assert_allclose(shown, world.rates, atol=4 * np.sqrt(0.16 / 1500))
+    rates = scenes.any(axis=1).mean(axis=0)
+    np.testing.assert_allclose(rates, world.rates, atol=4 * np.sqrt(0.16 / 1500))
     assert scenes[scenes > 0].mean() == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])
 def test_twins_come_together_with_chance_rho_and_others_by_accident(world_params, rho):
     world = drawn(world_params, rho=rho, position_pull=0.0, class_pull=0.0, twins=8)
-    shown = activity(world, 1000) > 0
+    active = activity(world, 1000) > 0
     first, second = (np.flatnonzero((world.kinds == "twin") & world.owners[:, model]) for model in (0, 1))
-    both = (shown[..., first] & shown[..., second]).sum() / shown[..., first].sum()
+    both = (active[..., first] & active[..., second]).sum() / active[..., first].sum()
     assert both == pytest.approx(rho, abs=0.06)
     alone = np.flatnonzero(world.kinds == "private")
-    together = shown[..., alone[0]] & shown[..., alone[-1]]
-    assert together.sum() < 0.1 * shown[..., alone[0]].sum()
+    together = active[..., alone[0]] & active[..., alone[-1]]
+    assert together.sum() < 0.1 * active[..., alone[0]].sum()
 
 
-def test_confounds_tie_concepts_to_places_and_classes(world_params):
-    places = drawn(world_params, position_pull=1.0, class_pull=0.0, private=10)
-    shown = activity(places, 600).mean(axis=0)  # (tokens, concepts)
-    share = shown.max(axis=0) / shown.mean(axis=0)
+def test_confounds_tie_concepts_to_positions_and_classes(world_params):
+    tied = drawn(world_params, position_pull=1.0, class_pull=0.0, private=10)
+    strength = activity(tied, 600).mean(axis=0)  # (tokens, concepts)
+    share = strength.max(axis=0) / strength.mean(axis=0)
     free = activity(drawn(world_params, position_pull=0.0, class_pull=0.0, private=10), 600).mean(axis=0)
     assert np.median(share) > 1.3 * np.median(free.max(axis=0) / free.mean(axis=0))
     classes = drawn(world_params, position_pull=0.0, class_pull=1.0)
-    shown = activity(classes, 400).any(axis=1)
-    one, other = (classes.homes[:, 0] == number for number in (0, 1))
-    assert not (shown[:, one].any(axis=1) & shown[:, other].any(axis=1)).any()
+    present = activity(classes, 400).any(axis=1)
+    one, other = (classes.homes[:, 0] == label for label in (0, 1))
+    assert not (present[:, one].any(axis=1) & present[:, other].any(axis=1)).any()

@@ -195,10 +195,10 @@ def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():
         ("ideal", "auroc", "lift", "private", 1.0, 4),
         ("ideal", "auroc", "lift", "twin", 0.9, 12),
         ("ideal", "auroc", "firing_entropy", "private", 0.5, 4),
-        ("ideal", "called", "entropy", "private", 1.0, 4),
-        ("ideal", "called", "entropy", "twin", 0.6, 12),
-        ("ideal", "called", "entropy", "pair", 0.0, 9),
-        ("matched", "called", "entropy", "twin", 0.0, 9),
+        ("ideal", "called universal", "entropy", "private", 1.0, 4),
+        ("ideal", "called universal", "entropy", "twin", 0.6, 12),
+        ("ideal", "called universal", "entropy", "pair", 0.0, 9),
+        ("matched", "called universal", "entropy", "twin", 0.0, 9),
     ]
     numbers = pd.DataFrame(rows, columns=["setting", "quantity", "by", "kind", "value", "planted"])
     concepts = pd.DataFrame(

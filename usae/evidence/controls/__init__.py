@@ -1,1 +1,1 @@
-"""What is trained beside the universal SAE, and what each control is called."""
+"""What is trained beside the universal SAE to compare it with, and its names."""

@@ -1,7 +1,7 @@
-"""What the universal SAE and its controls are called: in `data/controls`, and in column `run` of the tables."""
+"""Names of the universal SAE and its controls: folders of `data/controls`, and column `run` of the tables."""
 
 RUN = "usae"  # the universal SAE itself
-SHUFFLED = "shuffled"  # trained on re-paired images
-ALL_UNTRAINED = "untrained"  # of networks with random weights
-ONE_UNTRAINED = "untrained-one"  # the first of them untrained
-SEED, K = "seed-", "k-"  # before a number: another start, another k
+SHUFFLED = "shuffled"  # trained on images re-paired between the models
+ALL_UNTRAINED = "untrained"  # all networks have random weights
+ONE_UNTRAINED = "untrained-one"  # the first network has random weights
+SEED, K = "seed-", "k-"  # prefixes, before a number: another seed, another k

@@ -1,7 +1,11 @@
-"""SAEs beside the universal one that show what its numbers are worth: of the same recipe and budget.
+"""The controls: SAEs of the same recipe and budget that show what the universal SAE's numbers are worth.
 
-Stage `controls` trains them side by side. The same from other starts (are the concepts found again?), on re-paired
-images, and on networks with random weights: all of them, or one among the others.
+Stage `controls` trains them side by side, stage `contrast` takes the same measures of each. A control differs from
+the universal SAE in one thing: the seed (are the concepts found again?), the pairing of the images, the weights of
+the networks, or k.
+
+To add a control: one line in `variants`, and its name in `names.py`. Both stages go through `variants`, and the
+tables have the name in column `run`.
 """
 
 from usae.activations.store.manifests import UNTRAINED
@@ -11,13 +15,15 @@ from usae.evidence.controls.names import ALL_UNTRAINED, ONE_UNTRAINED, SEED, SHU
 
 
 def variants(params: Params) -> dict[str, Variant]:
-    """Every control by name; a network with random weights has the slug's name after `UNTRAINED`."""
-    models, pairs = params.models, params.train.pairs
+    """Every control by name, in the order of training. Networks with random weights are `UNTRAINED` plus the slug.
+
+    A model alone has no control ONE_UNTRAINED.
+    """
+    k, seed, pairs, models = params.k, params.seed, params.train.pairs, params.models
     untrained = tuple(f"{UNTRAINED}{model}" for model in models)
-    seeds = range(1, params.controls.seeds + 1)
-    found = {f"{SEED}{n}": Variant(params.k, params.seed + n, pairs, models) for n in seeds}
-    found[SHUFFLED] = Variant(params.k, params.seed, "shuffled", models)
-    found[ALL_UNTRAINED] = Variant(params.k, params.seed, pairs, untrained)
+    controls = {f"{SEED}{n}": Variant(k, seed + n, pairs, models) for n in range(1, params.controls.seeds + 1)}
+    controls[SHUFFLED] = Variant(k, seed, "shuffled", models)
+    controls[ALL_UNTRAINED] = Variant(k, seed, pairs, untrained)
     if len(models) > 1:
-        found[ONE_UNTRAINED] = Variant(params.k, params.seed, pairs, (*untrained[:1], *models[1:]))
-    return found | {f"{K}{k}": Variant(k, params.seed, pairs, models) for k in params.controls.k or ()}
+        controls[ONE_UNTRAINED] = Variant(k, seed, pairs, (*untrained[:1], *models[1:]))
+    return controls | {f"{K}{size}": Variant(size, seed, pairs, models) for size in params.controls.k or ()}

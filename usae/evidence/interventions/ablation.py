@@ -1,8 +1,8 @@
-"""Causal ablation: does taking out a concept move the readouts of different models in the same way?
+"""Causal ablation: does setting a concept to 0 change the label scores of different models in the same way?
 
-Table `ablation`. A' = A + (Z' - Z) D_i with the codes of concept k set to 0: what the SAE leaves out of A stays.
-Readouts are linear, so an image's mean scores change by minus its mean code of k times what the readout makes of
-row k of D_i: the mean over the images in which k fires needs sums of mean codes only.
+Table `ablation`. A' = A + (Z' - Z) D_i with the codes of concept k set to 0; the residual of the SAE stays in A'.
+Readouts are linear: an image's mean scores change by minus its mean code of k, times the readout's scores of row k
+of D_i. So the mean over the images in which k fires needs sums of mean codes only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class ImageFires:
 def effects(fires: ImageFires, directions: Sequence[Array]) -> Array:
     """(m, c, L) mean change of each label's score where a concept is taken out of the images in which it fires.
 
-    directions: per model what its readout makes of its dictionary, (c, L).
+    directions: per model the scores (c, L) that its readout gives to the rows of its dictionary.
     """
     return np.stack([-strength[:, None] * d for strength, d in zip(fires.strengths, directions, strict=True)])
 
@@ -101,17 +101,17 @@ def agreements(changes: Array, alive: Array, seed: int) -> tuple[Array, Array]:
     the first model's concept with random ones of the others, that correlate as well in every pair, the match
     itself counted. NaN for one model alone and where not alive.
     """
-    found = np.full((2, len(alive)), np.nan)
+    agreement, p = np.full((2, len(alive)), np.nan)
     if len(changes) < 2 or not alive.any():
-        return found[0], found[1]
+        return agreement, p
     profiles = [unit(_centred(_peculiar(rows[alive]), axis=1)) for rows in changes]
     matched, reached = _smallest_products(profiles), np.zeros(int(alive.sum()))
     rng = generator(seed, "mismatched concepts")
     for _ in range(MISMATCHES):
         renumbered = [profiles[0], *(rows[rng.permutation(len(rows))] for rows in profiles[1:])]
         reached += _smallest_products(renumbered) + ROUNDING >= matched
-    found[:, alive] = matched, (1 + reached) / (1 + MISMATCHES)
-    return found[0], found[1]
+    agreement[alive], p[alive] = matched, (1 + reached) / (1 + MISMATCHES)
+    return agreement, p
 
 
 def selectivity(changes: Array) -> Array:
@@ -143,5 +143,5 @@ def _fired(chunk: CodeChunk, concepts: int, threshold: float) -> sparse.csr_arra
     """(b, c) of 0 and 1: where a code of the image exceeds the threshold."""
     image, token, slot = np.nonzero(chunk.values > np.float32(threshold))
     column = chunk.indices[image, token, slot].astype(np.int64)
-    found = sparse.csr_array((np.ones(len(image)), (image, column)), shape=(len(chunk.images), concepts))
-    return sparse.csr_array(found > 0)
+    tokens = sparse.csr_array((np.ones(len(image)), (image, column)), shape=(len(chunk.images), concepts))
+    return sparse.csr_array(tokens > 0)

@@ -1,8 +1,8 @@
-"""Stitching: does a readout of model j still work when it is shown j as model i's codes reconstruct it?
+"""Stitching: does a readout of model j still work on the reconstruction of j from the codes of model i?
 
-Table `stitching`. Readouts stay as they were trained, on j's own activations (Lenc and Vedaldi 2015, Bansal et al.
-2021). The codes' way stands beside the best linear map from i to j, and beside independent SAEs whose concepts are
-matched one to one by the correlation of their codes.
+Table `stitching`. Readouts are trained on j's own activations and stay as they are (Lenc and Vedaldi 2015, Bansal
+et al. 2021). The universal codes are compared with the best linear map from i to j, and with independent SAEs
+whose concepts are matched one to one by the correlation of their codes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,14 +28,14 @@ from usae.evidence.metrics.reconstruction.passes import features
 from usae.sae.universal import UniversalSAE
 
 Stream = Literal["activations", "usae", "independent"]
-Moments = tuple[Array, Array]  # means and standard deviations
+MeanStd = tuple[Array, Array]  # (c,) means and standard deviations of codes
 
 
 @dataclass
 class Route:
-    """One way from model `source` to the readout of model `target`, and the scores it gave.
+    """One way from the images of model `source` to the readout of model `target`, and its scores.
 
-    stream: what of the source's images goes in, each image as a mean over its tokens.
+    stream: what of the source's images is the input of `map`, each image as the mean over its tokens.
     """
 
     method: str
@@ -46,9 +46,9 @@ class Route:
     scores: list[Array] = field(default_factory=list)
     hits: int = 0
 
-    def update(self, shown: Any, carried: Array, exclusive: bool) -> None:
-        """Add images: what goes in (n, units), labels carried (n, L). Classes are counted, other scores kept."""
-        scores = self.map(shown)  # (images, labels)
+    def update(self, inputs: Any, carried: Array, exclusive: bool) -> None:
+        """Add images: their inputs (n, units) and labels (n, L). Of classes only the correct ones are counted."""
+        scores = self.map(inputs)  # (images, labels)
         if exclusive:
             self.hits += int((scores.argmax(axis=1) == carried.argmax(axis=1)).sum())
         else:
@@ -62,60 +62,61 @@ class Route:
         return float(np.mean([roc_auc(scores[:, label], carried[:, label]) for label in range(carried.shape[1])]))
 
 
-def routes(
+def all_routes(
     sae: UniversalSAE,
-    alone: Mapping[str, UniversalSAE],
+    independent: Mapping[str, UniversalSAE],
     readouts: Mapping[str, LinearMap],
     translations: Mapping[Pair, LinearMap],
     matches: Mapping[Pair, LinearMap],
 ) -> list[Route]:
     """Every method between every two models, `clean` and `independent` of one model alone included.
 
-    alone: the independent SAEs. translations: activations of i to those of j. matches: codes of i's independent
-    SAE to those of j's (`matched_codes`).
+    independent: SAE of each model by itself. translations: activations of i to those of j. matches: codes of i's
+    independent SAE to those of j's (`matched_codes`).
     """
-    found = [Route("clean", model, model, "activations", readout) for model, readout in readouts.items()]
+    routes = [Route("clean", model, model, "activations", readout) for model, readout in readouts.items()]
     for source, target in product(readouts, repeat=2):
         shared = through_decoder(sae, target, readouts[target])
-        found.append(Route("usae", source, target, "usae", shared))
+        routes.append(Route("usae", source, target, "usae", shared))
         if source != target:
             translated = translations[source, target].then(readouts[target])
-            found.append(Route("ridge", source, target, "activations", translated))
-        own = through_decoder(alone[target], target, readouts[target])
+            routes.append(Route("ridge", source, target, "activations", translated))
+        own = through_decoder(independent[target], target, readouts[target])
         matched = own if source == target else matches[source, target].then(own)
-        found.append(Route("independent", source, target, "independent", matched))
-    return found
+        routes.append(Route("independent", source, target, "independent", matched))
+    return routes
 
 
 def run_routes(
-    found: Sequence[Route],
+    routes: Sequence[Route],
     sae: UniversalSAE,
     stores: Mapping[str, ActivationStore],
     codes: Mapping[str, CodeStore],
-    independent: Mapping[str, CodeStore],
+    independent_codes: Mapping[str, CodeStore],
     targets: Targets,
 ) -> pd.DataFrame:
     """Table `stitching`: all routes on the held-out images that are labelled, in one pass."""
-    shown, models = [], list(stores)
+    labels, models = [], list(stores)
     total = next(iter(codes.values())).chunks
-    pairs: Iterable[Any] = zip(aligned_chunks(codes), aligned_chunks(independent), strict=True)
-    for shared, alone in progress(pairs, total=total, description="stitching", unit="chunk"):
-        places, carried = targets.of(shared[0].images)
-        shown.append(carried)
-        shows: dict[tuple[str, str], Any] = {}
-        for number, model in enumerate(models):
-            shows["usae", model] = mean_codes(shared[number], codes[model].concepts)[places]
-            shows["independent", model] = mean_codes(alone[number], independent[model].concepts)[places]
-            shows["activations", model] = features(sae, model, stores[model], shared[0].images)[places]
-        for route in found:
-            route.update(shows[route.stream, route.source], carried, targets.exclusive)
-    return _frame(found, np.concatenate(shown), targets.exclusive)
+    pairs: Iterable[Any] = zip(aligned_chunks(codes), aligned_chunks(independent_codes), strict=True)
+    for universal, independent in progress(pairs, total=total, description="stitching", unit="chunk"):
+        images = universal[0].images
+        labelled, carried = targets.labelled_units(images)
+        labels.append(carried)
+        inputs: dict[tuple[str, str], Any] = {}
+        for model, chunk, own_chunk in zip(models, universal, independent, strict=True):
+            inputs["usae", model] = mean_codes(chunk, codes[model].concepts)[labelled]
+            inputs["independent", model] = mean_codes(own_chunk, independent_codes[model].concepts)[labelled]
+            inputs["activations", model] = features(sae, model, stores[model], images)[labelled]
+        for route in routes:
+            route.update(inputs[route.stream, route.source], carried, targets.exclusive)
+    return _frame(routes, np.concatenate(labels), targets.exclusive)
 
 
 def matched_codes(one: CodeStore, other: CodeStore) -> tuple[LinearMap, LinearMap]:
-    """What the concepts of two SAEs say of each other, one to one: maps of codes (c,) there and back.
+    """The codes of each of two SAEs predicted from those of the other: maps of codes (c,) there and back.
 
-    Matched so that the sum of correlations is largest; each code is then the regression on its partner.
+    Concepts are matched one to one, with the largest sum of correlations. Each code is regressed on its match.
     """
     sums = CrossCorrelation(one.concepts, other.concepts)
     for left, right in zip(one, other, strict=True):
@@ -123,12 +124,12 @@ def matched_codes(one: CodeStore, other: CodeStore) -> tuple[LinearMap, LinearMa
     correlations = sums.correlations
     rows, columns = linear_sum_assignment(correlations, maximize=True)
     matched = correlations[rows, columns]
-    ends = [_moments(part / sums.rows) for part in (sums.left_sums, sums.right_sums)]
-    return _regressions(matched, rows, columns, *ends), _regressions(matched, columns, rows, *ends[::-1])
+    moments = [_mean_std(side / sums.rows) for side in (sums.left_sums, sums.right_sums)]
+    return _regressions(matched, rows, columns, *moments), _regressions(matched, columns, rows, *moments[::-1])
 
 
-def _regressions(r: Array, own: Array, partner: Array, source: Moments, target: Moments) -> LinearMap:
-    """Each code of the target from its partner among the source's; correlations r of own with partner."""
+def _regressions(r: Array, own: Array, partner: Array, source: MeanStd, target: MeanStd) -> LinearMap:
+    """Each code `partner` of the target from its match `own` of the source; r: their correlations."""
     spread = source[1][own]
     slopes = r * np.divide(target[1][partner], spread, out=np.zeros(len(own)), where=spread > 0)
     weights = sparse.csr_array((slopes, (own, partner)), shape=(len(source[0]), len(target[0])))
@@ -137,18 +138,18 @@ def _regressions(r: Array, own: Array, partner: Array, source: Moments, target: 
     return LinearMap(weights, offset)
 
 
-def _moments(sums: Array) -> Moments:
+def _mean_std(sums: Array) -> MeanStd:
     """Mean and standard deviation from means of values and of squares (2, c)."""
     return sums[0], np.sqrt(np.maximum(sums[1] - sums[0] ** 2, 0))
 
 
-def _frame(found: Sequence[Route], carried: Array, exclusive: bool) -> pd.DataFrame:
+def _frame(routes: Sequence[Route], carried: Array, exclusive: bool) -> pd.DataFrame:
     """Table `stitching`."""
     chance = float(carried.mean(axis=0).max()) if exclusive else 0.5
-    values = {id(route): route.value(carried, exclusive) for route in found}
-    clean = {route.target: values[id(route)] for route in found if route.method == "clean"}
+    values = {id(route): route.value(carried, exclusive) for route in routes}
+    clean = {route.target: values[id(route)] for route in routes if route.method == "clean"}
     rows = []
-    for route in found:
+    for route in routes:
         value, gain = values[id(route)], clean[route.target] - chance
         rows.append(
             {

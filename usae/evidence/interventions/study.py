@@ -1,4 +1,4 @@
-"""All that stage `interventions` does: readouts, the ways to them, and concepts taken out one by one."""
+"""Both parts of stage `interventions` from an opened run: readouts through other models, and ablated concepts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ import torch
 
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import SPLITS, load_manifests
+from usae.common.layout import Layout
 from usae.common.numerics.ridge import LinearMap, ridge_map
 from usae.common.runtime.progress import progress
 from usae.common.tables import no_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
 from usae.evidence.interventions.ablation import ImageFires, ablation_frame
 from usae.evidence.interventions.readouts import Targets, common_targets, fit_readouts, through_decoder
-from usae.evidence.interventions.stitching import matched_codes, routes, run_routes
+from usae.evidence.interventions.stitching import all_routes, matched_codes, run_routes
 from usae.evidence.interventions.tables import ABLATION, STITCHING
 from usae.evidence.metrics.labels.loading import load_labels
 from usae.evidence.metrics.reconstruction.passes import model_spans, training_products
@@ -26,34 +27,39 @@ from usae.sae.universal import UniversalSAE
 
 @dataclass(frozen=True)
 class Study:
-    """What earlier stages made, by model in order. train, val: activations; codes: of the held-out images."""
+    """What earlier stages wrote, by model in order.
+
+    independent: SAE of each model by itself. train, val: activations. codes: universal ones, of held-out images.
+    """
 
     sae: UniversalSAE
-    alone: Mapping[str, UniversalSAE]
+    independent: Mapping[str, UniversalSAE]
     train: Mapping[str, ActivationStore]
     val: Mapping[str, ActivationStore]
     codes: Mapping[str, CodeStore]
-    data: Path
+    layout: Layout
 
     @classmethod
-    def load(cls, models: tuple[str, ...], store_root: Path, device: torch.device, data: Path) -> "Study":
-        """Open `data`; UserError where something is missing or does not belong together."""
-        manifests = load_manifests(data / "manifests", models)
+    def load(cls, models: tuple[str, ...], store_root: Path, device: torch.device, layout: Layout) -> "Study":
+        """Open a run; UserError where something is missing or does not belong together."""
+        manifests = load_manifests(layout.manifests, models)
         train, val = ({model: manifests[model].open(split, store_root) for model in models} for split in SPLITS)
-        sae = UniversalSAE.from_pretrained(data / "usae").to(device)
-        alone = {model: UniversalSAE.from_pretrained(data / "baselines" / model).to(device) for model in models}
-        return cls(sae, alone, train, val, open_codes(data / "codes" / "val", models), data)
+        sae = UniversalSAE.from_pretrained(layout.usae).to(device)
+        independent = {
+            model: UniversalSAE.from_pretrained(layout.baselines / model).to(device) for model in models
+        }
+        return cls(sae, independent, train, val, open_codes(layout.codes("val"), models), layout)
 
     def targets(self, images: int) -> tuple[Targets, Targets] | None:
         """Labels of the first `images` training images and of the held-out ones; None where there are none."""
         store = next(iter(self.codes.values()))
         counts = (images, store.images)
-        train, val = (load_labels(self.data / "images", *side) for side in zip(SPLITS, counts, strict=True))
+        train, val = (load_labels(self.layout.images, *split) for split in zip(SPLITS, counts, strict=True))
         return common_targets(train, val, counts, store.tokens)
 
-    def independent(self, split: str) -> dict[str, CodeStore]:
+    def independent_codes(self, split: str) -> dict[str, CodeStore]:
         """Codes of the independent SAEs."""
-        folder = self.data / "codes" / split / "independent"
+        folder = self.layout.independent_codes(split)
         return {model: CodeStore.open(folder / model) for model in self.codes}
 
 
@@ -63,27 +69,27 @@ def intervene(study: Study, readout_images: int, threshold: float, seed: int) ->
     readout_images: most training images that the readouts learn from. seed: of the mismatched concepts.
     """
     images = min(readout_images, *(store.images for store in study.train.values()))
-    found = study.targets(images)
-    if found is None:
+    targets = study.targets(images)
+    if targets is None:
         return no_rows(STITCHING), no_rows(ABLATION)
-    taught, asked = found
-    by_image = fit_readouts(study.sae, study.train, taught, images)
-    lying = taught.where_they_lie()
-    readouts = by_image if lying.unit == taught.unit else fit_readouts(study.sae, study.train, lying, images)
-    return _stitching(study, by_image, asked), _ablation(study, readouts, asked.names, threshold, seed)
+    train, val = targets
+    by_image = fit_readouts(study.sae, study.train, train, images)
+    finest = train.at_finest_unit()
+    readouts = by_image if finest.unit == train.unit else fit_readouts(study.sae, study.train, finest, images)
+    return _stitching(study, by_image, val), _ablation(study, readouts, val.names, threshold, seed)
 
 
 def _stitching(study: Study, readouts: Mapping[str, LinearMap], targets: Targets) -> pd.DataFrame:
     """Table `stitching`; maps between models are fitted on the encoded training images."""
-    encoded, spans = study.independent("train"), model_spans(study.train)
+    encoded, spans = study.independent_codes("train"), model_spans(study.train)
     products = training_products(study.sae, study.train, next(iter(encoded.values())).images)
     translations, matches = {}, {}
     for one, other in combinations(readouts, 2):
         for source, target in ((one, other), (other, one)):
             translations[source, target] = ridge_map(*products, spans[source], spans[target])
         matches[one, other], matches[other, one] = matched_codes(encoded[one], encoded[other])
-    ways = routes(study.sae, study.alone, readouts, translations, matches)
-    return run_routes(ways, study.sae, study.val, study.codes, study.independent("val"), targets)
+    routes = all_routes(study.sae, study.independent, readouts, translations, matches)
+    return run_routes(routes, study.sae, study.val, study.codes, study.independent_codes("val"), targets)
 
 
 def _ablation(

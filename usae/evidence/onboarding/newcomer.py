@@ -1,8 +1,9 @@
-"""A model that joins a finished universal SAE: its encoder and dictionary from sums over few images.
+"""A newcomer: a model that joins a finished universal SAE, by an encoder and a dictionary fitted on few images.
 
-Everything is a ridge regression. Its pre-codes should be the mean of the frozen encoders'. These are affine, so
-what its activations predict of that is the same maps applied to its best linear translations. Its dictionary, with
-an intercept, is the regression of its activations on the codes of each old model, which it will have to decode.
+Both are ridge regressions (stage `onboarding`). The encoder predicts the mean of the frozen encoders' pre-codes.
+The frozen encoders are affine, so this prediction is the frozen encoders applied to the best linear maps from the
+newcomer's activations to the old models' activations. The dictionary, with an intercept, is the regression of the
+newcomer's activations on the codes of the old models, which it has to decode.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,10 @@ ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
 
 @dataclass(frozen=True)
 class Newcomer:
-    """encoder: standardised activations (d,) to pre-codes (c,). decoder: codes (c,) to such activations."""
+    """Encoder and decoder of a model that joins a frozen SAE.
+
+    encoder: standardised activations (d,) to pre-codes (c,). decoder: codes (c,) to standardised activations.
+    """
 
     encoder: LinearMap
     decoder: LinearMap
@@ -33,11 +37,8 @@ class Newcomer:
     @torch.inference_mode()
     def encode(self, rows: Array) -> SparseCodes:
         """Codes of standardised tokens (n, d)."""
-        parts = [
-            top_k(torch.from_numpy(self.encoder(rows[start : start + ROWS]).astype(np.float32)), self.k)
-            for start in range(0, len(rows), ROWS)
-        ]
-        return joined(parts)
+        blocks = (self.encoder(rows[start : start + ROWS]) for start in range(0, len(rows), ROWS))
+        return concatenated([top_k(torch.from_numpy(block.astype(np.float32)), self.k) for block in blocks])
 
     def decode(self, codes: sparse.csr_array) -> Array:
         """(n, d) standardised activations of codes (n, c)."""
@@ -45,11 +46,11 @@ class Newcomer:
 
 
 @dataclass
-class Lessons:
-    """What a newcomer learns from, to fit on and to validate: sums over paired tokens.
+class PairedSums:
+    """Sums over paired tokens from which a newcomer is fitted: each to fit on, and to choose a penalty by.
 
-    activations: the newcomer's beside those of the old models. codes: those of each old model beside the
-    newcomer's activations, one model's tokens after another's.
+    activations: of the newcomer's activations beside those of the old models. codes: of the codes of an old model
+    beside the newcomer's activations, one old model's tokens after another's.
     """
 
     activations: tuple[Products, Products]
@@ -62,27 +63,31 @@ class Lessons:
         fit, validation = ((Products.none(np.zeros(size)), Products.none(np.zeros(size))) for size in sizes)
         return cls(fit, validation)
 
-    def update(self, rows: Sequence[Array], codes: Sequence[sparse.csr_array], late: Array) -> None:
-        """Add tokens: standardised activations, the newcomer's first, codes of the others, and which validate."""
+    def update(self, rows: Sequence[Array], codes: Sequence[sparse.csr_array], validation: Array) -> None:
+        """Add n tokens.
+
+        rows: standardised activations (n, d) per model, the newcomer's first. codes: (n, c) per old model.
+        validation (n,) bool: the tokens by which the penalty is chosen.
+        """
         side_by_side = np.concatenate(rows, axis=1)
-        for number, chosen in enumerate((~late, late)):
-            self.activations[number].update(side_by_side[chosen])
-            for part in codes:
-                add_codes(self.codes[number], part[chosen], rows[0][chosen])
+        for split, tokens in enumerate((~validation, validation)):
+            self.activations[split].update(side_by_side[tokens])
+            for model_codes in codes:
+                add_codes(self.codes[split], model_codes[tokens], rows[0][tokens])
 
 
-def learn(frozen: UniversalSAE, lessons: Lessons, spans: Mapping[str, slice]) -> Newcomer:
-    """Fit a newcomer, whose columns come first in `spans`, to the frozen SAE of the others."""
+def fit_newcomer(frozen: UniversalSAE, sums: PairedSums, spans: Mapping[str, slice]) -> Newcomer:
+    """The newcomer to the frozen SAE of the old models; its columns come first in `spans`."""
     new, *old = spans
     pre_codes = [
-        ridge_map(*lessons.activations, spans[new], spans[model]).then(affine(frozen.part(model).encoder))
+        ridge_map(*sums.activations, spans[new], spans[model]).then(affine(frozen.part(model).encoder))
         for model in old
     ]
     encoder = LinearMap(
-        np.mean([part.weights for part in pre_codes], axis=0), np.mean([part.offset for part in pre_codes], axis=0)
+        np.mean([each.weights for each in pre_codes], axis=0), np.mean([each.offset for each in pre_codes], axis=0)
     )
     concepts = slice(0, frozen.concepts)
-    return Newcomer(encoder, ridge_map(*lessons.codes, concepts, slice(frozen.concepts, None)), frozen.k)
+    return Newcomer(encoder, ridge_map(*sums.codes, concepts, slice(frozen.concepts, None)), frozen.k)
 
 
 @torch.inference_mode()
@@ -92,19 +97,21 @@ def affine(encoder: Encoder) -> LinearMap:
     return LinearMap(weight.T.cpu().numpy(), bias.cpu().numpy())
 
 
-def joined(parts: Sequence[SparseCodes]) -> SparseCodes:
-    """Codes of one set of tokens after another."""
-    return SparseCodes(torch.cat([part.indices for part in parts]), torch.cat([part.values for part in parts]))
+def concatenated(blocks: Sequence[SparseCodes]) -> SparseCodes:
+    """Codes [n, k] of one block of tokens after another."""
+    return SparseCodes(
+        torch.cat([block.indices for block in blocks]), torch.cat([block.values for block in blocks])
+    )
 
 
 def matrix(codes: SparseCodes, concepts: int) -> sparse.csr_array:
-    """(n, c) of codes [n, k]."""
+    """(n, c) of codes [n, k]; only codes above 0 are stored."""
     n, k = codes.indices.shape
     values = codes.values.double().cpu().numpy().ravel()
     columns = codes.indices.cpu().numpy().ravel()
-    used = values > 0
+    positive = values > 0
     rows = np.repeat(np.arange(n), k)
-    return sparse.csr_array((values[used], (rows[used], columns[used])), shape=(n, concepts))
+    return sparse.csr_array((values[positive], (rows[positive], columns[positive])), shape=(n, concepts))
 
 
 def add_codes(sums: Products, codes: sparse.csr_array, rows: Array) -> None:

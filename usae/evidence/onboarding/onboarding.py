@@ -1,9 +1,8 @@
-"""How many images does a new model need to speak the concepts of a finished universal SAE? (stage `onboarding`)
+"""How many images does a new model need to speak the concepts of a finished universal SAE? (table `onboarding`)
 
-Table `onboarding`. The SAE of the other models stays as it is. After the first n training images the newcomer gets
-an encoder and a dictionary (`newcomer.py`) and is judged on all held-out images: beside it stand a
-newcomer that learnt from re-paired images, one whose network has random weights, and the best linear maps from as
-many images.
+The SAE of the old models is frozen. On the first n training images the newcomer gets an encoder and a dictionary
+(`newcomer.py`), which are evaluated on all held-out images. It is compared with a newcomer that was fitted on
+re-paired images, with one whose network has random weights, and with the best linear maps from as many images.
 """
 
 import copy
@@ -26,7 +25,7 @@ from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing.counts import FiringCounts, lift
 from usae.evidence.metrics.reconstruction.passes import features, model_spans
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction, r2
-from usae.evidence.onboarding.newcomer import ROWS, Lessons, Newcomer, joined, learn, matrix
+from usae.evidence.onboarding.newcomer import ROWS, Newcomer, PairedSums, concatenated, fit_newcomer, matrix
 from usae.sae.sparse import SparseCodes, top_k
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.initialisation import set_statistics
@@ -36,14 +35,14 @@ MATCHED, SHUFFLED, UNTRAINED = "matched", "shuffled", "untrained"
 
 
 @dataclass(frozen=True)
-class Team:
-    """The frozen SAE of the old models, and everyone's activations, the newcomer's first.
+class Setup:
+    """The frozen SAE of the old models, and the activations of all models, the newcomer's first.
 
-    units: an SAE of no use but for the statistics of everyone's activations.
+    statistics: an SAE of all models that is not trained; only the means and standard deviations in it are used.
     """
 
     frozen: UniversalSAE
-    units: UniversalSAE
+    statistics: UniversalSAE
     train: Mapping[str, ActivationStore]
     val: Mapping[str, ActivationStore]
 
@@ -54,122 +53,134 @@ class Team:
 
     def rows(self, stores: Mapping[str, ActivationStore], images: Array) -> list[Array]:
         """(images * tokens, d) standardised activations of consecutive images, per model."""
-        return [features(self.units, model, store, images, "token") for model, store in stores.items()]
+        return [features(self.statistics, model, store, images, "token") for model, store in stores.items()]
 
     @torch.inference_mode()
     def codes(self, rows: Sequence[Array]) -> list[SparseCodes]:
-        """Codes [n, k] of the old models, from everyone's standardised activations."""
-        return [self._encoded(model, part) for model, part in zip(self.models[1:], rows[1:], strict=True)]
+        """Codes [n, k] of each old model, from the standardised activations (n, d) of all models."""
+        return [self._encoded(model, own) for model, own in zip(self.models[1:], rows[1:], strict=True)]
 
     def _encoded(self, model: str, rows: Array) -> SparseCodes:
         encoder, device = self.frozen.part(model).encoder, next(self.frozen.parameters()).device
-        parts = torch.from_numpy(rows).to(device).split(ROWS)
-        return joined([top_k(encoder(part), self.frozen.k) for part in parts])
+        blocks = torch.from_numpy(rows).to(device).split(ROWS)
+        return concatenated([top_k(encoder(block), self.frozen.k) for block in blocks])
 
 
 @dataclass
-class Pupil:
-    """One newcomer, and its marks on the held-out images: sums of residuals and counts of co-fires."""
+class Candidate:
+    """One newcomer, fitted on the first `images` training images, and its sums over the held-out images.
+
+    activations: the sums that it was fitted on, from which the linear maps it is compared with are fitted too.
+    firing, reconstruction: counts of co-fires and sums of squared errors, of held-out images only.
+    """
 
     setting: str
     images: int
     newcomer: Newcomer
-    lessons: tuple[Products, Products]
+    activations: tuple[Products, Products]
     firing: FiringCounts
-    marks: Reconstruction
+    reconstruction: Reconstruction
 
-    def examine(self, team: Team, images: Array, rows: Sequence[Array], codes: Sequence[SparseCodes]) -> None:
-        """Add held-out images: everyone's standardised activations and the codes of the old models."""
-        new, *old = team.models
+    def evaluate(self, setup: Setup, images: Array, rows: Sequence[Array], codes: Sequence[SparseCodes]) -> None:
+        """Add held-out `images`: standardised activations of all models, codes of the old models."""
+        new, *old = setup.models
         own = self.newcomer.encode(rows[0])
-        everyone = dict(zip(team.models, [own, *codes], strict=True))
-        self.firing.update([_chunk(images, part) for part in everyone.values()])
-        concepts = team.frozen.concepts
-        read = ((model, self.newcomer.decode(matrix(part, concepts))) for model, part in everyone.items())
-        self.marks.update(new, rows[0], read)
-        for model, part in zip(old, rows[1:], strict=True):
-            self.marks.update(model, part, [(new, _decoded(team.frozen, model, own))])
+        by_model = dict(zip(setup.models, [own, *codes], strict=True))
+        self.firing.update([_chunk(images, each) for each in by_model.values()])
+        concepts = setup.frozen.concepts
+        decoded = ((model, self.newcomer.decode(matrix(each, concepts))) for model, each in by_model.items())
+        self.reconstruction.update(new, rows[0], decoded)
+        for model, activations in zip(old, rows[1:], strict=True):
+            self.reconstruction.update(model, activations, [(new, _decoded(setup.frozen, model, own))])
 
 
 def onboard(
-    team: Team, sizes: Sequence[int], threshold: float, settings: Sequence[str] = (MATCHED, SHUFFLED)
+    setup: Setup, sizes: Sequence[int], threshold: float, settings: Sequence[str] = (MATCHED, SHUFFLED)
 ) -> pd.DataFrame:
-    """Table `onboarding`: newcomers that learn from the first n training images, for each n of `sizes`.
+    """Table `onboarding`: newcomers fitted on the first n training images, for each n of `sizes`.
 
-    settings: MATCHED, SHUFFLED (re-paired images), or UNTRAINED, which is MATCHED for a team whose newcomer is so.
+    threshold: the code above which a concept fires. settings: MATCHED, SHUFFLED (re-paired images), or UNTRAINED,
+    which is MATCHED for a setup whose newcomer has random weights.
     """
-    pupils = list(_pupils(team, sizes, threshold, settings))
-    spans = model_spans(team.val)
+    candidates = list(_candidates(setup, sizes, threshold, settings))
+    spans = model_spans(setup.val)
     test = Products.none(np.zeros(max(span.stop for span in spans.values())))
-    blocks = _blocks([next(iter(team.val.values())).images])
-    for images in progress(blocks, total=len(blocks), description="onboarding, examine", unit="block"):
-        rows = team.rows(team.val, images)
-        codes = team.codes(rows)
+    blocks = _blocks([next(iter(setup.val.values())).images])
+    for images in progress(blocks, total=len(blocks), description="onboarding, evaluate", unit="block"):
+        rows = setup.rows(setup.val, images)
+        codes = setup.codes(rows)
         test.update(np.concatenate(rows, axis=1))
-        for pupil in pupils:
-            pupil.examine(team, images, rows, codes)
-    return pd.DataFrame([row for pupil in pupils for row in _rows(pupil, team.models, test, spans)])
+        for candidate in candidates:
+            candidate.evaluate(setup, images, rows, codes)
+    return pd.DataFrame([row for candidate in candidates for row in _rows(candidate, setup.models, test, spans)])
 
 
-def gathered(
+def open_setup(
     frozen: UniversalSAE, manifests: Mapping[str, Manifest], params: TrainParams, store_root: Path
-) -> Team:
-    """The team of a frozen SAE and the one model of `manifests` that it does not know."""
+) -> Setup:
+    """The setup of a frozen SAE and the one model of `manifests` that it does not know."""
     order = sorted(manifests, key=lambda model: model in frozen.models)
-    units = UniversalSAE({model: manifests[model].width for model in order}, 1, 1).eval()
+    statistics = UniversalSAE({model: manifests[model].width for model in order}, 1, 1).eval()
     for model in order:
-        set_statistics(units, model, manifests[model], params)
+        set_statistics(statistics, model, manifests[model], params)
     train, val = ({model: manifests[model].open(split, store_root) for model in order} for split in SPLITS)
-    return Team(frozen.eval(), units, train, val)
+    return Setup(frozen.eval(), statistics, train, val)
 
 
-def _pupils(team: Team, sizes: Sequence[int], threshold: float, settings: Sequence[str]) -> Iterator[Pupil]:
+def _candidates(
+    setup: Setup, sizes: Sequence[int], threshold: float, settings: Sequence[str]
+) -> Iterator[Candidate]:
     """A newcomer of each setting after each number of images. Image i is re-paired with image i - 1."""
-    available = next(iter(team.train.values())).images
-    ends = sorted({min(size, available) for size in sizes})
-    widths = [store.width for store in team.train.values()]
-    lessons = {setting: Lessons.none(widths, team.frozen.concepts) for setting in settings}
-    blocks, tokens, last = _blocks(ends), next(iter(team.train.values())).tokens, None
-    for images in progress(blocks, total=len(blocks), description="onboarding, learn", unit="block"):
-        rows = team.rows(team.train, images)
-        codes = [matrix(part, team.frozen.concepts) for part in team.codes(rows)]
-        late = np.repeat(images % VALIDATION == VALIDATION - 1, tokens)
-        before = rows[0][-tokens:] if last is None else last
-        shifted, last = np.concatenate([before, rows[0][:-tokens]]), rows[0][-tokens:]
-        for setting, known in lessons.items():
-            known.update([shifted if setting == SHUFFLED else rows[0], *rows[1:]], codes, late)
+    first = next(iter(setup.train.values()))
+    ends = sorted({min(size, first.images) for size in sizes})
+    widths = [store.width for store in setup.train.values()]
+    sums = {setting: PairedSums.none(widths, setup.frozen.concepts) for setting in settings}
+    blocks, tokens, previous = _blocks(ends), first.tokens, None
+    for images in progress(blocks, total=len(blocks), description="onboarding, fit", unit="block"):
+        rows = setup.rows(setup.train, images)
+        codes = [matrix(each, setup.frozen.concepts) for each in setup.codes(rows)]
+        validation = np.repeat(images % VALIDATION == VALIDATION - 1, tokens)
+        image_before = rows[0][-tokens:] if previous is None else previous
+        shifted, previous = np.concatenate([image_before, rows[0][:-tokens]]), rows[0][-tokens:]
+        for setting, paired in sums.items():
+            paired.update([shifted if setting == SHUFFLED else rows[0], *rows[1:]], codes, validation)
         if (count := int(images[-1]) + 1) in ends:
-            for setting, known in lessons.items():
-                newcomer = learn(team.frozen, known, model_spans(team.train))
-                firing = FiringCounts(len(widths), team.frozen.concepts, threshold)
-                marks = Reconstruction(setting, "val")
-                yield Pupil(setting, count, newcomer, copy.deepcopy(known.activations), firing, marks)
+            for setting, paired in sums.items():
+                yield _candidate(setup, setting, count, paired, threshold)
+
+
+def _candidate(setup: Setup, setting: str, images: int, sums: PairedSums, threshold: float) -> Candidate:
+    """A newcomer fitted on `sums`, which may grow afterwards, and not evaluated yet."""
+    newcomer = fit_newcomer(setup.frozen, sums, model_spans(setup.train))
+    firing = FiringCounts(len(setup.models), setup.frozen.concepts, threshold)
+    reconstruction = Reconstruction(setting, "val")
+    return Candidate(setting, images, newcomer, copy.deepcopy(sums.activations), firing, reconstruction)
 
 
 def _rows(
-    pupil: Pupil, models: Sequence[str], test: Products, spans: Mapping[str, slice]
+    candidate: Candidate, models: Sequence[str], test: Products, spans: Mapping[str, slice]
 ) -> Iterator[dict[str, object]]:
     """Rows of table `onboarding`: from the newcomer, to it, and of itself."""
-    ceiling = ridge_r2(*pupil.lessons, test, spans)
-    for (source, target), residuals in pupil.marks.residuals.items():
+    ceiling = ridge_r2(*candidate.activations, test, spans)
+    firing, reconstruction = candidate.firing, candidate.reconstruction
+    for (source, target), residuals in reconstruction.residuals.items():
         pair = [models.index(source), models.index(target)]
-        counts, fires = pupil.firing.together(pair), pupil.firing.fires[pair]
-        lifts = lift(counts, fires, pupil.firing.tokens)
-        known = lifts[~np.isnan(lifts)]
+        lifts = lift(firing.together(pair), firing.fires[pair], firing.tokens)
+        defined = lifts[~np.isnan(lifts)]
         yield {
-            "setting": pupil.setting,
-            "images": pupil.images,
+            "setting": candidate.setting,
+            "images": candidate.images,
             "source": source,
             "target": target,
-            "r2": r2(residuals, pupil.marks.moments[target], "channel"),
+            "r2": r2(residuals, reconstruction.moments[target], "channel"),
             "r2_ridge": ceiling[source, target],
-            "lift": float(np.median(known)) if source != target and len(known) else np.nan,
-            "tokens": pupil.firing.tokens,
+            "lift": float(np.median(defined)) if source != target and len(defined) else np.nan,
+            "tokens": firing.tokens,
         }
 
 
 def _blocks(ends: Sequence[int]) -> list[Array]:
-    """Consecutive images from 0, some at a time, with a pause at each of `ends`."""
+    """Consecutive images from 0, at most BLOCK_IMAGES at a time; a block ends at each of `ends`."""
     cuts = sorted({*range(0, ends[-1], BLOCK_IMAGES), *ends})
     return [np.arange(start, stop) for start, stop in pairwise(cuts)]
 
@@ -184,5 +195,5 @@ def _chunk(images: Array, codes: SparseCodes) -> CodeChunk:
 def _decoded(frozen: UniversalSAE, model: str, codes: SparseCodes) -> Array:
     """(n, d) what a frozen decoder makes of codes [n, k]."""
     device = next(frozen.parameters()).device
-    moved = SparseCodes(codes.indices.to(device), codes.values.to(device))
-    return np.asarray(frozen.decode(model, moved).float().cpu().numpy())
+    on_device = SparseCodes(codes.indices.to(device), codes.values.to(device))
+    return np.asarray(frozen.decode(model, on_device).float().cpu().numpy())

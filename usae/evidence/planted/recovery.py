@@ -1,7 +1,8 @@
 """Which codes of an SAE stand for which planted concepts (stage `planted`).
 
-By direction: in each model codes and concepts are matched one to one (Hungarian, by cosine); a concept is *found*
-where its match is closer than 0.9. By activity: the one code that follows a concept best in all its models.
+By direction: in each model codes and concepts are matched one to one (Hungarian, by cosine); a concept is
+*found* where the cosine of its match is above 0.9. By activity: the one code that follows a concept best in all
+models that have it; a concept is *tracked* where this code also has its direction.
 """
 
 from collections.abc import Sequence
@@ -35,8 +36,8 @@ class Matches:
     @classmethod
     def exact(cls, slots: Array, owners: Array) -> Self:
         """Codes that are the planted concepts themselves, at the indices `slots` (g,); owners (g, m)."""
-        known, ones = owners.T, np.where(owners.T, 1.0, np.nan)
-        return cls(int(slots.max()) + 1, np.where(known, slots, -1), ones, slots, ones, ones)
+        ones = np.where(owners.T, 1.0, np.nan)
+        return cls(int(slots.max()) + 1, np.where(owners.T, slots, -1), ones, slots, ones, ones)
 
     @property
     def found(self) -> Array:
@@ -50,19 +51,19 @@ class Matches:
         return np.asarray((same | (self.codes < 0)).all(axis=0))
 
     @property
-    def joined(self) -> Array:
-        """(g,) one code stands for the concept, by direction and by activity, in all models that have it."""
-        stands = (self.joint_cosines > FOUND) & (self.joint_correlations > FOLLOWS)
-        return np.asarray((stands | (self.codes < 0)).all(axis=0))
+    def tracked(self) -> Array:
+        """(g,) one code has the concept's direction and follows its activity, in all models that have it."""
+        tracks = (self.joint_cosines > FOUND) & (self.joint_correlations > FOLLOWS)
+        return np.asarray((tracks | (self.codes < 0)).all(axis=0))
 
 
 def match(dictionaries: Sequence[Array], directions: Sequence[Array], correlations: Array) -> Matches:
     """Codes of planted concepts from `dictionaries` (c, d) and `directions` (g, d) per model and `correlations`
     (m, c, g), with c >= g. Rows of `directions` are 0 for concepts that a model lacks.
     """
-    pairs = [(_unit(rows), _unit(known)) for rows, known in zip(dictionaries, directions, strict=True)]
-    cosines = np.stack([rows @ known.T for rows, known in pairs])  # (models, codes, concepts)
-    owners = np.stack([known.any(axis=1) for _, known in pairs])  # (models, concepts)
+    pairs = [(_unit(rows), _unit(planted)) for rows, planted in zip(dictionaries, directions, strict=True)]
+    cosines = np.stack([rows @ planted.T for rows, planted in pairs])  # (models, codes, concepts)
+    owners = np.stack([planted.any(axis=1) for _, planted in pairs])  # (models, concepts)
     codes = np.full(owners.shape, -1)
     best = np.full(owners.shape, np.nan)
     for model, members in enumerate(owners):

@@ -25,11 +25,11 @@ PLANTED = Table(
             "quantity",
             "string",
             "cosine: mean over concepts and models of the one-to-one match; found: share of matches"
-            " above 0.9; agreed: share found at one index in all models that have the concept; joined:"
+            " above 0.9; agreed: share found at one index in all models that have the concept; tracked:"
             " share with one code that has its direction and follows it in all of them; auroc: how"
             " well the score `by` ranks shared concepts above those of this kind (1 = always, 0.5 ="
-            " chance; joined ones only); called: share that the rule `by` calls universal, the false-"
-            " universality rate for other kinds than shared",
+            " chance; tracked ones only); called universal: share that the rule `by` calls universal,"
+            " the false-universality rate for other kinds than shared",
         ),
         Column("by", "string", "direction or activity of codes, or the score or rule judged"),
         KIND,

@@ -1,4 +1,4 @@
-"""Train on planted concepts, encode held-out images and judge what was found (stage `planted`).
+"""Train on planted concepts, encode held-out images, and score which concepts were found (stage `planted`).
 
 Three settings: `matched`, the recipe of `train`; `shuffled`, the same with the images re-paired between models;
 `ideal`, no SAE but the planted activities themselves as codes, where private concepts of different models share
@@ -29,24 +29,24 @@ from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.evidence import evidence
 from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
 from usae.evidence.planted.recovery import Matches, match
-from usae.evidence.planted.verdicts import Finding, scores
+from usae.evidence.planted.verdicts import SettingResult, universality_scores
 from usae.evidence.planted.world import PAIR, PRIVATE, SHARED, TWIN, PlantedImages, PlantedWorld
 from usae.sae.estimator import Estimator
 from usae.training.loop.loop import RunOptions, train
 
 BLOCK = 64  # images
 CPU = torch.device("cpu")
-MISSED = 0.4
+MISSED = 0.4  # largest share of a concept's tokens that a model overlooks in ideal codes
 IDEAL = "ideal"
 PAIRINGS: tuple[Pairs, ...] = ("matched", "shuffled")
 REPLACED = ("dictionary", "epochs", "batch_images", "learning_rate")  # of `train`, by `planted`
 
-Codes = list[tuple[CodeChunk, ...]]
+CodeBlocks = list[tuple[CodeChunk, ...]]  # per block of images the codes of every model
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Planted concepts, how they are looked for, and the held-out images on which findings are judged."""
+    """Planted concepts, the recipe of the SAE that looks for them, and the held-out images it is scored on."""
 
     world: PlantedWorld
     planted: PlantedParams
@@ -63,12 +63,12 @@ class Trial:
 
     def run(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Tables `planted` and `planted_concepts` of all three settings."""
-        findings = [self.judged(IDEAL, *self.ideal())]
+        results = [self.scored(IDEAL, *self.ideal())]
         for pairs, sae in self.fitted().items():
             codes = self.encoded(sae)
-            findings.append(self.judged(pairs, codes, self.matches(sae, codes)))
-        numbers = pd.concat([finding.numbers() for finding in findings], ignore_index=True)
-        return numbers, pd.concat([finding.concepts() for finding in findings], ignore_index=True)
+            results.append(self.scored(pairs, codes, self.matches(sae, codes)))
+        quantities = pd.concat([result.quantities() for result in results], ignore_index=True)
+        return quantities, pd.concat([result.concepts() for result in results], ignore_index=True)
 
     def fitted(self) -> dict[str, Estimator]:
         """A universal SAE of the planted models, and one of re-paired images, through real stores."""
@@ -78,19 +78,21 @@ class Trial:
             manifests = write_stores(self.world, self.planted.train, Path(folder))
             data = open_paired(manifests, Path(folder))
             trained = train(variants, manifests, data, recipe, RunOptions(CPU), seed=self.seed)
-        return {pairs: one.sae for pairs, one in trained.items()}
+        return {pairs: result.sae for pairs, result in trained.items()}
 
     @torch.inference_mode()
-    def encoded(self, sae: Estimator) -> Codes:
+    def encoded(self, sae: Estimator) -> CodeBlocks:
         """Codes of the held-out images, block by block, in all models."""
-        codes: Codes = []
+        codes: CodeBlocks = []
         for block in self.held_out:
-            parts = zip(sae.models, block.activations, strict=True)
-            codes.append(tuple(CodeChunk(block.numbers, *encoded(sae, model, rows, CPU)) for model, rows in parts))
+            activations = zip(sae.models, block.activations, strict=True)
+            codes.append(
+                tuple(CodeChunk(block.image_ids, *encoded(sae, model, rows, CPU)) for model, rows in activations)
+            )
         return codes
 
     @torch.inference_mode()
-    def matches(self, sae: Estimator, codes: Codes) -> Matches:
+    def matches(self, sae: Estimator, codes: CodeBlocks) -> Matches:
         """Which codes of a trained SAE stand for which planted concepts."""
         tracking = [CrossCorrelation(sae.concepts, len(self.world.kinds)) for _ in sae.models]
         for block, chunks in zip(self.held_out, codes, strict=True):
@@ -99,22 +101,22 @@ class Trial:
         dictionaries = [sae.dictionary(model).double().numpy() for model in sae.models]
         return match(dictionaries, self.world.directions, np.stack([sums.correlations for sums in tracking]))
 
-    def ideal(self) -> tuple[Codes, Matches]:
+    def ideal(self) -> tuple[CodeBlocks, Matches]:
         """Planted activities as codes, private concepts of different models at common indices.
 
         Each model overlooks a share of its own, up to MISSED, of every concept's tokens.
         """
         owners, slots = self.world.owners, common_slots(self.world)
         rng = generator(self.seed, "ideal codes")
-        seen = owners * (1 - MISSED * rng.random(owners.shape))  # (planted, models)
-        codes: Codes = []
+        rates = owners * (1 - MISSED * rng.random(owners.shape))  # (planted, models)
+        codes: CodeBlocks = []
         for block in self.held_out:
-            known = rng.random((*block.activity.shape, owners.shape[1])) < seen  # (b, t, planted, models)
-            parts = np.moveaxis(np.where(known, block.activity[..., None], 0), -1, 0)
-            codes.append(tuple(_at_slots(block.numbers, activity, slots) for activity in parts))
+            noticed = rng.random((*block.activity.shape, owners.shape[1])) < rates  # (b, t, planted, models)
+            by_model = np.moveaxis(np.where(noticed, block.activity[..., None], 0), -1, 0)
+            codes.append(tuple(_at_slots(block.image_ids, activity, slots) for activity in by_model))
         return codes, Matches.exact(slots, owners)
 
-    def judged(self, setting: str, codes: Codes, matches: Matches) -> Finding:
+    def scored(self, setting: str, codes: CodeBlocks, matches: Matches) -> SettingResult:
         """Scores of one setting's codes, and their co-fires beside those of re-paired images."""
         models, permutations = len(self.world.params.widths), self.planted.permutations
         counts = FiringCounts(models, matches.total, self.threshold)
@@ -126,19 +128,18 @@ class Trial:
             counts.update(chunks)
             nulls.update(chunks)
         nulls.finish()
-        found = scores(counts.fires, counts.cofires, counts.tokens)
-        return Finding(
-            setting, self.world.kinds, self.world.owners, matches, found, evidence(counts, nulls.counts[key])
-        )
+        scores = universality_scores(counts.fires, counts.cofires, counts.tokens)
+        against_null = evidence(counts, nulls.counts[key])
+        return SettingResult(setting, self.world.kinds, self.world.owners, matches, scores, against_null)
 
 
 def write_stores(world: PlantedWorld, images: int, root: Path) -> dict[str, Manifest]:
     """The world's training activations below `root`, and a manifest per model, which serves as both splits."""
     stores = {
-        f"planted{number}": ActivationStore.create(
-            root / f"planted{number}", (images, world.tokens, width), BLOCK, "float16", {}
+        f"planted{model}": ActivationStore.create(
+            root / f"planted{model}", (images, world.tokens, width), BLOCK, "float16", {}
         )
-        for number, width in enumerate(world.params.widths)
+        for model, width in enumerate(world.params.widths)
     }
     for chunk, block in enumerate(world.blocks("train", images, BLOCK)):
         for store, activations in zip(stores.values(), block.activations, strict=True):

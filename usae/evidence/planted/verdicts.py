@@ -13,20 +13,23 @@ import pandas as pd
 from usae.common.numerics.ranking import roc_auc
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.types import Array
-from usae.evidence.metrics.firing import counts as u
+from usae.evidence.metrics.firing.counts import firing_entropy, lift, universality
 from usae.evidence.metrics.funnel import common_steps
 from usae.evidence.planted.recovery import Matches
 
 SHARED = "shared"
+TRACKED, CALLED_UNIVERSAL = "tracked", "called universal"  # quantities of table `planted`
 EVEN = 0.95  # firing entropy above which the use of a concept counts as even
 LIFTED = 100.0
 AGREED = 0.5
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one setting gave. kinds (g,), owners (g, m): of the planted concepts; scores (c,) and evidence, a row
-    each (see `significance.evidence`): of the codes.
+class SettingResult:
+    """What one setting of stage `planted` gave.
+
+    kinds (g,), owners (g, m) bool: of the planted concepts, and matches to their codes. scores, (c,) by name, and
+    evidence, one row per code (see `metrics.firing.evidence.evidence`): of the codes.
     """
 
     setting: str
@@ -52,74 +55,70 @@ class Finding:
             }
         )
 
-    def numbers(self) -> pd.DataFrame:
+    def quantities(self) -> pd.DataFrame:
         """Rows of table `planted`."""
         columns = ["quantity", "by", "kind", "value", "planted"]
-        frame = pd.DataFrame([*self._recovered(), *self._separated(), *self._called()], columns=columns)
+        frame = pd.DataFrame([*self._recovered(), *self._separated(), *self._called_universal()], columns=columns)
         frame.insert(0, "setting", self.setting)
         return frame
 
     def _recovered(self) -> Iterator[tuple[str, str, str, float, int]]:
-        known = self.owners.T
+        matches = self.matches
         for kind, chosen in self._kinds():
-            yield (
-                "cosine",
-                "direction",
-                kind,
-                float(np.nanmean(self.matches.cosines[:, chosen])),
-                int(chosen.sum()),
-            )
-            found = self.matches.found[:, chosen].sum() / known[:, chosen].sum()
-            yield "found", "direction", kind, float(found), int(chosen.sum())
-            yield "agreed", "direction", kind, float(self.matches.agreed[chosen].mean()), int(chosen.sum())
-            yield "joined", "activity", kind, float(self.matches.joined[chosen].mean()), int(chosen.sum())
+            planted = int(chosen.sum())
+            share_found = matches.found[:, chosen].sum() / self.owners.T[:, chosen].sum()
+            yield "cosine", "direction", kind, float(np.nanmean(matches.cosines[:, chosen])), planted
+            yield "found", "direction", kind, float(share_found), planted
+            yield "agreed", "direction", kind, float(matches.agreed[chosen].mean()), planted
+            yield TRACKED, "activity", kind, float(matches.tracked[chosen].mean()), planted
 
     def _separated(self) -> Iterator[tuple[str, str, str, float, int]]:
-        joined = self.matches.joined
-        positive = (self.kinds == SHARED) & joined
+        tracked = self.matches.tracked
+        positive = (self.kinds == SHARED) & tracked
         for kind, chosen in self._kinds():
-            negative = chosen & joined
+            negative = chosen & tracked
             for name, values in self.scores.items() if kind != SHARED else ():
                 value = separation(values, self.matches.joint, positive, negative)
                 yield "auroc", name, kind, value, int((positive | negative).sum())
 
-    def _called(self) -> Iterator[tuple[str, str, str, float, int]]:
+    def _called_universal(self) -> Iterator[tuple[str, str, str, float, int]]:
         for name, universal in rules(self.scores, self.evidence, self.owners.shape[1]).items():
             for kind, chosen in self._kinds():
-                yield "called", name, kind, float(universal[self.matches.joint[chosen]].mean()), int(chosen.sum())
+                share = float(universal[self.matches.joint[chosen]].mean())
+                yield CALLED_UNIVERSAL, name, kind, share, int(chosen.sum())
 
     def _kinds(self) -> list[tuple[str, Array]]:
         return [(str(kind), self.kinds == kind) for kind in dict.fromkeys(self.kinds)]
 
 
-def scores(fires: Array, cofires: Array, tokens: int) -> dict[str, Array]:
+def universality_scores(fires: Array, cofires: Array, tokens: int) -> dict[str, Array]:
     """(c,) scores of universality by name, NaN where they are not defined; `fires` (m, c), `cofires` (c,).
 
     cofire_proportion is the smallest over models.
     """
     return {
-        "firing_entropy": u.firing_entropy(fires),
-        "cofire_proportion": u.universality(cofires, fires),
-        "lift": u.lift(cofires, fires, tokens),
+        "firing_entropy": firing_entropy(fires),
+        "cofire_proportion": universality(cofires, fires),
+        "lift": lift(cofires, fires, tokens),
     }
 
 
-def rules(found: Mapping[str, Array], evidence: pd.DataFrame, models: int) -> dict[str, Array]:
-    """(c,) which concepts each rule calls universal, from `scores` and `significance.evidence`.
+def rules(scores: Mapping[str, Array], evidence: pd.DataFrame, models: int) -> dict[str, Array]:
+    """(c,) which concepts each rule calls universal, from their scores (see `universality_scores`) and `evidence`.
 
-    funnel: its steps as far as they can be asked here, where there are no untrained networks, one start and no
-    labels: alive, in all models, significant.
+    funnel: its steps alive, in all models and significant. The others are not asked: there are no untrained
+    networks, no further seeds and no labels here.
     """
     significant = (evidence["q"] <= FALSE_DISCOVERY_RATE).to_numpy()
-    even = found["firing_entropy"] > EVEN
+    even = scores["firing_entropy"] > EVEN
     steps = common_steps(evidence, models, None)
     return {
         "entropy": even,
         "significant": significant,
         "funnel": np.logical_and.reduce([step.passed for step in steps]),
         "entropy and significant": even & significant,
-        f"significant and lift > {LIFTED:g}": significant & (found["lift"] > LIFTED),
-        f"significant and proportion > {AGREED:g}": significant & (found["cofire_proportion"] > AGREED),
+        f"significant and lift > {LIFTED:g}": significant & (scores["lift"] > LIFTED),
+        f"significant and proportion > {AGREED:g}": significant & (scores["cofire_proportion"] > AGREED),
     }
 
 

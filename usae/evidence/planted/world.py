@@ -1,8 +1,8 @@
-"""Activations with known concepts: what a universal SAE ought to find, and what it must not call universal.
+"""Activations with known concepts: what a universal SAE should find, and what no rule should call universal.
 
 A_i = S G_i + noise: S are the activities of all concepts per image and token, G_i the directions of model i's own
-ones. Stage `planted` trains on them; tests use them as a bed of exact answers. Everything is a pure function of
-the seed, image by image.
+ones. Stage `planted` trains on them; tests use them where an exact answer is needed. Everything is a pure
+function of the seed, image by image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,17 +20,17 @@ KINDS = (SHARED, PAIR, PRIVATE, TWIN)
 RATES = (0.08, 0.16)  # range of the chance that an image shows a concept
 SIDES = (0.3, 0.7)  # range of a region's sides, as a share of the grid
 SPREAD = 0.5  # of the log-normal activities within a region, whose mean is 1
-PLACES = 4  # regions to which concepts keep where position confounds
+POSITIONS = 4  # corners of regions to which concepts keep where position confounds
 
 
 @dataclass(frozen=True)
 class PlantedImages:
-    """Images `numbers` [image] of a split.
+    """Chosen images of a split, `image_ids` [image].
 
     activity: float32 [image, token, concept]; activations: per model float16 [image, token, d].
     """
 
-    numbers: Array
+    image_ids: Array
     activity: Array
     activations: tuple[Array, ...]
 
@@ -63,8 +63,10 @@ class PlantedWorld:
         concepts = len(kinds)
         directions = [rng.normal(size=(concepts, width)) for width in params.widths]
         rates = rng.uniform(*RATES, concepts + params.twins)
-        places = rng.random((PLACES, 2))
-        tied = np.column_stack([rng.integers(params.classes, size=concepts), rng.integers(PLACES, size=concepts)])
+        positions = rng.random((POSITIONS, 2))
+        tied = np.column_stack(
+            [rng.integers(params.classes, size=concepts), rng.integers(POSITIONS, size=concepts)]
+        )
         return cls(
             params=params,
             seed=seed,
@@ -76,7 +78,7 @@ class PlantedWorld:
             ),
             rates=np.where(leaders < 0, rates[:concepts], rates[concepts + leaders]),
             leaders=leaders,
-            homes=np.column_stack([tied[:, 0], places[tied[:, 1]]]),
+            homes=np.column_stack([tied[:, 0], positions[tied[:, 1]]]),
         )
 
     @property
@@ -96,15 +98,15 @@ class PlantedWorld:
         for start in range(0, images, size):
             yield self.images(split, range(start, min(start + size, images)))
 
-    def images(self, split: str, numbers: Sequence[int]) -> PlantedImages:
+    def images(self, split: str, image_ids: Sequence[int]) -> PlantedImages:
         """Chosen images of a split, `train` or `val`."""
-        drawn = [self._image(generator(self.seed, "planted image", split, number)) for number in numbers]
+        drawn = [self._image(generator(self.seed, "planted image", split, image)) for image in image_ids]
         activity = np.stack([scene for scene, _ in drawn])  # (images, tokens, concepts)
         activations = (
             (activity @ directions + deviation * np.stack([noise[model] for _, noise in drawn])).astype(np.float16)
             for model, (directions, deviation) in enumerate(zip(self.directions, self.noise, strict=True))
         )
-        return PlantedImages(np.array(numbers), activity.astype(np.float32), tuple(activations))
+        return PlantedImages(np.array(image_ids), activity.astype(np.float32), tuple(activations))
 
     def _image(self, rng: np.random.Generator) -> tuple[Array, list[Array]]:
         """Activities (tokens, concepts) of one image, and standard noise (tokens, d) per model."""

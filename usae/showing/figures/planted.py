@@ -47,7 +47,7 @@ def _claim(numbers: pd.DataFrame) -> str:
     """How lift and entropy rank private concepts, and how many of them entropy calls universal."""
     ideal = numbers[numbers["kind"].isin(["private", "twin"]) & (numbers["setting"] == "ideal")]
     lift, entropy = (_mean(ideal, "auroc", by) for by in ("lift", "firing_entropy"))
-    fooled = _mean(ideal, "called", "entropy")
+    fooled = _mean(ideal, "called universal", "entropy")
     return (
         f"Where private concepts of several models share an index, entropy calls {percent(fooled)} of them "
         f"universal (AUROC {entropy:.2f}); lift tells them from shared ones (AUROC {lift:.2f})"

@@ -1,7 +1,7 @@
-"""The same universal SAE on images of another kind: what of its numbers holds there (stage `ood`, table `ood`)?
+"""The finished universal SAE on images of another kind, compared with as many held-out images (table `ood`).
 
-Images go through networks and encoders batch by batch and leave only sums. Beside them stand as many held-out
-images, measured in the same way; everything else, the units of the activations too, stays as it was trained.
+Both sets are measured in the same way, batch by batch; only sums stay in memory. The networks, the SAE and the
+means and standard deviations that standardise the activations are those of the training images.
 """
 
 import logging
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest
 from usae.backbones.networks.backbone import Backbone
 from usae.common.errors import UserError
+from usae.common.layout import Layout
 from usae.common.params import ExtractParams, RuntimeParams
 from usae.common.runtime.progress import counter
 from usae.common.types import Array
@@ -35,12 +35,15 @@ from usae.sae.universal import UniversalSAE
 log = logging.getLogger("usae")
 
 HELD_OUT, OTHER = "held-out", "other"
-Batch = tuple[range, Mapping[str, Array]]  # images, and the activations [b, t, d] of every model
+ImageBatch = tuple[range, Mapping[str, Array]]  # images, and the activations [b, t, d] of every model
 
 
 @dataclass(frozen=True)
-class Shift:
-    """A universal SAE, its networks, and how their activations were made."""
+class OodEvaluation:
+    """A universal SAE, the networks of its models, and how their activations are extracted.
+
+    threshold: the code above which a concept fires.
+    """
 
     sae: UniversalSAE
     networks: Mapping[str, Forward]
@@ -52,19 +55,19 @@ class Shift:
     @classmethod
     def load(
         cls,
-        data: Path,
+        layout: Layout,
         manifests: Mapping[str, Manifest],
         params: ExtractParams,
         runtime: RuntimeParams,
         *,
         threshold: float,
         device: torch.device,
-    ) -> "Shift":
-        """The SAE in `data/usae` and the networks in `data/weights` of all `manifests`."""
-        sae = UniversalSAE.from_pretrained(data / "usae").to(device)
+    ) -> "OodEvaluation":
+        """The universal SAE of a run, and the networks of the models of `manifests`."""
+        sae = UniversalSAE.from_pretrained(layout.usae).to(device)
         networks = {
             model: Forward(
-                Backbone.load(data / "weights" / model, manifest.layer, manifest.grid, manifest.norm).to(device),
+                Backbone.load(layout.weights / model, manifest.layer, manifest.grid, manifest.norm).to(device),
                 params,
                 device,
             )
@@ -73,19 +76,24 @@ class Shift:
         return cls(sae, networks, params, runtime, threshold, device)
 
     def compare(self, stores: Mapping[str, ActivationStore], other: ImageIndex, most: int) -> pd.DataFrame:
-        """Table `ood`, from held-out images, whose activations are in `stores`, and as many other ones."""
-        count = min(most, next(iter(stores.values())).images, len(other))
-        parts = [self._measured(HELD_OUT, count, self.held_out(stores, count))]
-        parts.append(self._measured(OTHER, count, self.through(other, count)))
-        return pd.concat(parts, ignore_index=True)
+        """Table `ood`, from held-out images, whose activations are in `stores`, and as many other images.
 
-    def held_out(self, stores: Mapping[str, ActivationStore], images: int) -> Iterator[Batch]:
-        """The first `images` of the stores."""
+        most: images of each of the two sets, where there are as many.
+        """
+        count = min(most, next(iter(stores.values())).images, len(other))
+        frames = [
+            self._measured(HELD_OUT, count, self.stored(stores, count)),
+            self._measured(OTHER, count, self.extracted(other, count)),
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def stored(self, stores: Mapping[str, ActivationStore], images: int) -> Iterator[ImageBatch]:
+        """Activations of the first `images` of the stores."""
         for span in self._spans(images):
             yield span, {model: np.asarray(store.rows(span)) for model, store in stores.items()}
 
-    def through(self, index: ImageIndex, images: int) -> Iterator[Batch]:
-        """The first `images` of an index through all networks, in the type of the stores.
+    def extracted(self, index: ImageIndex, images: int) -> Iterator[ImageBatch]:
+        """Activations of the first `images` of an index, from all networks, in the number type of the stores.
 
         Raises:
             UserError: an image can no longer be read, or gives activations that the type cannot hold.
@@ -94,14 +102,14 @@ class Shift:
         with ThreadPoolExecutor(self.runtime.workers) as pool:
             readers = [self._decoder(index, network).batches(spans, pool, 1) for network in self.networks.values()]
             for span, pixels in zip(spans, zip(*readers, strict=True), strict=True):
-                parts = zip(self.networks.items(), pixels, strict=True)
-                yield span, {model: self._tokens(model, network, part) for (model, network), part in parts}
+                inputs = zip(self.networks.items(), pixels, strict=True)
+                yield span, {model: self._tokens(model, network, own) for (model, network), own in inputs}
 
-    def _measured(self, images: str, count: int, batches: Iterator[Batch]) -> pd.DataFrame:
+    def _measured(self, images: str, count: int, batches: Iterator[ImageBatch]) -> pd.DataFrame:
         """Rows of table `ood` of one set of images."""
         models = tuple(self.networks)
         firing = FiringCounts(len(models), self.sae.concepts, self.threshold)
-        marks = Reconstruction("usae", images)
+        reconstruction = Reconstruction("usae", images)
         with counter(count, description=f"ood, {images}", unit="image") as bar:
             for span, activations in batches:
                 codes = {
@@ -111,13 +119,14 @@ class Shift:
                 firing.update(list(codes.values()))
                 for target, rows in activations.items():
                     truth = standard_units(self.sae, target, rows.astype(np.float32))
-                    marks.update(target, truth, decoded(self.sae, target, codes))
+                    reconstruction.update(target, truth, decoded(self.sae, target, codes))
                 bar.update(len(span))
         table = pd.DataFrame(_cofiring(firing, models)).assign(images=images, count=count)
-        explained = pd.DataFrame(marks.rows(models)).drop(columns=["sae", "split"])
+        explained = pd.DataFrame(reconstruction.rows(models)).drop(columns=["sae", "split"])
         return table.merge(explained, on=["source", "target"], validate="one_to_one")
 
     def _tokens(self, model: str, network: Forward, pixels: torch.Tensor) -> Array:
+        """Activations [b, t, d] of `pixels`; UserError where `extract.dtype` cannot hold them."""
         features = network(pixels)
         largest = float(features.largest.max())
         if not largest <= float(np.finfo(self.params.dtype).max):
@@ -137,17 +146,17 @@ class Shift:
 
 
 def _cofiring(firing: FiringCounts, models: Sequence[str]) -> Iterator[dict[str, object]]:
-    """What fires in every source, and with it in every target."""
+    """Columns of table `ood` that count fires: of each source, and on the same tokens of each target."""
     fires, energies = firing.fires, energy(firing.mean_codes)
     for (i, source), (j, target) in product(enumerate(models), repeat=2):
-        both, alone = firing.together([i, j]), i == j
-        known = lift(both, fires[[i, j]], firing.tokens)
-        known = known[~np.isnan(known)]
+        both, same = firing.together([i, j]), i == j
+        lifts = lift(both, fires[[i, j]], firing.tokens)
+        defined = lifts[~np.isnan(lifts)]
         yield {
             "source": source,
             "target": target,
-            "cofire_proportion": np.nan if alone else both.sum() / max(fires[i].sum(), 1),
-            "lift": np.nan if alone or not len(known) else float(np.median(known)),
+            "cofire_proportion": np.nan if same else both.sum() / max(fires[i].sum(), 1),
+            "lift": np.nan if same or not len(defined) else float(np.median(defined)),
             "alive": float((fires[i] > 0).mean()),
             "firing": float(fires[i].sum() / firing.tokens),
             "l0": float(firing.sparsity[i]),

@@ -11,10 +11,11 @@ from usae.activations.extraction.extractor import Recipe
 from usae.backbones.networks.backbone import pin
 from usae.backbones.networks.building import build
 from usae.common.errors import UserError
+from usae.common.layout import Layout
 from usae.common.params import ImagesParams
 from usae.common.tables import write_table
+from usae.evidence.ood.evaluation import HELD_OUT, OTHER, OodEvaluation
 from usae.evidence.ood.images import other_images
-from usae.evidence.ood.shift import HELD_OUT, OTHER, Shift
 from usae.evidence.ood.tables import OOD
 from usae.images.pixels.index import ImageIndex
 from usae.images.sources.writing import write_images
@@ -29,12 +30,12 @@ MOST = 6
 def scenes(tmp_path) -> ImageIndex:
     """Held-out scenes of the generated world."""
     images = ImagesParams(source="shapes", path=None, train=8, val=10, val_share=0.1)
-    write_images(tmp_path / "images", images, seed=0, workers=1)
-    return ImageIndex.load(tmp_path / "images/val.parquet")
+    write_images(Layout(tmp_path).images, images, seed=0, workers=1)
+    return ImageIndex.load(Layout(tmp_path).images / "val.parquet")
 
 
 @pytest.fixture
-def shift(params, tmp_path, scenes, monkeypatch, one_thread):
+def evaluation(params, tmp_path, scenes, monkeypatch, one_thread):
     """Two random networks, a random SAE of both, and their stores of the held-out scenes."""
     monkeypatch.delenv("USAE_STORE", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -42,20 +43,18 @@ def shift(params, tmp_path, scenes, monkeypatch, one_thread):
     runtime = params.runtime.model_copy(
         update={"store": str(tmp_path / "activations"), "batch_images": 4, "device": "cpu"}
     )
-    manifests = {}
-    for number, model in enumerate(MODELS):
-        torch.manual_seed(number)
-        pin(TINY, tmp_path / "weights" / model, build(TINY))
-        recipe = Recipe(
-            model, tmp_path / "weights" / model, -1, True, tmp_path / "images", None, settings, runtime
-        )
+    layout, manifests = Layout(tmp_path), {}
+    for seed, model in enumerate(MODELS):
+        torch.manual_seed(seed)
+        pin(TINY, layout.weights / model, build(TINY))
+        recipe = Recipe(model, layout.weights / model, -1, True, layout.images, None, settings, runtime)
         manifests[model] = extract(recipe)
-    sae = UniversalSAE({model: one.width for model, one in manifests.items()}, 20, 3).eval()
+    sae = UniversalSAE({model: manifest.width for model, manifest in manifests.items()}, 20, 3).eval()
     for model, manifest in manifests.items():
         set_statistics(sae, model, manifest, params.train)
-    sae.save_pretrained(tmp_path / "usae")
-    loaded = Shift.load(tmp_path, manifests, settings, runtime, threshold=0.1, device=torch.device("cpu"))
-    return loaded, {model: one.open("val", tmp_path / "activations") for model, one in manifests.items()}
+    sae.save_pretrained(layout.usae)
+    loaded = OodEvaluation.load(layout, manifests, settings, runtime, threshold=0.1, device=torch.device("cpu"))
+    return loaded, {model: manifest.open("val", tmp_path / "activations") for model, manifest in manifests.items()}
 
 
 def sides(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -65,33 +64,35 @@ def sides(table: pd.DataFrame) -> list[pd.DataFrame]:
     ]
 
 
-def test_the_held_out_images_as_other_ones_give_the_same_numbers(shift, scenes, tmp_path):
-    one, stores = shift
-    table = one.compare(stores, scenes, MOST)
+def test_the_held_out_images_as_other_ones_give_the_same_numbers(evaluation, scenes, tmp_path):
+    ood, stores = evaluation
+    table = ood.compare(stores, scenes, MOST)
     write_table(OOD, table, tmp_path / "ood.parquet")
-    known, other = sides(table)
-    pd.testing.assert_frame_equal(known, other, check_exact=True)
-    assert list(zip(known["source"], known["target"], strict=True)) == [(s, t) for s in MODELS for t in MODELS]
-    assert set(known["count"]) == {MOST}
-    assert set(known["tokens"]) == {MOST * 16}
-    assert known["cofire_proportion"].isna().tolist() == [True, False, False, True]
+    held_out, other = sides(table)
+    pd.testing.assert_frame_equal(held_out, other, check_exact=True)
+    assert list(zip(held_out["source"], held_out["target"], strict=True)) == [
+        (s, t) for s in MODELS for t in MODELS
+    ]
+    assert set(held_out["count"]) == {MOST}
+    assert set(held_out["tokens"]) == {MOST * 16}
+    assert held_out["cofire_proportion"].isna().tolist() == [True, False, False, True]
 
 
-def test_negatives_are_the_same_images_and_other_numbers(shift, scenes):
-    one, stores = shift
+def test_negatives_are_the_same_images_and_other_numbers(evaluation, scenes):
+    ood, stores = evaluation
     negatives = other_images("negatives", scenes, MOST, 0, 1)
     total = np.asarray(scenes.open(3)).astype(int) + np.asarray(negatives.open(3))
     assert (total == 255).all()
-    known, other = sides(one.compare(stores, negatives, 100))
+    held_out, other = sides(ood.compare(stores, negatives, 100))
     assert set(other["count"]) == {10}
-    assert (known["r2_channel"] != other["r2_channel"]).all()
+    assert (held_out["r2_channel"] != other["r2_channel"]).all()
 
 
-def test_as_many_held_out_images_stand_beside_a_smaller_set(shift, image_folder, scenes):
-    one, stores = shift
+def test_as_many_held_out_images_stand_beside_a_smaller_set(evaluation, image_folder, scenes):
+    ood, stores = evaluation
     few = other_images(str(image_folder), scenes, 4, 0, 1)
     assert len(few) < 10
-    assert {tuple(side["count"]) for side in sides(one.compare(stores, few, 100))} == {(len(few),) * 4}
+    assert {tuple(side["count"]) for side in sides(ood.compare(stores, few, 100))} == {(len(few),) * 4}
 
 
 def test_a_folder_is_drawn_from_by_seed_and_unreadable_files_are_left_out(image_folder, scenes, caplog):
@@ -118,12 +119,12 @@ def test_folders_without_images_are_refused(tmp_path, scenes, monkeypatch):
         other_images("empty", scenes, 5, 0, 1)
 
 
-def test_activations_that_the_stores_type_cannot_hold_are_refused(shift, scenes):
-    one, _ = shift
+def test_activations_that_the_stores_type_cannot_hold_are_refused(evaluation, scenes):
+    ood, _ = evaluation
     with torch.no_grad():
-        for parameter in one.networks["b"].backbone.parameters():
+        for parameter in ood.networks["b"].backbone.parameters():
             parameter.mul_(1e6)
     with pytest.raises(
         UserError, match=r"'b' gives activations up to .* `ood\.images`, which float16 cannot hold"
     ):
-        list(one.through(scenes, MOST))
+        list(ood.extracted(scenes, MOST))

@@ -1,0 +1,53 @@
+"""Stage `onboarding` from its parameters: an SAE of all models but one is trained, and that one joins it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+import pandas as pd
+
+from usae.activations.store import store_root
+from usae.activations.store.manifests import Manifest, check_paired, load_manifests
+from usae.common.layout import Layout
+from usae.common.params import Params
+from usae.common.tables import no_rows
+from usae.common.variant import Variant
+from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, onboard, open_setup
+from usae.evidence.onboarding.tables import ONBOARDING
+from usae.sae.universal import UniversalSAE
+from usae.training.stage import training_run
+
+
+@contextmanager
+def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
+    """Table `onboarding`, with `newcomer` left out of training; without rows where there is no other model.
+
+    The block writes the table: the checkpoints of the training go when it ends.
+
+    Raises:
+        UserError: see `training_run`; or the stores of the models are not of the same images.
+    """
+    old = [model for model in params.models if model != newcomer]
+    if not old:
+        yield no_rows(ONBOARDING)
+        return
+    variants = {"usae": Variant(params.k, params.seed, params.train.pairs)}
+    manifests = load_manifests(Layout().manifests, params.models)
+    untrained = Manifest.load(Layout().untrained / f"{newcomer}.json")
+    check_paired({**manifests, untrained.model: untrained})
+    with training_run(params, "onboarding", {model: manifests[model] for model in old}, variants) as trained:
+        yield _table(
+            cast(UniversalSAE, trained["usae"].sae), manifests, {**manifests, newcomer: untrained}, params
+        )
+
+
+def _table(
+    frozen: UniversalSAE, manifests: Mapping[str, Manifest], untrained: Mapping[str, Manifest], params: Params
+) -> pd.DataFrame:
+    """Rows of all settings; `untrained` are the manifests where the newcomer has random weights."""
+    root, sizes = store_root(params.runtime.store), params.interventions.onboarding_images
+    frames = []
+    for settings, models in (((MATCHED, SHUFFLED), manifests), ((UNTRAINED,), untrained)):
+        setup = open_setup(frozen, models, params.train, root)
+        frames.append(onboard(setup, sizes, params.measure.threshold, settings))
+    return pd.concat(frames, ignore_index=True)
