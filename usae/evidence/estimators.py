@@ -11,7 +11,7 @@ from usae.sae.estimator import Estimator
 from usae.sae.universal import CONFIG, UniversalSAE
 
 
-def load(folder: str | Path) -> Estimator:
+def load_estimator(folder: str | Path) -> Estimator:
     """The estimator saved in `folder`: a universal SAE, or what `ESTIMATOR` of `usae/methods/NAME.py` is.
 
     The key `method` of `config.json` is NAME; a universal SAE's has none.
