@@ -11,7 +11,7 @@ from PIL import Image
 from usae.common.params import Fit
 from usae.images.pixels.index import ImageIndex
 from usae.showing.figures.heat import heat_levels, heat_palette
-from usae.showing.results.exhibits import Exhibit, sketch_of, thumbnails
+from usae.showing.results.examples import ConceptExample, sketch_of, thumbnails
 
 QUALITY = 72  # of WebP
 PICTURE = 128  # most pixels per side of a maximised picture on the page
@@ -56,11 +56,11 @@ def webp(image: Image.Image, quality: int = QUALITY) -> str:
     return data_uri(buffer.getvalue(), "image/webp")
 
 
-def heat_sheet(exhibit: Exhibit) -> str:
-    """All heatmaps of an exhibit in one small PNG: a row of cells per model, a column per image."""
+def heat_sheet(example: ConceptExample) -> str:
+    """All heatmaps of an example in one small PNG: a row of cells per model, a column per image."""
     rows = [
-        np.concatenate(list(heat_levels(codes, exhibit.peak(model))), axis=1)  # (grid, n * grid)
-        for model, codes in zip(exhibit.models, exhibit.codes, strict=True)
+        np.concatenate(list(heat_levels(codes, example.peak(model))), axis=1)  # (grid, n * grid)
+        for model, codes in zip(example.models, example.codes, strict=True)
     ]
     sheet = Image.fromarray(np.concatenate(rows), "P")
     colours, opacity = heat_palette()

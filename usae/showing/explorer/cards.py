@@ -11,7 +11,7 @@ from usae.showing.explorer.neighbours import Company, Near, near_directions
 from usae.showing.explorer.payload import Json, plain_value
 from usae.showing.maximisation.pictures import picture_path, read_curves
 from usae.showing.results.choice import MEAN_RANKING, Choice, shared_concepts, specific_concepts
-from usae.showing.results.exhibits import Exhibit, exhibits
+from usae.showing.results.examples import ConceptExample, concept_examples
 from usae.showing.results.run import Run
 
 CURVE_POINTS = 64
@@ -58,9 +58,9 @@ def ranked_views(run: Run, concepts: Sequence[int], album: Album) -> dict[int, J
         if not count:
             continue
         choices = [Choice(concept, None if ranking == MEAN_RANKING else ranking) for concept in concepts]
-        for exhibit in exhibits(choices, exemplars, run.codes, count, album.sketch):
-            if exhibit.images:
-                views[exhibit.choice.concept][ranking] = _view(exhibit)
+        for example in concept_examples(choices, exemplars, run.codes, count, album.sketch):
+            if example.images:
+                views[example.choice.concept][ranking] = _view(example)
     return views
 
 
@@ -121,12 +121,12 @@ def control_cell(table: pd.DataFrame) -> Json | None:
     }
 
 
-def _view(exhibit: Exhibit) -> Json:
+def _view(example: ConceptExample) -> Json:
     return {
-        "images": list(exhibit.images),
-        "heat": heat_sheet(exhibit),
-        "peaks": [plain_value(exhibit.peak(model)) for model in exhibit.models],
-        "tops": [[plain_value(float(tile.max())) for tile in codes] for codes in exhibit.codes],
+        "images": list(example.images),
+        "heat": heat_sheet(example),
+        "peaks": [plain_value(example.peak(model)) for model in example.models],
+        "tops": [[plain_value(float(tile.max())) for tile in codes] for codes in example.codes],
     }
 
 
