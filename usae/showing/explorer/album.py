@@ -19,7 +19,10 @@ PICTURE = 128  # most pixels per side of a maximised picture on the page
 
 @dataclass
 class Album:
-    """Thumbnails of images by their row in the index, `side` pixels wide, made when first asked for."""
+    """Every image that a card shows, once: thumbnails `side` pixels wide, made when first asked for.
+
+    photos, sketches: what has been made, by the image's row in the index.
+    """
 
     index: ImageIndex
     side: int
@@ -39,7 +42,7 @@ class Album:
             self._open(image)
         return self.photos[image]
 
-    def only(self, images: set[int]) -> dict[str, str]:
+    def photos_of(self, images: set[int]) -> dict[str, str]:
         """The photos of these images, by number, for the page."""
         return {str(image): self.photo(image) for image in sorted(images)}
 
@@ -70,7 +73,7 @@ def heat_sheet(example: ConceptExample) -> str:
     return data_uri(buffer.getvalue(), "image/png")
 
 
-def maximised_picture(path: Path) -> str:
+def small_picture(path: Path) -> str:
     """A picture of stage `maximise`, its transparency kept, small enough for the page."""
     with Image.open(path) as picture:
         picture.thumbnail((PICTURE, PICTURE), Image.Resampling.LANCZOS)

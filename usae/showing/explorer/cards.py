@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from usae.evidence.codes.store import aligned_chunks
-from usae.showing.explorer.album import Album, heat_sheet, maximised_picture
-from usae.showing.explorer.neighbours import Company, Near, near_directions
+from usae.showing.explorer.album import Album, heat_sheet, small_picture
+from usae.showing.explorer.neighbours import Cofiring, Near, near_directions
 from usae.showing.explorer.payload import Json, plain_value
 from usae.showing.maximisation.pictures import picture_path, read_curves
 from usae.showing.results.choice import MEAN_RANKING, Choice, shared_concepts, specific_concepts
@@ -20,13 +20,13 @@ LABELS = 3
 
 def chosen(run: Run) -> list[Choice]:
     """The page's concepts: the most universal ones, those most specific to each model, and all maximised ones."""
-    tables, wanted = run.reports, run.params.report
-    choices = shared_concepts(tables["concepts"], wanted.concepts)
-    choices += specific_concepts(tables["concepts"], tables["concept_models"], run.params.models, wanted.unique)
+    tables, report = run.reports, run.params.report
+    choices = shared_concepts(tables["concepts"], report.concepts)
+    choices += specific_concepts(tables["concepts"], tables["concept_models"], run.params.models, report.unique)
     maximised = tables["maximisation"]
-    known = {choice.concept for choice in choices}
+    chosen_already = {choice.concept for choice in choices}
     extra = maximised.loc[maximised["kind"] == "concept", "concept_id"].unique() if len(maximised) else ()
-    return choices + [Choice(int(concept)) for concept in extra if int(concept) not in known]
+    return choices + [Choice(int(concept)) for concept in extra if int(concept) not in chosen_already]
 
 
 def make_cards(run: Run, album: Album) -> Json:
@@ -41,7 +41,7 @@ def make_cards(run: Run, album: Album) -> Json:
         str(choice.concept): {
             "owner": choice.owner,
             "rankings": views[choice.concept],
-            "near": {way: found[choice.concept] for way, found in near.items()},
+            "near": {way: near_by_concept[choice.concept] for way, near_by_concept in near.items()},
             "labels": labels.get(choice.concept, []),
             "maximised": maximised.get(choice.concept),
         }
@@ -67,12 +67,12 @@ def ranked_views(run: Run, concepts: Sequence[int], album: Album) -> dict[int, J
 def neighbours(run: Run, concepts: Sequence[int]) -> dict[str, dict[int, Near]]:
     """Way of being near (tokens, or a model's slug) -> concept -> the nearest ones."""
     first = next(iter(run.codes.values()))
-    company = Company(concepts, first.concepts, run.params.measure.threshold)
+    cofiring = Cofiring(concepts, first.concepts, run.params.measure.threshold)
     for chunks in aligned_chunks(run.codes):
-        company.update(chunks)
-    usae = run.usae()
-    found = {"tokens": company.near()} | {m: near_directions(usae, m, concepts) for m in run.params.models}
-    return {way: {c: _rounded(pairs) for c, pairs in by.items()} for way, by in found.items()}
+        cofiring.update(chunks)
+    sae = run.usae()
+    near = {"tokens": cofiring.near()} | {m: near_directions(sae, m, concepts) for m in run.params.models}
+    return {way: {c: _rounded(pairs) for c, pairs in by.items()} for way, by in near.items()}
 
 
 def label_chips(label_concepts: pd.DataFrame) -> dict[int, list[Json]]:
@@ -83,11 +83,11 @@ def label_chips(label_concepts: pd.DataFrame) -> dict[int, list[Json]]:
     for row in label_concepts.sort_values("iou", ascending=False).itertuples():
         values = {name: plain_value(getattr(row, name)) for name in ("label", "model", "iou", "auroc")}
         chips.setdefault(int(row.concept_id), []).append(values)  # type: ignore[arg-type]
-    return {concept: found[:LABELS] for concept, found in chips.items()}
+    return {concept: labels[:LABELS] for concept, labels in chips.items()}
 
 
 def maximised_cells(run: Run) -> dict[int, Json]:
-    """Per maximised concept the pictures of start 0, their curves, and who likes whose."""
+    """Per maximised concept the pictures of start 0, their curves, and every model's score of every picture."""
     table = run.reports["maximisation"]
     if table.empty:
         return {}
@@ -132,7 +132,7 @@ def _view(example: ConceptExample) -> Json:
 
 def _pictures(run: Run, concept: int) -> Mapping[str, str | None]:
     paths = {model: picture_path(run.maximised, str(concept), model) for model in run.params.models}
-    return {model: maximised_picture(path) if path.is_file() else None for model, path in paths.items()}
+    return {model: small_picture(path) if path.is_file() else None for model, path in paths.items()}
 
 
 def _matrix(rows: pd.DataFrame, models: Sequence[str], column: str) -> list[list[Any]]:
