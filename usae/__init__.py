@@ -1,8 +1,8 @@
 """Universal Sparse Autoencoders (arXiv 2502.03714): the concepts that several vision models share.
 
 from usae import UniversalSAE
-usae = UniversalSAE.from_pretrained("data/usae")
-codes = usae.encode("distilled", tokens)  # (images, tokens, width) -> k concepts per token
+sae = UniversalSAE.from_pretrained("data/usae")
+codes = sae.encode("distilled", tokens)  # (images, tokens, width) -> k concepts per token
 """
 
 import importlib
