@@ -8,6 +8,7 @@ holds a picture once however many cards show it. Heatmaps are blobs of 4 x 4 to 
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,16 @@ import pandas as pd
 
 from usae.common.layout import Layout
 from usae.common.params import load_params
+from usae.common.tables import Table, no_rows, write_table
 from usae.evidence.codes.store import CodeStore, open_codes
+from usae.evidence.metrics.measure import concept_tables
+from usae.evidence.metrics.measure.tables import RECONSTRUCTION
 from usae.images.pixels.index import ImageIndex, Record, write_index
 from usae.sae.universal import UniversalSAE
 from usae.showing.explorer import write_report
 from usae.showing.results.reports import Reports
 from usae.showing.results.run import Run
+from usae.training.tables import TRAINING
 
 MODELS, GRID, K, CONCEPTS, CARDS, KEPT = ("a", "b", "c"), 14, 8, 6144, 250, 12
 CHUNK = 128
@@ -117,17 +122,11 @@ def _run(layout: Layout, exemplars: pd.DataFrame, own: int) -> Run:
         [pd.DataFrame({"concept_id": c, "model": m, "fires": 300, **model_columns}) for m in MODELS],
         ignore_index=True,
     )
-    layout.reports.mkdir(exist_ok=True)
-    nothing = pd.DataFrame(columns=["sae", "split", "source", "target", "r2_channel"])
-    tables = {
-        "concepts": concepts,
-        "concept_models": concept_models,
-        "exemplars": exemplars,
-        "reconstruction": nothing,
-    }
-    tables["training"] = pd.DataFrame({"step": [0], "source": ["a"], "loss": [1.0]})
-    for name, table in tables.items():
-        table.to_parquet(layout.reports / f"{name}.parquet")
+    _write(concept_tables.CONCEPTS, concepts, layout)
+    _write(concept_tables.CONCEPT_MODELS, concept_models, layout)
+    _write(concept_tables.EXEMPLARS, exemplars, layout)
+    _write(RECONSTRUCTION, no_rows(RECONSTRUCTION), layout)
+    _write(TRAINING, pd.DataFrame({"step": [0], "source": ["a"], "loss": [1.0]}), layout)
     params = load_params()
     report = params.report.model_copy(
         update={"concepts": CARDS, "unique": 0, "own_images": own, "megabytes": 1000.0}
@@ -137,6 +136,12 @@ def _run(layout: Layout, exemplars: pd.DataFrame, own: int) -> Run:
     )
     index = ImageIndex.load(layout.images / "val.parquet")
     return Run(layout.root, params, Reports.load(layout.reports), index, open_codes(layout.codes("val"), MODELS))
+
+
+def _write(declared: Table, frame: pd.DataFrame, layout: Layout) -> None:
+    """Those of a table's columns that the page needs."""
+    columns = tuple(column for column in declared.columns if column.name in frame)
+    write_table(replace(declared, columns=columns), frame, layout.table(declared))
 
 
 if __name__ == "__main__":
