@@ -14,11 +14,9 @@ import pandas as pd
 from PIL import Image
 
 from usae.common.tables import no_rows, write_table
-from usae.showing.maximisation.pictures import CURVES, picture_path
+from usae.showing.maximisation.pictures import CURVES, HIGH_PERCENTILE, picture_path
 from usae.showing.maximisation.tables import MAXIMISATION, MAXIMISATION_CURVES
 from usae.showing.maximisation.targets import Maximisation
-
-HIGH_PERCENTILE = 99.0  # of real images, which a picture should exceed
 
 
 def transfer_table(maximisation: Maximisation) -> pd.DataFrame:
