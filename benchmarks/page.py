@@ -8,18 +8,24 @@ holds a picture once however many cards show it. Heatmaps are blobs of 4 x 4 to 
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from usae.common.layout import Layout
 from usae.common.params import load_params
+from usae.common.tables import Table, no_rows, write_table
 from usae.evidence.codes.store import CodeStore, open_codes
+from usae.evidence.metrics.measure import concept_tables
+from usae.evidence.metrics.measure.tables import RECONSTRUCTION
 from usae.images.pixels.index import ImageIndex, Record, write_index
 from usae.sae.universal import UniversalSAE
 from usae.showing.explorer import write_report
 from usae.showing.results.reports import Reports
 from usae.showing.results.run import Run
+from usae.training.tables import TRAINING
 
 MODELS, GRID, K, CONCEPTS, CARDS, KEPT = ("a", "b", "c"), 14, 8, 6144, 250, 12
 CHUNK = 128
@@ -32,23 +38,23 @@ def main() -> None:
     parser.add_argument("--own", type=int, default=4, help="report.own_images")
     parser.add_argument("--root", type=Path, default=Path("page_benchmark"))
     arguments = parser.parse_args()
-    shown = KEPT * (1 + len(MODELS)) * CARDS
-    _index(arguments.images, shown, arguments.root)
-    exemplars = _exemplars(shown)
-    _codes(shown, arguments.root)
-    run = _run(arguments.root, exemplars, arguments.own)
+    layout, images = Layout(arguments.root), KEPT * (1 + len(MODELS)) * CARDS
+    _index(arguments.images, images, layout)
+    exemplars = _exemplars(images)
+    _codes(images, layout)
+    run = _run(layout, exemplars, arguments.own)
     started, cpu = time.perf_counter(), time.process_time()
-    page = write_report(run, arguments.root / "reports")
+    page = write_report(run, layout.reports)
     print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
     print(f"built in {time.perf_counter() - started:.0f} s, {time.process_time() - cpu:.0f} CPU-s")
 
 
-def _index(photos: Path, count: int, root: Path) -> None:
+def _index(photos: Path, count: int, layout: Layout) -> None:
     """`count` images: the photographs again and again."""
     data = [path.read_bytes() for path in sorted(photos.rglob("*.[jJ][pP]*[gG]"))]
     records = (Record(key=str(n), data=data[n % len(data)], label=0, digest=str(n)) for n in range(count))
-    (root / "data/images").mkdir(parents=True, exist_ok=True)
-    write_index(records, root / "data/images/val.parquet", None, ("photo",))
+    layout.images.mkdir(parents=True, exist_ok=True)
+    write_index(records, layout.images / "val.parquet", None, ("photo",))
 
 
 def _exemplars(count: int) -> pd.DataFrame:
@@ -69,13 +75,13 @@ def _exemplars(count: int) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _codes(count: int, root: Path) -> None:
+def _codes(count: int, layout: Layout) -> None:
     """One blob per image and model, at the concept that has the image."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:GRID, :GRID]
     for model in MODELS:
         store = CodeStore.create(
-            root / "data/codes/val" / model,
+            layout.codes("val") / model,
             model=model,
             sae="usae",
             images=count,
@@ -96,11 +102,11 @@ def _codes(count: int, root: Path) -> None:
             store.write(chunk, indices, values)
 
 
-def _run(root: Path, exemplars: pd.DataFrame, own: int) -> Run:
-    UniversalSAE(dict.fromkeys(MODELS, 64), CONCEPTS, K).save_pretrained(root / "data/usae")
+def _run(layout: Layout, exemplars: pd.DataFrame, own: int) -> Run:
+    UniversalSAE(dict.fromkeys(MODELS, 64), CONCEPTS, K).save_pretrained(layout.usae)
     rng, c = np.random.default_rng(1), np.arange(CONCEPTS)
-    numbers = {name: rng.random(CONCEPTS) for name in ("universality", "lift", "firing_entropy", "energy")}
-    concepts = pd.DataFrame({"concept_id": c, "alive": True, "models_alive": 3, "fires": 900} | numbers)
+    columns = {name: rng.random(CONCEPTS) for name in ("universality", "lift", "firing_entropy", "energy")}
+    concepts = pd.DataFrame({"concept_id": c, "alive": True, "models_alive": 3, "fires": 900} | columns)
     concepts = concepts.assign(
         cofires=rng.integers(100, 300, CONCEPTS),
         tokens=9_800_000,
@@ -109,22 +115,18 @@ def _run(root: Path, exemplars: pd.DataFrame, own: int) -> Run:
         top_label_base=0.1,
     )
     concepts.loc[: CARDS - 1, "universality"] += 1
-    each = {name: rng.random(CONCEPTS) for name in ("firing_rate", "cofire_proportion", "energy", "max_code")}
-    concept_models = pd.concat(
-        [pd.DataFrame({"concept_id": c, "model": m, "fires": 300, **each}) for m in MODELS], ignore_index=True
-    )
-    folder = root / "reports"
-    folder.mkdir(exist_ok=True)
-    nothing = pd.DataFrame(columns=["sae", "split", "source", "target", "r2_channel"])
-    tables = {
-        "concepts": concepts,
-        "concept_models": concept_models,
-        "exemplars": exemplars,
-        "reconstruction": nothing,
+    model_columns = {
+        name: rng.random(CONCEPTS) for name in ("firing_rate", "cofire_proportion", "energy", "max_code")
     }
-    tables["training"] = pd.DataFrame({"step": [0], "source": ["a"], "loss": [1.0]})
-    for name, table in tables.items():
-        table.to_parquet(folder / f"{name}.parquet")
+    concept_models = pd.concat(
+        [pd.DataFrame({"concept_id": c, "model": m, "fires": 300, **model_columns}) for m in MODELS],
+        ignore_index=True,
+    )
+    _write(concept_tables.CONCEPTS, concepts, layout)
+    _write(concept_tables.CONCEPT_MODELS, concept_models, layout)
+    _write(concept_tables.EXEMPLARS, exemplars, layout)
+    _write(RECONSTRUCTION, no_rows(RECONSTRUCTION), layout)
+    _write(TRAINING, pd.DataFrame({"step": [0], "source": ["a"], "loss": [1.0]}), layout)
     params = load_params()
     report = params.report.model_copy(
         update={"concepts": CARDS, "unique": 0, "own_images": own, "megabytes": 1000.0}
@@ -132,8 +134,14 @@ def _run(root: Path, exemplars: pd.DataFrame, own: int) -> Run:
     params = params.model_copy(
         update={"models": MODELS, "report": report, "zoo": dict.fromkeys(MODELS, params.zoo["language"])}
     )
-    index = ImageIndex.load(root / "data/images/val.parquet")
-    return Run(root, params, Reports.load(folder), index, open_codes(root / "data/codes/val", MODELS))
+    index = ImageIndex.load(layout.images / "val.parquet")
+    return Run(layout.root, params, Reports.load(layout.reports), index, open_codes(layout.codes("val"), MODELS))
+
+
+def _write(declared: Table, frame: pd.DataFrame, layout: Layout) -> None:
+    """Those of a table's columns that the page needs."""
+    columns = tuple(column for column in declared.columns if column.name in frame)
+    write_table(replace(declared, columns=columns), frame, layout.table(declared))
 
 
 if __name__ == "__main__":

@@ -100,15 +100,15 @@ def _(mo):
 
 @app.cell
 def _(concept, models, pd, run):
-    usae = run.usae()
+    sae = run.usae()
     near = {}
     for name in models:
-        dictionary = usae.dictionary(name).detach()  # (concepts, width), unit rows
+        dictionary = sae.dictionary(name).detach()  # (concepts, width), unit rows
         cosines = pd.Series((dictionary @ dictionary[concept]).numpy()).drop(concept)
         near[name] = [f"{other} ({cosine:.2f})" for other, cosine in cosines.nlargest(5).items()]
     neighbours = pd.DataFrame(near)
     neighbours
-    return neighbours, usae
+    return neighbours, sae
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from usae.evidence.metrics.measure.tables import RECONSTRUCTION
 from usae.images.pixels.index import ImageIndex, Record, write_index
 from usae.images.sources.shapes.scenes import ATTRIBUTES, GRID, scene
 from usae.sae.universal import UniversalSAE
-from usae.showing.maximisation.portraits import Collection, Portrait, targets_of
 from usae.showing.maximisation.tables import MAXIMISATION
+from usae.showing.maximisation.targets import Maximisation, MaximisedTarget, targets_of
 from usae.showing.maximisation.transfer import transfer_table, write_maximised
 from usae.showing.results.run import Run
 from usae.training.tables import TRAINING
@@ -87,13 +87,13 @@ def maximised_run(run: Run, concepts: list[int]) -> Run:
     """The same with the folder and the table of stage `maximise`, pictures all grey, opened anew."""
     m, n = len(MODELS), len(concepts) + 1
     scores = np.arange(m * m * 2 * n, dtype=np.float32).reshape(m, m, 2, n)
-    maps, views = np.ones((m, m, 2, 4), np.float32), np.full((m, 2, 3), 3**-0.5, np.float32)
+    maps, mean_tokens = np.ones((m, m, 2, 4), np.float32), np.full((m, 2, 3), 3**-0.5, np.float32)
     curves, pictures = np.ones((m, 2, 5), np.float32), np.full((m, 2, 16, 16, 4), 200, np.uint8)
     real = dict.fromkeys(MODELS, np.stack([np.arange(n), np.arange(n) + 2.0]))
-    portraits = [Portrait(pictures, curves, scores, maps, views)] * n
-    collection = Collection(targets_of(concepts, 1), portraits, real)
-    write_maximised(run.maximised, collection)
-    write_table(MAXIMISATION, transfer_table(collection), run.root / "reports/maximisation.parquet")
+    maximised = [MaximisedTarget(pictures, curves, scores, maps, mean_tokens)] * n
+    maximisation = Maximisation(targets_of(concepts, 1), maximised, real)
+    write_maximised(run.maximised, maximisation)
+    write_table(MAXIMISATION, transfer_table(maximisation), run.root / "reports/maximisation.parquet")
     return Run.load(run.root)
 
 

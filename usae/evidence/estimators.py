@@ -27,6 +27,6 @@ def load_estimator(folder: str | Path) -> Estimator:
         module = importlib.import_module(f"usae.methods.{name}")
     except ModuleNotFoundError as error:
         raise UserError(
-            f"'{folder}' holds an estimator of method '{name}', which is not in usae/methods/."
+            f"'{folder}' holds an estimator of method '{name}', but there is no usae/methods/{name}.py."
         ) from error
     return cast(Estimator, module.ESTIMATOR.from_pretrained(folder))

@@ -23,12 +23,12 @@ from usae.showing.explorer import write_report
 from usae.showing.explorer.album import Album
 from usae.showing.explorer.cards import chosen, make_cards
 from usae.showing.explorer.charts import chart_uri, dark_style
-from usae.showing.explorer.neighbours import Company, near_directions
+from usae.showing.explorer.neighbours import Cofiring, near_directions
 from usae.showing.explorer.overview import code_version, tiles
 from usae.showing.explorer.page import payload, render, split
 from usae.showing.explorer.panels import LAYOUTS, make_panel, panels
 from usae.showing.explorer.payload import kinds, plain, script_text, tips
-from usae.showing.explorer.wording import number, places, share
+from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.figures import pictures
 from usae.showing.figures.chosen_concepts import heatmap_picture, maximised_picture
 from usae.showing.figures.theme import sentence
@@ -304,10 +304,10 @@ def test_the_command_draws_figures(run, tmp_path):
     assert "There is no finished run in" in draw("maximised", root=tmp_path).stderr
 
 
-def test_company_is_the_jaccard_index_of_tokens(run):
-    company, fired = Company([0, 2], CONCEPTS, 0.1), []
+def test_cofiring_is_the_jaccard_index_of_tokens(run):
+    cofiring, fired = Cofiring([0, 2], CONCEPTS, 0.1), []
     for chunks in aligned_chunks(run.codes):
-        company.update(chunks)
+        cofiring.update(chunks)
         for chunk in chunks:
             dense = np.zeros((chunk.tokens, CONCEPTS))
             rows = np.arange(chunk.tokens)[:, None]
@@ -320,13 +320,13 @@ def test_company_is_the_jaccard_index_of_tokens(run):
         (every[:, 2] & every[:, c]).sum() / max((every[:, 2] | every[:, c]).sum(), 1) for c in range(CONCEPTS)
     ]
     shares[2] = -1
-    assert company.near()[2][0] == (int(np.argmax(shares)), pytest.approx(max(shares)))
+    assert cofiring.near()[2][0] == (int(np.argmax(shares)), pytest.approx(max(shares)))
 
 
 def test_near_directions_are_the_largest_cosines(run):
-    usae = run.usae()
-    found = near_directions(usae, "distilled", [4])[4]
-    cosines = (usae.dictionary("distilled")[4] @ usae.dictionary("distilled").T).detach()
+    sae = run.usae()
+    found = near_directions(sae, "distilled", [4])[4]
+    cosines = (sae.dictionary("distilled")[4] @ sae.dictionary("distilled").T).detach()
     assert [concept for concept, _ in found] == torch.argsort(cosines, descending=True)[1:6].tolist()
     assert found[0][1] == pytest.approx(float(cosines[found[0][0]]), abs=1e-6)
 
@@ -391,7 +391,7 @@ def test_hostile_names_are_escaped(run):
 def test_numbers_read_well():
     values = (1234, 0.01234, 7.0, 1500.4, np.nan)
     assert [number(value) for value in values] == ["1,234", "0.0123", "7", "1,500", "\u2013"]
-    assert [places(0.996), places(np.nan)] == ["1.00", "\u2013"]
+    assert [decimals(0.996), decimals(np.nan)] == ["1.00", "\u2013"]
     assert share(np.nan) == "\u2013"
 
 

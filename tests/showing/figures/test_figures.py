@@ -27,12 +27,12 @@ from usae.showing.figures.theme import OKABE_ITO, model_colours, percent
 from usae.showing.results.choice import (
     Choice,
     chosen_concepts,
+    of_different_kinds,
     shared_concepts,
     specific_concepts,
     support,
-    varied,
 )
-from usae.showing.results.exhibits import Exhibit, different, exhibits, sketch_of, thumbnails
+from usae.showing.results.examples import ConceptExample, concept_examples, different, sketch_of, thumbnails
 from usae.showing.results.reports import REQUIRED, Reports
 
 NAMES = [
@@ -381,20 +381,20 @@ def test_varied_takes_one_of_each_kind_first():
     labels = ["shape: star", "shape: ring", "colour: red", None]
     concepts = pd.DataFrame({"concept_id": range(4), "top_label": labels})
     choices = [Choice(concept) for concept in range(4)]
-    assert [choice.concept for choice in varied(choices, concepts, 3)] == [0, 2, 3]
-    assert [choice.concept for choice in varied(choices, concepts, 4)] == [0, 2, 3, 1]
+    assert [choice.concept for choice in of_different_kinds(choices, concepts, 3)] == [0, 2, 3]
+    assert [choice.concept for choice in of_different_kinds(choices, concepts, 4)] == [0, 2, 3, 1]
 
 
 def test_heatmaps_are_the_codes(run, reports):
-    (exhibit,) = exhibits([Choice(2)], reports["exemplars"], run.codes, 5)
+    (example,) = concept_examples([Choice(2)], reports["exemplars"], run.codes, 5)
     ranked = reports["exemplars"].query("concept_id == 2 and ranking == 'mean'").sort_values("rank")
-    assert exhibit.images == tuple(ranked["image"].head(5))
-    peaks = exhibit.codes.max(axis=(2, 3)).mean(axis=0)
+    assert example.images == tuple(ranked["image"].head(5))
+    peaks = example.codes.max(axis=(2, 3)).mean(axis=0)
     np.testing.assert_allclose(peaks, ranked["code"].head(5), rtol=1e-6)
-    chunk = run.codes["distilled"].read([exhibit.images[0]])
+    chunk = run.codes["distilled"].read([example.images[0]])
     dense = np.zeros(CONCEPTS)
     dense[chunk.indices[0, 13]] = chunk.values[0, 13]
-    assert exhibit.codes[1, 0, 1, 5] == dense[2]
+    assert example.codes[1, 0, 1, 5] == dense[2]
 
 
 def test_heat_colours():
@@ -407,8 +407,8 @@ def test_heat_colours():
 
 
 def test_grid_shows_every_model_on_every_image(run, reports, tmp_path):
-    shown = exhibits(shared_concepts(reports["concepts"], 3), reports["exemplars"], run.codes, 4)
-    photos = [thumbnails(run.index, exhibit.images, 32, "squash") for exhibit in shown]
+    shown = concept_examples(shared_concepts(reports["concepts"], 3), reports["exemplars"], run.codes, 4)
+    photos = [thumbnails(run.index, example.images, 32, "squash") for example in shown]
     block = mosaic(shown[0], photos[0])
     assert block.shape == (4 * 36 - 4, 4 * 36 - 4, 3)
     assert np.array_equal(block[:32, :32], photos[0][0])
@@ -421,7 +421,7 @@ def test_overlap_claim_counts_cells():
     codes = np.zeros((2, 1, 2, 2), np.float32)
     codes[0, 0] = [[1, 1], [0, 0]]
     codes[1, 0] = [[1, 0], [1, 0]]
-    claim = overlap_claim([Exhibit(Choice(0), ("a", "b"), (0,), codes)])
+    claim = overlap_claim([ConceptExample(Choice(0), ("a", "b"), (0,), codes)])
     assert claim == "All 2 models see these concepts in 33 % of the 3 cells where any of them does"
 
 

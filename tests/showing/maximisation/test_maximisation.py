@@ -15,7 +15,7 @@ from usae.common.params import BackboneParams, MaximiseParams
 from usae.common.tables import write_table
 from usae.images.pixels.index import ImageIndex, Record, write_index
 from usae.sae.universal import UniversalSAE
-from usae.showing.maximisation.ascent import Ascent, ascend, draw_crops, look, own_scores, penalty
+from usae.showing.maximisation.ascent import Ascent, ascend, crop, draw_crops, own_scores, penalty
 from usae.showing.maximisation.directions import concept_directions, random_directions, reduce_tokens
 from usae.showing.maximisation.maco import (
     COLOUR,
@@ -27,11 +27,24 @@ from usae.showing.maximisation.maco import (
     spectrum_of,
 )
 from usae.showing.maximisation.pictures import picture_path, read_curves
-from usae.showing.maximisation.portraits import Collection, Portrait, Target, open_eye, paint, targets_of, together
 from usae.showing.maximisation.real_images import real_scores, run_spectrum, spaced
-from usae.showing.maximisation.run import paint_all
+from usae.showing.maximisation.run import maximise_all
 from usae.showing.maximisation.tables import MAXIMISATION
-from usae.showing.maximisation.transfer import curve_table, own_above, transfer_table, write_maximised
+from usae.showing.maximisation.targets import (
+    Maximisation,
+    MaximisationTarget,
+    MaximisedTarget,
+    load_probe,
+    maximise_targets,
+    targets_at_once,
+    targets_of,
+)
+from usae.showing.maximisation.transfer import (
+    curve_table,
+    share_above_real_images,
+    transfer_table,
+    write_maximised,
+)
 
 SIZE, GRID, CONCEPTS = 32, 4, 24
 PARAMS = MaximiseParams(
@@ -72,7 +85,7 @@ def backbone(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def usae():
+def sae():
     """Two models with the same weights: what differs between their pictures could only come from the draws."""
     torch.manual_seed(1)
     sae = UniversalSAE({"one": 24, "twin": 24}, CONCEPTS, 4)
@@ -81,27 +94,27 @@ def usae():
 
 
 @pytest.fixture(scope="module")
-def eyes(usae, backbone):
+def probes(sae, backbone):
     targets = targets_of(CHOSEN, PARAMS.random)
-    return {model: open_eye(usae, model, backbone, targets, [0.0] * 24, 0) for model in MODELS}
+    return {model: load_probe(sae, model, backbone, targets, [0.0] * 24, 0) for model in MODELS}
 
 
 @pytest.fixture(scope="module")
-def portraits(eyes):
+def maximised(probes):
     magnitude = fallback_spectrum(SIZE)
-    return paint(eyes, range(len(CHOSEN) + PARAMS.random), magnitude, SHORT, [0, 1], 64)
+    return maximise_targets(probes, range(len(CHOSEN) + PARAMS.random), magnitude, SHORT, [0, 1], 64)
 
 
 @pytest.fixture(scope="module")
-def collection(portraits):
+def maximisation(maximised):
     rng = np.random.default_rng(0)
-    real = {model: rng.normal(size=(50, len(portraits))).astype(np.float32) for model in MODELS}
-    return Collection(targets_of(CHOSEN, PARAMS.random), portraits, real)
+    real = {model: rng.normal(size=(50, len(maximised))).astype(np.float32) for model in MODELS}
+    return Maximisation(targets_of(CHOSEN, PARAMS.random), maximised, real)
 
 
-def climb(eye, place, params=PARAMS, seeds=(0,)):
-    target = eye.directions.only([place])
-    ascent = ascend(eye.backbone.tokens, SIZE, target, fallback_spectrum(SIZE), params, list(seeds))
+def climb(probe, place, params=PARAMS, seeds=(0,)):
+    target = probe.directions.take([place])
+    ascent = ascend(probe.backbone.tokens, SIZE, target, fallback_spectrum(SIZE), params, list(seeds))
     return Ascent(ascent.images[0], ascent.attribution[0], ascent.curve[0])
 
 
@@ -156,23 +169,23 @@ def test_spectrum_needs_images_with_contrast():
         magnitude_spectrum([torch.full((3, 8, 8), 0.5)])
 
 
-def test_directions_are_the_pre_codes(usae):
+def test_directions_are_the_pre_codes(sae):
     with torch.no_grad():
-        usae.parts["one"].encoder.norm.running_var.fill_(2.5)
-        usae.parts["one"].mean.fill_(0.3)
-        usae.parts["one"].std.fill_(1.7)
+        sae.parts["one"].encoder.norm.running_var.fill_(2.5)
+        sae.parts["one"].mean.fill_(0.3)
+        sae.parts["one"].std.fill_(1.7)
         tokens = torch.randn(5, 24, generator=torch.Generator().manual_seed(6))
-        found = concept_directions(usae, "one", CHOSEN)(tokens)
-        torch.testing.assert_close(found, usae.pre_codes("one", tokens)[:, CHOSEN])
-        usae.parts["one"].load_state_dict(usae.parts["twin"].state_dict())
+        found = concept_directions(sae, "one", CHOSEN)(tokens)
+        torch.testing.assert_close(found, sae.pre_codes("one", tokens)[:, CHOSEN])
+        sae.parts["one"].load_state_dict(sae.parts["twin"].state_dict())
 
 
-def test_random_directions_are_of_standardised_tokens(usae):
+def test_random_directions_are_of_standardised_tokens(sae):
     with torch.no_grad():
-        usae.parts["one"].mean.fill_(0.3)
-        found = random_directions(usae, "one", 5, torch.Generator().manual_seed(0))
+        sae.parts["one"].mean.fill_(0.3)
+        found = random_directions(sae, "one", 5, torch.Generator().manual_seed(0))
         torch.testing.assert_close(found(torch.full((24,), 0.3)), torch.zeros(5), atol=1e-6, rtol=0)
-        usae.parts["one"].load_state_dict(usae.parts["twin"].state_dict())
+        sae.parts["one"].load_state_dict(sae.parts["twin"].state_dict())
 
 
 def test_scores_of_tokens():
@@ -181,8 +194,8 @@ def test_scores_of_tokens():
     assert found == [7.5, 15.0, 10.0]
 
 
-def test_maximisation_raises_the_score(eyes):
-    curve = climb(eyes["one"], 0, seeds=(0, 1)).curve
+def test_maximisation_raises_the_score(probes):
+    curve = climb(probes["one"], 0, seeds=(0, 1)).curve
     assert curve.shape == (2, PARAMS.steps)
     assert (curve[:, -10:].mean(dim=1) > curve[:, :5].mean(dim=1) + 0.1).all()
 
@@ -195,40 +208,40 @@ def test_penalties_are_means_over_pixels():
     assert penalty(image, PARAMS).item() == 0.0
 
 
-def test_total_variation_makes_smoother_pictures(eyes):
+def test_total_variation_makes_smoother_pictures(probes):
     heavy = PARAMS.model_copy(update={"total_variation": 100.0})
-    rough, smooth = climb(eyes["one"], 0).images, climb(eyes["one"], 0, heavy).images
+    rough, smooth = climb(probes["one"], 0).images, climb(probes["one"], 0, heavy).images
     weigh = PARAMS.model_copy(update={"total_variation": 1.0})
     assert penalty(smooth, weigh).item() < 0.9 * penalty(rough, weigh).item()
 
 
-def test_models_share_phase_crops_and_noise(portraits):
-    for portrait in portraits[: len(CHOSEN)]:
-        assert np.array_equal(portrait.pictures[0], portrait.pictures[1])
-        assert np.array_equal(portrait.curves[0], portrait.curves[1])
-    random = portraits[len(CHOSEN)]
+def test_models_share_phase_crops_and_noise(maximised):
+    for target in maximised[: len(CHOSEN)]:
+        assert np.array_equal(target.pictures[0], target.pictures[1])
+        assert np.array_equal(target.curves[0], target.curves[1])
+    random = maximised[len(CHOSEN)]
     assert not np.array_equal(random.pictures[0], random.pictures[1])
 
 
-def test_pictures_carry_an_attribution_mask(portraits):
-    pictures = portraits[0].pictures
+def test_pictures_carry_an_attribution_mask(maximised):
+    pictures = maximised[0].pictures
     assert pictures.shape == (2, 2, SIZE, SIZE, 4)
     assert pictures.dtype == np.uint8
     alpha = pictures[..., 3]
     assert alpha.max() == 255
     assert (alpha == 255).mean() == pytest.approx(0.2, abs=0.03)
     assert not np.array_equal(pictures[0, 0], pictures[0, 1])
-    assert not np.array_equal(pictures[0, 0], portraits[1].pictures[0, 0])
+    assert not np.array_equal(pictures[0, 0], maximised[1].pictures[0, 0])
 
 
-def test_batch_size_bounds_memory_only(eyes, portraits):
-    (one_by_one,) = paint(eyes, [0], fallback_spectrum(SIZE), SHORT, [0, 1], 1)
-    np.testing.assert_allclose(one_by_one.curves, portraits[0].curves, rtol=1e-3, atol=1e-3)
+def test_batch_size_bounds_memory_only(probes, maximised):
+    (one_by_one,) = maximise_targets(probes, [0], fallback_spectrum(SIZE), SHORT, [0, 1], 1)
+    np.testing.assert_allclose(one_by_one.curves, maximised[0].curves, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("batch", "starts", "targets"), [(64, 2, 4), (8, 2, 2), (4, 2, 1), (1, 2, 1), (64, 9, 1)])
-def test_few_targets_are_painted_at_a_time(batch, starts, targets):
-    assert together(SHORT.model_copy(update={"starts": starts}), batch) == targets
+def test_few_targets_are_maximised_at_a_time(batch, starts, targets):
+    assert targets_at_once(SHORT.model_copy(update={"starts": starts}), batch) == targets
 
 
 def test_a_target_is_scored_on_its_own_views():
@@ -238,32 +251,32 @@ def test_a_target_is_scored_on_its_own_views():
     torch.testing.assert_close(found, torch.tensor(wanted))
 
 
-def test_every_model_looks_at_every_picture(eyes, portraits):
-    portrait = portraits[1]
-    picture = torch.from_numpy(portrait.pictures[0, 1, ..., :3].copy()).permute(2, 0, 1)[None] / 255
+def test_every_model_scores_every_picture(probes, maximised):
+    target = maximised[1]
+    picture = torch.from_numpy(target.pictures[0, 1, ..., :3].copy()).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
-        values = eyes["twin"].directions(eyes["twin"].backbone.tokens(picture))[0]  # (tokens, targets)
-    np.testing.assert_allclose(portrait.scores[1, 0, 1], values.mean(dim=0), atol=0.02)
-    np.testing.assert_allclose(portrait.maps[1, 0, 1], values[:, 1], atol=0.05)
+        values = probes["twin"].directions(probes["twin"].backbone.tokens(picture))[0]  # (tokens, targets)
+    np.testing.assert_allclose(target.scores[1, 0, 1], values.mean(dim=0), atol=0.02)
+    np.testing.assert_allclose(target.maps[1, 0, 1], values[:, 1], atol=0.05)
 
 
-def test_a_portrait_survives_its_file(portraits, tmp_path):
-    portraits[0].save(tmp_path / "3.npz")
-    again = Portrait.load(tmp_path / "3.npz")
-    for name in ("pictures", "curves", "scores", "maps", "views"):
-        assert np.array_equal(getattr(again, name), getattr(portraits[0], name))
+def test_a_maximised_target_survives_its_file(maximised, tmp_path):
+    maximised[0].save(tmp_path / "3.npz")
+    again = MaximisedTarget.load(tmp_path / "3.npz")
+    for name in ("pictures", "curves", "scores", "maps", "mean_tokens"):
+        assert np.array_equal(getattr(again, name), getattr(maximised[0], name))
 
 
-def test_a_killed_run_goes_on_with_the_next_concept(eyes, portraits, params, tmp_path):
+def test_a_killed_run_goes_on_with_the_next_concept(probes, maximised, params, tmp_path):
     runtime = params.runtime.model_copy(update={"batch_images": 4 * SHORT.crops})  # two targets at a time
     chosen = params.model_copy(update={"maximise": SHORT, "runtime": runtime})
     targets, spectrum = targets_of(CHOSEN, PARAMS.random), fallback_spectrum(SIZE)
     for name in (3, 7, 20):  # another target's: shows whether it is read or made again
-        portraits[3].save(tmp_path / f"{name}.npz")
-    found = paint_all(chosen, eyes, targets, spectrum, tmp_path)
-    again = paint(eyes, [2, 3], spectrum, SHORT, [0, 1], 4 * SHORT.crops)
-    for portrait, wanted in zip(found, [portraits[3], portraits[3], *again], strict=True):
-        assert np.array_equal(portrait.pictures, wanted.pictures)
+        maximised[3].save(tmp_path / f"{name}.npz")
+    found = maximise_all(chosen, probes, targets, spectrum, tmp_path)
+    again = maximise_targets(probes, [2, 3], spectrum, SHORT, [0, 1], 4 * SHORT.crops)
+    for target, wanted in zip(found, [maximised[3], maximised[3], *again], strict=True):
+        assert np.array_equal(target.pictures, wanted.pictures)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["20.npz", "3.npz", "7.npz", "random-0.npz"]
 
 
@@ -272,19 +285,19 @@ def hand_made():
     scores = np.array(
         [[[[3.0, 1.0], [5.0, 0.0]]], [[[0.0, 2.0], [0.0, 2.0]]]]
     )  # (target, made for, start, targets)
-    views = np.array([[[[1.0, 0.0], [0.6, 0.8]]], [[[0.0, 1.0], [0.0, 1.0]]]])
-    portraits = [
-        Portrait(
+    mean_tokens = np.array([[[[1.0, 0.0], [0.6, 0.8]]], [[[0.0, 1.0], [0.0, 1.0]]]])
+    maximised = [
+        MaximisedTarget(
             np.zeros((1, 2, 8, 8, 4), np.uint8),
             np.array([[[0.0, 1.0], [2.0, 3.0]]]),
             scores[place][None],
             np.array([[[[1.0, 2.0], [2.0, 1.0]]]]),
-            views[place],
+            mean_tokens[place],
         )
         for place in range(2)
     ]
     real = np.array([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0], [2.0, 2.0]])
-    return Collection(targets_of([3, 7], 0), portraits, {"one": real})
+    return Maximisation(targets_of([3, 7], 0), maximised, {"one": real})
 
 
 def test_transfer_is_against_real_images_other_targets_and_other_starts():
@@ -296,12 +309,12 @@ def test_transfer_is_against_real_images_other_targets_and_other_starts():
     np.testing.assert_allclose(table["repeat"], [np.nan, 0.6, np.nan, 1.0])
     np.testing.assert_allclose(table["repeat_others"], [0.0, 0.8, 0.0, 0.0])
     assert (table["real_images"] == 4).all()
-    assert own_above(table) == 0.0
-    assert own_above(table.assign(percentile=99.5)) == 1.0
+    assert share_above_real_images(table) == 0.0
+    assert share_above_real_images(table.assign(percentile=99.5)) == 1.0
 
 
-def test_transfer_has_every_pair_of_models(collection):
-    table = transfer_table(collection)
+def test_transfer_has_every_pair_of_models(maximisation):
+    table = transfer_table(maximisation)
     assert len(table) == 4 * 2 * 2 * 2
     pairs = table[["model", "scored_by"]].drop_duplicates()
     assert len(pairs) == 4
@@ -322,10 +335,10 @@ def test_crops_depend_on_seed_and_step_alone():
     assert first.grid.abs().max() <= 1
 
 
-def test_look_is_target_by_target_and_start_by_start():
+def test_crops_are_target_by_target_and_start_by_start():
     images = (torch.arange(4.0) / 4).view(2, 2, 1, 1, 1).expand(2, 2, 3, SIZE, SIZE)
     quiet = PARAMS.model_copy(update={"noise": 0.0, "crop_side": (0.4, 0.5)})
-    views = look(images, [draw_crops(seed, 0, quiet, 16) for seed in range(2)])
+    views = crop(images, [draw_crops(seed, 0, quiet, 16) for seed in range(2)])
     assert views.shape == (4 * PARAMS.crops, 3, 16, 16)
     expected = torch.arange(4.0).repeat_interleave(2) / 4
     torch.testing.assert_close(views.mean(dim=(1, 2, 3)), expected, atol=1e-3, rtol=0)  # 0 beyond the edge
@@ -334,17 +347,17 @@ def test_look_is_target_by_target_and_start_by_start():
 def test_all_targets_have_the_same_views():
     picture = torch.rand(1, 2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
     crops = [draw_crops(seed, 0, PARAMS, 16) for seed in range(2)]
-    once, twice = look(picture, crops), look(picture.repeat(2, 1, 1, 1, 1), crops)
+    once, twice = crop(picture, crops), crop(picture.repeat(2, 1, 1, 1, 1), crops)
     assert torch.equal(twice, once.repeat(2, 1, 1, 1))
 
 
-def test_real_scores_are_mean_pre_codes(usae, tmp_path):
+def test_real_scores_are_mean_pre_codes(sae, tmp_path):
     tokens = np.random.default_rng(0).normal(size=(10, GRID * GRID, 24)).astype(np.float16)
     store = ActivationStore.create(tmp_path / "store", tokens.shape, 4, "float16", {})
     for chunk in range(store.chunks):
         store.write(chunk, tokens[store.span(chunk)])
-    wanted = usae.pre_codes("one", torch.from_numpy(tokens.astype(np.float32))).mean(dim=1)[:, CHOSEN].detach()
-    directions = concept_directions(usae, "one", CHOSEN)
+    wanted = sae.pre_codes("one", torch.from_numpy(tokens.astype(np.float32))).mean(dim=1)[:, CHOSEN].detach()
+    directions = concept_directions(sae, "one", CHOSEN)
     np.testing.assert_allclose(real_scores(directions, store, "mean"), wanted, rtol=1e-4, atol=1e-5)
     few = real_scores(directions, store, "mean", count=4)
     np.testing.assert_allclose(few, wanted[[0, 3, 6, 9]], rtol=1e-4, atol=1e-5)
@@ -355,35 +368,35 @@ def test_spaced_positions():
     assert spaced(3, 100).tolist() == [0, 1, 2]
 
 
-def test_folder_and_tables_repeat_byte_by_byte(collection, tmp_path):
+def test_folder_and_tables_repeat_byte_by_byte(maximisation, tmp_path):
     for name in ("first", "second"):
-        write_maximised(tmp_path / name, collection)
-        write_table(MAXIMISATION, transfer_table(collection), tmp_path / name / "maximisation.parquet")
+        write_maximised(tmp_path / name, maximisation)
+        write_table(MAXIMISATION, transfer_table(maximisation), tmp_path / name / "maximisation.parquet")
     files = sorted(path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*.*"))
     assert len(files) == 4 * 2 * 2 + 2
     for file in files:
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
     for target, start in (("7", 1), ("random-0", 0)):
         kept = np.asarray(Image.open(picture_path(tmp_path / "first", target, "twin", start)))
-        place = [t.name for t in collection.targets].index(target)
-        assert np.array_equal(kept, collection.portraits[place].pictures[1, start])
+        place = [t.name for t in maximisation.targets].index(target)
+        assert np.array_equal(kept, maximisation.maximised[place].pictures[1, start])
     curves = read_curves(tmp_path / "first").query("concept_id == 7 and start == 1 and model == 'twin'")
-    np.testing.assert_array_equal(curves["score"], collection.portraits[1].curves[1, 1])
+    np.testing.assert_array_equal(curves["score"], maximisation.maximised[1].curves[1, 1])
 
 
 def test_nothing_maximised_reads_as_nothing(tmp_path):
-    nothing = Collection([], [], dict.fromkeys(MODELS, np.zeros((4, 0))))
+    nothing = Maximisation([], [], dict.fromkeys(MODELS, np.zeros((4, 0))))
     assert read_curves(tmp_path / "nowhere").empty
     write_maximised(tmp_path, nothing)
     assert read_curves(tmp_path).empty
     assert transfer_table(nothing).empty
     assert curve_table(nothing).empty
-    assert np.isnan(own_above(transfer_table(nothing)))
+    assert np.isnan(share_above_real_images(transfer_table(nothing)))
 
 
 def test_targets_have_names():
     assert [target.name for target in targets_of([12, 3], 2)] == ["12", "3", "random-0", "random-1"]
-    assert Target("concept", 12).name == "12"
+    assert MaximisationTarget("concept", 12).name == "12"
 
 
 def test_spectrum_of_a_run_is_that_of_its_images(tmp_path):

@@ -16,17 +16,17 @@ from usae.showing.results.run import Run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw one figure and print the files; 0 when it is drawn, 1 when it cannot be."""
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        run = Run.load(given.run)
-        if given.figure == "heatmaps":
-            picture = heatmap_picture(run, given.concepts, given.images)
+        run = Run.load(options.run)
+        if options.figure == "heatmaps":
+            picture = heatmap_picture(run, options.concepts, options.images)
         else:
-            picture = maximised_picture(run, given.concepts)
+            picture = maximised_picture(run, options.concepts)
     except UserError as error:
         sys.stderr.write(f"\n{error}\n")
         return 1
-    sys.stdout.write("".join(f"{path}\n" for path in picture.save(given.output)))
+    sys.stdout.write("".join(f"{path}\n" for path in picture.save(options.output)))
     return 0
 
 

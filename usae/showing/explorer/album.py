@@ -11,7 +11,7 @@ from PIL import Image
 from usae.common.params import Fit
 from usae.images.pixels.index import ImageIndex
 from usae.showing.figures.heat import heat_levels, heat_palette
-from usae.showing.results.exhibits import Exhibit, sketch_of, thumbnails
+from usae.showing.results.examples import ConceptExample, sketch_of, thumbnails
 
 QUALITY = 72  # of WebP
 PICTURE = 128  # most pixels per side of a maximised picture on the page
@@ -19,7 +19,10 @@ PICTURE = 128  # most pixels per side of a maximised picture on the page
 
 @dataclass
 class Album:
-    """Thumbnails of images by their row in the index, `side` pixels wide, made when first asked for."""
+    """Every image that a card shows, once: thumbnails `side` pixels wide, made when first asked for.
+
+    photos, sketches: what has been made, by the image's row in the index.
+    """
 
     index: ImageIndex
     side: int
@@ -39,7 +42,7 @@ class Album:
             self._open(image)
         return self.photos[image]
 
-    def only(self, images: set[int]) -> dict[str, str]:
+    def photos_of(self, images: set[int]) -> dict[str, str]:
         """The photos of these images, by number, for the page."""
         return {str(image): self.photo(image) for image in sorted(images)}
 
@@ -56,11 +59,11 @@ def webp(image: Image.Image, quality: int = QUALITY) -> str:
     return data_uri(buffer.getvalue(), "image/webp")
 
 
-def heat_sheet(exhibit: Exhibit) -> str:
-    """All heatmaps of an exhibit in one small PNG: a row of cells per model, a column per image."""
+def heat_sheet(example: ConceptExample) -> str:
+    """All heatmaps of an example in one small PNG: a row of cells per model, a column per image."""
     rows = [
-        np.concatenate(list(heat_levels(codes, exhibit.peak(model))), axis=1)  # (grid, n * grid)
-        for model, codes in zip(exhibit.models, exhibit.codes, strict=True)
+        np.concatenate(list(heat_levels(codes, example.peak(model))), axis=1)  # (grid, n * grid)
+        for model, codes in zip(example.models, example.codes, strict=True)
     ]
     sheet = Image.fromarray(np.concatenate(rows), "P")
     colours, opacity = heat_palette()
@@ -70,7 +73,7 @@ def heat_sheet(exhibit: Exhibit) -> str:
     return data_uri(buffer.getvalue(), "image/png")
 
 
-def maximised_picture(path: Path) -> str:
+def small_picture(path: Path) -> str:
     """A picture of stage `maximise`, its transparency kept, small enough for the page."""
     with Image.open(path) as picture:
         picture.thumbnail((PICTURE, PICTURE), Image.Resampling.LANCZOS)

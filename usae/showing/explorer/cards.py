@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 
 from usae.evidence.codes.store import aligned_chunks
-from usae.showing.explorer.album import Album, heat_sheet, maximised_picture
-from usae.showing.explorer.neighbours import Company, Near, near_directions
+from usae.showing.explorer.album import Album, heat_sheet, small_picture
+from usae.showing.explorer.neighbours import Cofiring, Near, near_directions
 from usae.showing.explorer.payload import Json, plain_value
 from usae.showing.maximisation.pictures import picture_path, read_curves
 from usae.showing.results.choice import MEAN_RANKING, Choice, shared_concepts, specific_concepts
-from usae.showing.results.exhibits import Exhibit, exhibits
+from usae.showing.results.examples import ConceptExample, concept_examples
 from usae.showing.results.run import Run
 
 CURVE_POINTS = 64
@@ -20,13 +20,13 @@ LABELS = 3
 
 def chosen(run: Run) -> list[Choice]:
     """The page's concepts: the most universal ones, those most specific to each model, and all maximised ones."""
-    tables, wanted = run.reports, run.params.report
-    choices = shared_concepts(tables["concepts"], wanted.concepts)
-    choices += specific_concepts(tables["concepts"], tables["concept_models"], run.params.models, wanted.unique)
+    tables, report = run.reports, run.params.report
+    choices = shared_concepts(tables["concepts"], report.concepts)
+    choices += specific_concepts(tables["concepts"], tables["concept_models"], run.params.models, report.unique)
     maximised = tables["maximisation"]
-    known = {choice.concept for choice in choices}
+    chosen_already = {choice.concept for choice in choices}
     extra = maximised.loc[maximised["kind"] == "concept", "concept_id"].unique() if len(maximised) else ()
-    return choices + [Choice(int(concept)) for concept in extra if int(concept) not in known]
+    return choices + [Choice(int(concept)) for concept in extra if int(concept) not in chosen_already]
 
 
 def make_cards(run: Run, album: Album) -> Json:
@@ -41,7 +41,7 @@ def make_cards(run: Run, album: Album) -> Json:
         str(choice.concept): {
             "owner": choice.owner,
             "rankings": views[choice.concept],
-            "near": {way: found[choice.concept] for way, found in near.items()},
+            "near": {way: near_by_concept[choice.concept] for way, near_by_concept in near.items()},
             "labels": labels.get(choice.concept, []),
             "maximised": maximised.get(choice.concept),
         }
@@ -58,21 +58,21 @@ def ranked_views(run: Run, concepts: Sequence[int], album: Album) -> dict[int, J
         if not count:
             continue
         choices = [Choice(concept, None if ranking == MEAN_RANKING else ranking) for concept in concepts]
-        for exhibit in exhibits(choices, exemplars, run.codes, count, album.sketch):
-            if exhibit.images:
-                views[exhibit.choice.concept][ranking] = _view(exhibit)
+        for example in concept_examples(choices, exemplars, run.codes, count, album.sketch):
+            if example.images:
+                views[example.choice.concept][ranking] = _view(example)
     return views
 
 
 def neighbours(run: Run, concepts: Sequence[int]) -> dict[str, dict[int, Near]]:
     """Way of being near (tokens, or a model's slug) -> concept -> the nearest ones."""
     first = next(iter(run.codes.values()))
-    company = Company(concepts, first.concepts, run.params.measure.threshold)
+    cofiring = Cofiring(concepts, first.concepts, run.params.measure.threshold)
     for chunks in aligned_chunks(run.codes):
-        company.update(chunks)
-    usae = run.usae()
-    found = {"tokens": company.near()} | {m: near_directions(usae, m, concepts) for m in run.params.models}
-    return {way: {c: _rounded(pairs) for c, pairs in by.items()} for way, by in found.items()}
+        cofiring.update(chunks)
+    sae = run.usae()
+    near = {"tokens": cofiring.near()} | {m: near_directions(sae, m, concepts) for m in run.params.models}
+    return {way: {c: _rounded(pairs) for c, pairs in by.items()} for way, by in near.items()}
 
 
 def label_chips(label_concepts: pd.DataFrame) -> dict[int, list[Json]]:
@@ -83,11 +83,11 @@ def label_chips(label_concepts: pd.DataFrame) -> dict[int, list[Json]]:
     for row in label_concepts.sort_values("iou", ascending=False).itertuples():
         values = {name: plain_value(getattr(row, name)) for name in ("label", "model", "iou", "auroc")}
         chips.setdefault(int(row.concept_id), []).append(values)  # type: ignore[arg-type]
-    return {concept: found[:LABELS] for concept, found in chips.items()}
+    return {concept: labels[:LABELS] for concept, labels in chips.items()}
 
 
 def maximised_cells(run: Run) -> dict[int, Json]:
-    """Per maximised concept the pictures of start 0, their curves, and who likes whose."""
+    """Per maximised concept the pictures of start 0, their curves, and every model's score of every picture."""
     table = run.reports["maximisation"]
     if table.empty:
         return {}
@@ -121,18 +121,18 @@ def control_cell(table: pd.DataFrame) -> Json | None:
     }
 
 
-def _view(exhibit: Exhibit) -> Json:
+def _view(example: ConceptExample) -> Json:
     return {
-        "images": list(exhibit.images),
-        "heat": heat_sheet(exhibit),
-        "peaks": [plain_value(exhibit.peak(model)) for model in exhibit.models],
-        "tops": [[plain_value(float(tile.max())) for tile in codes] for codes in exhibit.codes],
+        "images": list(example.images),
+        "heat": heat_sheet(example),
+        "peaks": [plain_value(example.peak(model)) for model in example.models],
+        "tops": [[plain_value(float(tile.max())) for tile in codes] for codes in example.codes],
     }
 
 
 def _pictures(run: Run, concept: int) -> Mapping[str, str | None]:
     paths = {model: picture_path(run.maximised, str(concept), model) for model in run.params.models}
-    return {model: maximised_picture(path) if path.is_file() else None for model, path in paths.items()}
+    return {model: small_picture(path) if path.is_file() else None for model, path in paths.items()}
 
 
 def _matrix(rows: pd.DataFrame, models: Sequence[str], column: str) -> list[list[Any]]:

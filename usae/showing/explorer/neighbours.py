@@ -12,16 +12,16 @@ from usae.evidence.codes.store import CodeChunk
 from usae.sae.universal import UniversalSAE
 
 COUNT = 5
-LEAST = 0.01  # of shared tokens; fewer is no company
+LEAST_SHARE = 0.01  # of tokens in common; concepts with fewer are not near
 
 Near = list[tuple[int, float]]  # other concepts and how close, nearest first
 
 
 @dataclass
-class Company:
+class Cofiring:
     """How often chosen concepts fire on the same tokens as any other, summed over models.
 
-    together (chosen, concepts); fires (concepts,).
+    cofires (chosen, concepts): of each pair in the same model; fires (concepts,).
     """
 
     chosen: Sequence[int]
@@ -29,22 +29,22 @@ class Company:
     threshold: float
 
     def __post_init__(self) -> None:
-        self.together = np.zeros((len(self.chosen), self.concepts), dtype=np.int64)
+        self.cofires = np.zeros((len(self.chosen), self.concepts), dtype=np.int64)
         self.fires = np.zeros(self.concepts, dtype=np.int64)
 
     def update(self, chunks: Iterable[CodeChunk]) -> None:
         """Add one chunk of every model."""
         for chunk in chunks:
             fired = self._fired(chunk)  # (tokens, concepts)
-            self.together += np.asarray((fired[:, list(self.chosen)].T @ fired).todense(), dtype=np.int64)
+            self.cofires += np.asarray((fired[:, list(self.chosen)].T @ fired).todense(), dtype=np.int64)
             self.fires += np.asarray(fired.sum(axis=0), dtype=np.int64).ravel()
 
     def near(self) -> dict[int, Near]:
         """Per chosen concept those that share most: tokens on which both fire, of those on which either does."""
-        either = self.fires[list(self.chosen), None] + self.fires - self.together
-        shares = np.where(either > 0, self.together / np.maximum(either, 1), 0)
+        either = self.fires[list(self.chosen), None] + self.fires - self.cofires
+        shares = np.where(either > 0, self.cofires / np.maximum(either, 1), 0)
         return {
-            concept: [pair for pair in nearest(row, concept) if pair[1] >= LEAST]
+            concept: [pair for pair in nearest(row, concept) if pair[1] >= LEAST_SHARE]
             for concept, row in zip(self.chosen, shares, strict=True)
         }
 
@@ -56,9 +56,9 @@ class Company:
 
 
 @torch.no_grad()
-def near_directions(usae: UniversalSAE, model: str, chosen: Sequence[int]) -> dict[int, Near]:
+def near_directions(sae: UniversalSAE, model: str, chosen: Sequence[int]) -> dict[int, Near]:
     """Per chosen concept those with the largest decoder cosine in a model."""
-    dictionary = usae.dictionary(model)  # (concepts, width)
+    dictionary = sae.dictionary(model)  # (concepts, width)
     cosines = (dictionary[list(chosen)] @ dictionary.T).numpy()  # (chosen, concepts)
     return {concept: nearest(row, concept) for concept, row in zip(chosen, cosines, strict=True)}
 
@@ -66,4 +66,4 @@ def near_directions(usae: UniversalSAE, model: str, chosen: Sequence[int]) -> di
 def nearest(values: np.ndarray, itself: int, count: int = COUNT) -> Near:
     """The `count` largest values but the concept's own, ties by number."""
     order = np.lexsort((np.arange(values.size), -values))
-    return [(int(place), float(values[place])) for place in order[: count + 1] if place != itself][:count]
+    return [(int(other), float(values[other])) for other in order[: count + 1] if other != itself][:count]

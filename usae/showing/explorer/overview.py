@@ -1,6 +1,5 @@
 """The page's first screen: the numbers that matter, what ran, and the reconstruction table (stage `report`)."""
 
-import math
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,8 +93,8 @@ def r2_rows(reconstruction: pd.DataFrame, models: Sequence[str]) -> list[R2Row]:
     matrix = r2_matrix(reconstruction, models, "usae")
     alone = np.diag(r2_matrix(reconstruction, models, "independent"))
     return [
-        R2Row(model, tuple(float(value) for value in matrix[place]), float(alone[place]))
-        for place, model in enumerate(models)
+        R2Row(model, tuple(float(value) for value in values), float(own))
+        for model, values, own in zip(models, matrix, alone, strict=True)
     ]
 
 
@@ -104,8 +103,8 @@ def _universal_tile(funnel: pd.DataFrame) -> list[Tile]:
     own = funnel[funnel["run"] == RUN] if len(funnel) else funnel
     if own.empty:
         return []
-    said = f"of {int(own['concepts'].iloc[0]):,} alive concepts pass every step of the funnel: called universal"
-    return [Tile(f"{int(own['concepts'].iloc[-1]):,}", said)]
+    meaning = f"of {int(own['concepts'].iloc[0]):,} alive concepts pass every step of the funnel: called universal"
+    return [Tile(f"{int(own['concepts'].iloc[-1]):,}", meaning)]
 
 
 def _git(root: Path, *command: str) -> str:
@@ -117,6 +116,5 @@ def _git(root: Path, *command: str) -> str:
 
 
 def _mean(values: np.ndarray) -> str:
-    known = values[np.isfinite(values)]
-    mean = float(known.mean()) if known.size else math.nan
-    return percent(mean) if known.size else MISSING
+    finite = values[np.isfinite(values)]
+    return percent(float(finite.mean())) if finite.size else MISSING

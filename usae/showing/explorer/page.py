@@ -26,7 +26,7 @@ from usae.showing.explorer.payload import (
     script_text,
     tips,
 )
-from usae.showing.explorer.wording import number, places, share
+from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.figures import Picture, pictures
 from usae.showing.figures.chosen_concepts import universal_picture
 from usae.showing.figures.theme import model_colours
@@ -45,15 +45,14 @@ def write_report(run: Run, folder: Path) -> Path:
     Raises:
         UserError: the page would be larger than `report.megabytes`.
     """
-    shown = pictures(run.reports, run.params.models)
-    added = panels(run.reports, {picture.name: picture for picture in shown})
-    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in shown}
+    drawn = pictures(run.reports, run.params.models)
+    added = panels(run.reports, {picture.name: picture for picture in drawn})
+    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn}
     universal_picture(run).save(folder / FIGURES)
-    apart = {panel.name for panel in added}
+    in_panels = {panel.name for panel in added}
+    alone = [picture for picture in drawn if picture.name not in in_panels]
     page = folder / "index.html"
-    page.write_text(
-        render(run, [each for each in shown if each.name not in apart], added, files), encoding="utf-8"
-    )
+    page.write_text(render(run, alone, added, files), encoding="utf-8")
     return page
 
 
@@ -73,7 +72,7 @@ def payload(run: Run) -> Json:
         "concepts": concept_columns(tables["concepts"], params.models),
         "perModel": model_columns(tables["concept_models"], tables["concepts"], params.models),
         "cards": cards,
-        "photos": album.only(images),
+        "photos": album.photos_of(images),
         "captions": {str(image): caption(run, image) for image in sorted(images)},
         "control": control_cell(tables["maximisation"]),
     }
@@ -98,8 +97,8 @@ def split(data: Json, count: int = FIRST) -> tuple[Json, Json]:
     return first, rest
 
 
-def render(run: Run, shown: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]) -> str:
-    """The page as text; `files` holds the SVG file of every figure by name."""
+def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]) -> str:
+    """The page as text: figures outside panels, panels; `files` holds the SVG file of every figure by name."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -107,7 +106,7 @@ def render(run: Run, shown: Sequence[Picture], added: Sequence[Panel], files: Ma
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "share": share, "places": places}
+    environment.filters |= {"number": number, "share": share, "decimals": decimals}
     models, data = run.params.models, payload(run)
     first, rest = split(data)
     text = environment.get_template("template.html.jinja").render(
@@ -121,7 +120,7 @@ def render(run: Run, shown: Sequence[Picture], added: Sequence[Panel], files: Ma
         zoo=models_table(run.params),
         version=code_version(run.root),
         r2=r2_rows(run.reports["reconstruction"], models),
-        figures=shown,
+        figures=drawn,
         panels=added,
         uris={name: chart_uri(path) for name, path in files.items()},
         support=data["support"],
@@ -134,12 +133,12 @@ def render(run: Run, shown: Sequence[Picture], added: Sequence[Panel], files: Ma
 def caption(run: Run, image: int) -> str:
     """What an image shows, where the data set says so."""
     row: Any = run.index.frame.iloc[image]
-    said = row["caption"]
-    if isinstance(said, str) and said:
-        return said
+    text = row["caption"]
+    if isinstance(text, str) and text:
+        return text
     label, names = row["label"], run.index.label_names
     return "" if pd.isna(label) or int(label) >= len(names) else names[int(label)]
 
 
-def _size(part: Any) -> int:
-    return len(script_text(part))
+def _size(data: Any) -> int:
+    return len(script_text(data))

@@ -16,11 +16,11 @@ MOST_ROWS = 40
 
 
 @dataclass(frozen=True)
-class Layout:
+class PanelLayout:
     """How a table is shown: either spread (its rows' labels, what goes over columns, the values), or as it is.
 
-    shown: the columns of a table shown as it is, all where empty. needs: a column without which a row is left out.
-    order: a column to sort by, largest first.
+    selected: the columns of a table shown as it is, all where empty. needs: a column; rows where it is null are
+    left out. order: a column to sort by, largest first.
     """
 
     title: str
@@ -28,7 +28,7 @@ class Layout:
     rows: tuple[str, ...] = ()
     columns: str | None = None
     value: str | None = None
-    shown: tuple[str, ...] = ()
+    selected: tuple[str, ...] = ()
     needs: str | None = None
     order: str | None = None
 
@@ -51,14 +51,14 @@ class Panel:
 
 
 LAYOUTS = {
-    "paper": Layout(
+    "paper": PanelLayout(
         "The paper and this run",
         "The paper's numbers are of other models, images and sizes: compare their order, not their digits. "
         "Column differs of the table says for each number how its setting differs from this run's.",
-        shown=("where", "quantity", "paper", "ours", "difference"),
+        selected=("where", "quantity", "paper", "ours", "difference"),
         needs="ours",
     ),
-    "funnel": Layout(
+    "funnel": PanelLayout(
         "The funnel",
         "A concept is called universal when it passes every step. Each number counts the concepts that pass a "
         "step and all before it; the controls say how many do so by accident.",
@@ -66,7 +66,7 @@ LAYOUTS = {
         "run",
         "concepts",
     ),
-    "controls": Layout(
+    "controls": PanelLayout(
         "The run and its controls",
         "Each column is the run or a control, measured on the same held-out images. What a control reaches too "
         "is no evidence of shared concepts.",
@@ -74,13 +74,13 @@ LAYOUTS = {
         "run",
         "value",
     ),
-    "alignment": Layout(
+    "alignment": PanelLayout(
         "How alike the representations are",
         "Each likeness stands beside its mean over re-paired images; calibrated, 0 is what re-paired images give "
         "and 1 is identity.",
-        shown=("measure", "space", "model_i", "model_j", "value", "null_mean", "calibrated", "p"),
+        selected=("measure", "space", "model_i", "model_j", "value", "null_mean", "calibrated", "p"),
     ),
-    "onboarding": Layout(
+    "onboarding": PanelLayout(
         "A newcomer",
         "One model was kept out and then learnt the frozen dictionary of the others from few images; columns are "
         "numbers of images, values are held-out R\u00b2.",
@@ -88,7 +88,7 @@ LAYOUTS = {
         "images",
         "r2",
     ),
-    "stitching": Layout(
+    "stitching": PanelLayout(
         "Stitching",
         "What a readout trained on one model's tokens still does on tokens that another model's codes rebuilt. "
         "Columns are the models that are rebuilt.",
@@ -96,11 +96,11 @@ LAYOUTS = {
         "target",
         "value",
     ),
-    "ablation": Layout(
+    "ablation": PanelLayout(
         "Taking concepts out",
         "What a readout loses when a concept is taken out of one model; a shared concept costs all models alike. "
         "The concepts whose effects agree most come first.",
-        shown=("concept_id", "label", "images", "effect", "selectivity", "agreement", "q", "agrees"),
+        selected=("concept_id", "label", "images", "effect", "selectivity", "agreement", "q", "agrees"),
         needs="effect",
         order="agreement",
     ),
@@ -116,15 +116,15 @@ def panels(tables: Reports, figures: Mapping[str, Picture]) -> list[Panel]:
     ]
 
 
-def make_panel(name: str, frame: pd.DataFrame, layout: Layout, picture: Picture | None = None) -> Panel:
+def make_panel(name: str, frame: pd.DataFrame, layout: PanelLayout, picture: Picture | None = None) -> Panel:
     """The table as laid out; as it is, where it lacks the columns that the layout names."""
-    wanted = {*layout.rows, layout.columns, layout.value} - {None}
-    spread = bool(wanted) and wanted <= set(frame.columns)
-    shown = _spread(frame, layout) if spread else _rows(frame, layout)
-    header = [str(column) for column in shown.columns]
-    body = [[cell(value) for value in row] for row in shown.head(MOST_ROWS).itertuples(index=False)]
-    left_out = len(shown if spread else frame) - len(body)
-    numeric = [is_numeric_dtype(shown[column]) and not is_bool_dtype(shown[column]) for column in shown]
+    named = {*layout.rows, layout.columns, layout.value} - {None}
+    spread = bool(named) and named <= set(frame.columns)
+    cells = _spread(frame, layout) if spread else _rows(frame, layout)
+    header = [str(column) for column in cells.columns]
+    body = [[cell(value) for value in row] for row in cells.head(MOST_ROWS).itertuples(index=False)]
+    left_out = len(cells if spread else frame) - len(body)
+    numeric = [is_numeric_dtype(cells[column]) and not is_bool_dtype(cells[column]) for column in cells]
     return Panel(name, layout.title, layout.how, header, numeric, body, left_out, picture)
 
 
@@ -139,7 +139,7 @@ def cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _spread(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def _spread(frame: pd.DataFrame, layout: PanelLayout) -> pd.DataFrame:
     """Rows by labels, columns by the values of one column, both in the order of the table."""
     wide = frame.pivot_table(
         index=list(layout.rows), columns=layout.columns, values=layout.value, sort=False, observed=True
@@ -148,10 +148,10 @@ def _spread(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     return wide.reindex(columns=[column for column in order if column in wide]).reset_index()
 
 
-def _rows(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def _rows(frame: pd.DataFrame, layout: PanelLayout) -> pd.DataFrame:
     """The table's own rows, in its own columns."""
     if layout.needs in frame:
         frame = frame.dropna(subset=[layout.needs])
     if layout.order in frame:
         frame = frame.sort_values(str(layout.order), ascending=False, kind="stable")
-    return frame[[name for name in layout.shown if name in frame] or list(frame.columns)]
+    return frame[[name for name in layout.selected if name in frame] or list(frame.columns)]

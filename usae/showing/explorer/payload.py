@@ -53,9 +53,9 @@ def concept_columns(concepts: pd.DataFrame, models: Sequence[str]) -> Json:
 def model_columns(concept_models: pd.DataFrame, concepts: pd.DataFrame, models: Sequence[str]) -> Json:
     """Every concept's numbers in each model, in the order of the rows of table concepts."""
     by_model = {model: rows.set_index("concept_id") for model, rows in concept_models.groupby("model")}
-    shown = [name for name in MODEL_TABLE if name in concept_models]
+    columns = [name for name in MODEL_TABLE if name in concept_models]
     return {
-        model: {name: plain(by_model[model][name].reindex(concepts["concept_id"])) for name in shown}
+        model: {name: plain(by_model[model][name].reindex(concepts["concept_id"])) for name in columns}
         for model in models
     }
 

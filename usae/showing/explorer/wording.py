@@ -12,7 +12,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3g}"
 
 
-def places(value: float) -> str:
+def decimals(value: float) -> str:
     """Two decimals, or a dash."""
     return f"{value:.2f}" if math.isfinite(value) else MISSING
 

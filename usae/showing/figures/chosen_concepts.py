@@ -1,6 +1,6 @@
 """Pictures of chosen concepts of a finished run: heatmaps on images, maximised pictures (paper Fig. 4 and Fig. 8).
 
-From the command line: `usae figures heatmaps 12 40` (usae/figures/__main__.py).
+From the command line: `usae figures heatmaps 12 40` (usae/showing/commands/figures.py).
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from usae.showing.figures.concept_grid import grid_picture
 from usae.showing.figures.maximised_grid import maximised_grid
 from usae.showing.figures.theme import Picture, percent
 from usae.showing.maximisation.pictures import picture_path
-from usae.showing.results.choice import Choice, known_concepts, shared_concepts, varied
-from usae.showing.results.exhibits import exhibits, sketch_of, thumbnails
+from usae.showing.results.choice import Choice, checked_concepts, of_different_kinds, shared_concepts
+from usae.showing.results.examples import concept_examples, sketch_of, thumbnails
 from usae.showing.results.run import Run
 
 THUMBNAIL = 96  # pixels
@@ -27,7 +27,7 @@ CONCEPTS, IMAGES = 4, 6  # of the README's picture
 def universal_picture(run: Run) -> Picture:
     """The README's picture: a few universal concepts of different kinds."""
     candidates = shared_concepts(run.reports["concepts"], run.params.report.concepts)
-    chosen = varied(candidates, run.reports["concepts"], CONCEPTS)
+    chosen = of_different_kinds(candidates, run.reports["concepts"], CONCEPTS)
     return _grid(run, chosen, IMAGES)
 
 
@@ -37,8 +37,8 @@ def heatmap_picture(run: Run, concepts: Sequence[int], images: int = IMAGES) -> 
     Raises:
         UserError: concepts that the dictionary does not have; all are listed.
     """
-    known = known_concepts(concepts, run.reports["concepts"], "The list of concepts")
-    return replace(_grid(run, [Choice(concept) for concept in known], images), name="heatmaps")
+    checked = checked_concepts(concepts, run.reports["concepts"], "The list of concepts")
+    return replace(_grid(run, [Choice(concept) for concept in checked], images), name="heatmaps")
 
 
 def maximised_picture(run: Run, concepts: Sequence[int] = ()) -> Picture:
@@ -49,20 +49,20 @@ def maximised_picture(run: Run, concepts: Sequence[int] = ()) -> Picture:
     """
     table = run.reports["maximisation"]
     own = table.query("kind == 'concept' and start == 0 and model == scored_by") if len(table) else table
-    there = [int(concept) for concept in own["concept_id"].unique()] if len(own) else []
-    known = known_concepts(concepts or there, run.reports["concepts"], "The list of concepts")
-    if missing := [concept for concept in known if concept not in there]:
+    maximised = [int(concept) for concept in own["concept_id"].unique()] if len(own) else []
+    wanted = checked_concepts(concepts or maximised, run.reports["concepts"], "The list of concepts")
+    if missing := [concept for concept in wanted if concept not in maximised]:
         listed = ",".join(map(str, missing))
         raise UserError(
             f"There are no maximised pictures of {', '.join(map(str, missing))}; there are of "
-            f"{', '.join(map(str, there)) or 'none'}. To make them: dvc exp run -S maximise.rule=ids "
+            f"{', '.join(map(str, maximised)) or 'none'}. To make them: dvc exp run -S maximise.rule=ids "
             f"-S 'maximise.ids=[{listed}]' maximise"
         )
-    paths = {(c, m): picture_path(run.maximised, str(c), m) for c in known for m in run.params.models}
-    pictures = {place: np.asarray(Image.open(path)) for place, path in paths.items()}
+    paths = {(c, m): picture_path(run.maximised, str(c), m) for c in wanted for m in run.params.models}
+    pictures = {key: np.asarray(Image.open(path)) for key, path in paths.items()}
     columns = [own[name].tolist() for name in ("concept_id", "model", "percentile")] if len(own) else [[], [], []]
     percentiles = {(concept, model): value for concept, model, value in zip(*columns, strict=True)}
-    return maximised_grid(known, run.params.models, pictures, percentiles, titles(run, known))
+    return maximised_grid(wanted, run.params.models, pictures, percentiles, titles(run, wanted))
 
 
 def titles(run: Run, concepts: Sequence[int]) -> list[str]:
@@ -77,13 +77,16 @@ def _grid(run: Run, chosen: Sequence[Choice], images: int) -> Picture:
     def photos(rows: Sequence[int]) -> np.ndarray:
         return thumbnails(run.index, rows, THUMBNAIL, fit)
 
-    shown = exhibits(chosen, run.reports["exemplars"], run.codes, images, lambda row: sketch_of(photos([row])[0]))
-    named = titles(run, [choice.concept for choice in chosen])
-    return grid_picture(shown, [photos(exhibit.images) for exhibit in shown], named)
+    def sketch(row: int) -> np.ndarray:
+        return sketch_of(photos([row])[0])
+
+    examples = concept_examples(chosen, run.reports["exemplars"], run.codes, images, sketch)
+    concepts = titles(run, [choice.concept for choice in chosen])
+    return grid_picture(examples, [photos(example.images) for example in examples], concepts)
 
 
-def _title(concept: int, numbers: Any) -> str:
-    label = "" if pd.isna(numbers["top_label"]) else str(numbers["top_label"])
-    agreement = numbers["universality"]
-    said = "" if pd.isna(agreement) else f"agreement {percent(float(agreement))}"
-    return ", ".join(filter(None, [f"concept {concept}", label, said]))
+def _title(concept: int, row: Any) -> str:
+    label = "" if pd.isna(row["top_label"]) else str(row["top_label"])
+    share = row["universality"]
+    agreement = "" if pd.isna(share) else f"agreement {percent(float(share))}"
+    return ", ".join(filter(None, [f"concept {concept}", label, agreement]))

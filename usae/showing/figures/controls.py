@@ -43,27 +43,27 @@ def controls_picture(controls: pd.DataFrame) -> Picture:
 
 def _claim(controls: pd.DataFrame) -> str:
     names = zip(controls["run"], controls["measure"], strict=True)
-    found = dict(zip(names, controls["value"].astype(float).tolist(), strict=True))
-    if (SHUFFLED, "r2_cross_mean") not in found:
+    values = dict(zip(names, controls["value"].astype(float).tolist(), strict=True))
+    if (SHUFFLED, "r2_cross_mean") not in values:
         return "The run beside its controls"
     entropy, r2 = (
-        [_two(found[run, measure]) for run in (RUN, SHUFFLED)]
+        [_two(values[run, measure]) for run in (RUN, SHUFFLED)]
         for measure in ("firing_entropy_median", "r2_cross_mean")
     )
-    sure = [percent(found[run, "significant_share"]) for run in (RUN, SHUFFLED)]
+    shares = [percent(values[run, "significant_share"]) for run in (RUN, SHUFFLED)]
     return (
         f"Trained on re-paired images, firing entropy goes from {entropy[0]} to {entropy[1]}, cross R² from "
-        f"{r2[0]} to {r2[1]}, the share of concepts that co-fire significantly from {sure[0]} to {sure[1]}"
+        f"{r2[0]} to {r2[1]}, the share of concepts that co-fire significantly from {shares[0]} to {shares[1]}"
     )
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
-    places = np.arange(len(rows))
+    heights = np.arange(len(rows))
     colours = [OKABE_ITO[0] if run == RUN else INK for run in rows.index]
     axes.axvline(0, color=MUTED, linewidth=1.0)
-    axes.scatter(rows["null"], places, s=46, facecolors="none", edgecolors=MUTED, linewidths=1.4)
-    axes.scatter(rows["value"], places, s=46, c=colours, linewidths=0)
-    axes.set_yticks(places, labels=list(rows.index))
+    axes.scatter(rows["null"], heights, s=46, facecolors="none", edgecolors=MUTED, linewidths=1.4)
+    axes.scatter(rows["value"], heights, s=46, c=colours, linewidths=0)
+    axes.set_yticks(heights, labels=list(rows.index))
     axes.set_title(title)
     axes.margins(x=0.12, y=0.12)
 

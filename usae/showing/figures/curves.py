@@ -19,7 +19,7 @@ def loss_picture(training: pd.DataFrame, models: Sequence[str]) -> Picture:
     lines = {model: finite[finite["source"] == model] for model in models}
     if finite.empty:
         return sentence("loss", "No training was logged", "Run `dvc repro train` to fill training.parquet.")
-    first, last = (float(part["loss"].mean()) for part in (_part(finite, 0), _part(finite, 1)))
+    first, last = (float(tenth["loss"].mean()) for tenth in _ends(finite))
     change = abs(last / first - 1) if first else 0.0
     claim = f"The loss {'fell' if last < first else 'rose'} by {percent(change)}, from {first:.3g} to {last:.3g}"
     figure, axes = canvas(claim)
@@ -37,21 +37,21 @@ def loss_picture(training: pd.DataFrame, models: Sequence[str]) -> Picture:
 @mpl.rc_context(RC)
 def probe_picture(probes: pd.DataFrame, models: Sequence[str]) -> Picture:
     """What linear probes read from the backbones' tokens: trained against untrained networks."""
-    known = probes.dropna(subset=["auc_trained", "auc_untrained"]) if len(probes) else probes
-    if known.empty:
+    probed = probes.dropna(subset=["auc_trained", "auc_untrained"]) if len(probes) else probes
+    if probed.empty:
         text = "Probes need known attributes (the generated world has them) and labelled images with both values."
         return sentence("probes", "No attribute could be probed", text)
-    better = int((known["auc_trained"] > known["auc_untrained"]).sum())
-    trained, untrained = known["auc_trained"].median(), known["auc_untrained"].median()
+    better = int((probed["auc_trained"] > probed["auc_untrained"]).sum())
+    trained, untrained = probed["auc_trained"].median(), probed["auc_untrained"].median()
     claim = (
-        f"Linear probes read {better} of {len(known)} attributes better from trained than from untrained "
+        f"Linear probes read {better} of {len(probed)} attributes better from trained than from untrained "
         f"networks: median AUC {trained:.2f} against {untrained:.2f}"
     )
     figure, axes = canvas(claim, height=5.2)
-    low = min(0.5, float(known[["auc_trained", "auc_untrained"]].min().min())) - 0.02
+    low = min(0.5, float(probed[["auc_trained", "auc_untrained"]].min().min())) - 0.02
     axes.plot([low, 1], [low, 1], color=MUTED, linestyle="--", linewidth=1.2)
     for model, colour in model_colours(models).items():
-        rows = known[known["model"] == model]
+        rows = probed[probed["model"] == model]
         axes.scatter(
             rows["auc_untrained"],
             rows["auc_trained"],
@@ -68,7 +68,7 @@ def probe_picture(probes: pd.DataFrame, models: Sequence[str]) -> Picture:
     return Picture("probes", claim, note, figure)
 
 
-def _part(frame: pd.DataFrame, end: int) -> pd.DataFrame:
-    """The first (0) or last (1) tenth of the rows."""
+def _ends(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The first and the last tenth of the rows."""
     tenth = max(1, len(frame) // 10)
-    return frame.tail(tenth) if end else frame.head(tenth)
+    return frame.head(tenth), frame.tail(tenth)

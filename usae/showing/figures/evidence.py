@@ -21,17 +21,17 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
     rows = nulls[(nulls["null"] == NULL) & (nulls["models"] == "+".join(models))] if len(nulls) else nulls
     if rows.empty:
         return sentence("nulls", "No concept fires in all models", f"Table nulls has no row for them. {AGAIN}")
-    sure = rows["significant"].to_numpy(dtype=bool)
+    above = rows["significant"].to_numpy(dtype=bool)
     claim = (
-        f"{sure.sum():,} of {len(rows):,} concepts ({percent(float(sure.mean()))}) co-fire more often than "
+        f"{above.sum():,} of {len(rows):,} concepts ({percent(float(above.mean()))}) co-fire more often than "
         "re-paired images explain"
     )
     figure, axes = canvas(claim)
-    expected, found = (np.maximum(rows[name].to_numpy(np.float64), FLOOR) for name in ("null_mean", "cofires"))
-    for chosen, colour, label in ((~sure, MUTED, "not significant"), (sure, OKABE_ITO[0], "significant")):
+    expected, cofires = (np.maximum(rows[name].to_numpy(np.float64), FLOOR) for name in ("null_mean", "cofires"))
+    for chosen, colour, label in ((~above, MUTED, "not significant"), (above, OKABE_ITO[0], "significant")):
         axes.scatter(
             expected[chosen],
-            found[chosen],
+            cofires[chosen],
             color=colour,
             label=label,
             s=14,
@@ -39,7 +39,7 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
             alpha=0.8,
             rasterized=len(rows) > MOST,
         )
-    ends = [FLOOR, max(float(found.max()), float(expected.max()))]
+    ends = [FLOOR, max(float(cofires.max()), float(expected.max()))]
     axes.plot(ends, ends, color=INK, linestyle="--", linewidth=1.2)
     axes.set(xscale="log", yscale="log", xlabel="co-fires with re-paired images, mean", ylabel="co-fires")
     axes.legend(title="false discovery rate 5 %", loc="lower right")

@@ -111,11 +111,11 @@ def rank_picture(concept_models: pd.DataFrame, models: Sequence[str]) -> Picture
 @mpl.rc_context(RC)
 def energy_picture(concepts: pd.DataFrame) -> Picture:
     """Energy against co-fires on logarithmic axes, with correlation and slope."""
-    shown = concepts[(concepts["cofires"] > 0) & (concepts["energy"] > 0)]
-    if len(shown) < 3 or shown["cofires"].nunique() < 2:
-        text = f"{len(shown)} concepts co-fire at all; three that differ are needed for a line. {NO_CODES}"
+    cofiring = concepts[(concepts["cofires"] > 0) & (concepts["energy"] > 0)]
+    if len(cofiring) < 3 or cofiring["cofires"].nunique() < 2:
+        text = f"{len(cofiring)} concepts co-fire at all; three that differ are needed for a line. {NO_CODES}"
         return sentence("cofires_energy", "The models do not co-fire", text)
-    cofires, energy = shown["cofires"].to_numpy(np.float64), shown["energy"].to_numpy(np.float64)
+    cofires, energy = cofiring["cofires"].to_numpy(np.float64), cofiring["energy"].to_numpy(np.float64)
     fit = stats.linregress(np.log10(cofires), np.log10(energy))
     direction = "stronger" if fit.slope > 0 else "weaker"
     claim = f"Concepts that co-fire more are {direction}: r = {fit.rvalue:.2f}, slope {fit.slope:.2f} (log-log)"
@@ -123,14 +123,14 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
     points = axes.scatter(
         cofires,
         energy,
-        c=shown["firing_entropy"].to_numpy(np.float64),
+        c=cofiring["firing_entropy"].to_numpy(np.float64),
         cmap=MAP,
         vmin=0,
         vmax=1,
         s=16,
         linewidths=0,
         alpha=0.85,
-        rasterized=len(shown) > MOST_POINTS,
+        rasterized=len(cofiring) > MOST_POINTS,
     )
     ends = np.array([cofires.min(), cofires.max()])
     axes.plot(ends, 10 ** (fit.intercept + fit.slope * np.log10(ends)), color=INK, linewidth=1.5)
@@ -144,7 +144,7 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
     _plain_decades(axes.yaxis)
     figure.colorbar(points, ax=axes, label="firing entropy")
     note = (
-        f"{len(shown):,} of {len(concepts):,} concepts co-fire. Part of this is mechanical: models that fire "
+        f"{len(cofiring):,} of {len(concepts):,} concepts co-fire. Part of this is mechanical: models that fire "
         "independently, but at similar rates, show it too. Read it beside the lift."
     )
     return Picture("cofires_energy", claim, note, figure)

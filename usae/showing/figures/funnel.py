@@ -27,9 +27,9 @@ def funnel_picture(funnel: pd.DataFrame) -> Picture:
         label, colour = BROKEN.get(run, ("other seeds" if run.startswith(SEED) else run, MUTED))
         _line(axes, rows, colour, label, 1.4)
     _line(axes, own, OKABE_ITO[0], "the run", 2.6)
-    for place, row in enumerate(own.itertuples()):
+    for step, row in enumerate(own.itertuples()):
         axes.annotate(
-            f"{row.concepts:,}", (place, row.share), (4, 5), textcoords="offset points", color=OKABE_ITO[0]
+            f"{row.concepts:,}", (step, row.share), (4, 5), textcoords="offset points", color=OKABE_ITO[0]
         )
     axes.set(ylabel="share of alive concepts", ylim=(0, 1.08), xlabel="passes this step and all before it")
     lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one entry for all other seeds

@@ -66,10 +66,10 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
         claim += f"; through matched codes of independent SAEs {percent(means['independent'])}"
     figure, axes = canvas(claim)
     pairs = list(dict.fromkeys(zip(rows["source"], rows["target"], strict=True)))
-    for place, (method, label) in enumerate(METHODS.items()):
-        found = rows[rows["method"] == method].set_index(["source", "target"])["recovered"].reindex(pairs)
-        heights = np.arange(len(pairs)) + 0.26 * (place - 1)
-        axes.barh(heights, found, height=0.24, color=OKABE_ITO[(2, 5, 4)[place]], label=label)
+    for m, (method, label) in enumerate(METHODS.items()):
+        recovered = rows[rows["method"] == method].set_index(["source", "target"])["recovered"].reindex(pairs)
+        heights = np.arange(len(pairs)) + 0.26 * (m - 1)
+        axes.barh(heights, recovered, height=0.24, color=OKABE_ITO[(2, 5, 4)[m]], label=label)
     axes.set_yticks(range(len(pairs)), [f"{source} → {target}" for source, target in pairs])
     axes.invert_yaxis()
     axes.axvline(1, color=INK, linewidth=1.2, linestyle="--")
@@ -106,8 +106,8 @@ def _claim(rows: pd.DataFrame, new: str) -> str:
 def _curves(axes: Axes, rows: pd.DataFrame, other: str, joint: "pd.Series[float]", models: Sequence[str]) -> None:
     """One colour per old model: matched, ceiling, controls, and joint training at the right."""
     colours = model_colours(models)
-    for model, found in rows.groupby(other, sort=False):
-        lines = {setting: part.sort_values("images") for setting, part in found.groupby("setting")}
+    for model, model_rows in rows.groupby(other, sort=False):
+        lines = {setting: line.sort_values("images") for setting, line in model_rows.groupby("setting")}
         line, colour = lines["matched"], colours.get(str(model), MUTED)
         axes.plot(line["images"], line["r2"], color=colour, marker="o", markersize=4, label=model)
         axes.plot(line["images"], line["r2_ridge"], color=colour, linestyle="--", linewidth=1.2)

@@ -27,9 +27,9 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
     claim = _beyond_chance(shares, kinds, "+".join(models))
     figure, axes = canvas(claim)
     height = 0.8 / len(kinds)
-    for place, null in enumerate(kinds):
-        heights = np.arange(len(shares)) + height * (place - (len(kinds) - 1) / 2)
-        axes.barh(heights, shares[null], height=0.9 * height, color=OKABE_ITO[place], label=NULLS[null])
+    for k, null in enumerate(kinds):
+        heights = np.arange(len(shares)) + height * (k - (len(kinds) - 1) / 2)
+        axes.barh(heights, shares[null], height=0.9 * height, color=OKABE_ITO[k], label=NULLS[null])
     axes.set_yticks(range(len(shares)), [str(group).replace("+", " + ") for group in shares.index])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
@@ -46,9 +46,9 @@ def _beyond_chance(shares: pd.DataFrame, kinds: Sequence[str], everyone: str) ->
     """What the figure says of the group of all models; `shares` by group and null."""
     if everyone not in shares.index:
         return "No concept fires in all models; what co-fires in some, beyond each null"
-    found = zip(kinds, shares.loc[[everyone], list(kinds)].to_numpy()[0], strict=True)
-    parts = [f"{percent(share)} ({NULLS[null]})" for null, share in found]
-    return f"Of the concepts that fire in all models, more co-fire than accident gives: {', '.join(parts)}"
+    of_everyone = zip(kinds, shares.loc[[everyone], list(kinds)].to_numpy()[0], strict=True)
+    percents = [f"{percent(share)} ({NULLS[null]})" for null, share in of_everyone]
+    return f"Of the concepts that fire in all models, more co-fire than accident gives: {', '.join(percents)}"
 
 
 @mpl.rc_context(RC)
@@ -59,10 +59,10 @@ def alignment_picture(alignment: pd.DataFrame) -> Picture:
         return sentence("alignment", "One model alone is like no other", "Name two or more under `models`.")
     means = rows.groupby(["measure", "space"])[["value", "null_mean"]].mean()
     means = means.loc[[measure for measure in MEASURES if measure in means.index]]
-    shown = [(measure, "codes, image means") for measure in ("mutual_knn", "cka_unbiased")]
-    found, null = means["value"].to_dict(), means["null_mean"].to_dict()
-    parts = [f"{MEASURES[key[0]]} {found[key]:.2f} ({null[key]:z.2f})" for key in shown if key in found]
-    claim = f"Codes of two models, image by image, beside re-paired images: {', '.join(parts)}"
+    named = [(measure, "codes, image means") for measure in ("mutual_knn", "cka_unbiased")]
+    values, nulls = means["value"].to_dict(), means["null_mean"].to_dict()
+    likeness = [f"{MEASURES[key[0]]} {values[key]:.2f} ({nulls[key]:z.2f})" for key in named if key in values]
+    claim = f"Codes of two models, image by image, beside re-paired images: {', '.join(likeness)}"
     figure, axes = canvas(claim)
     heights, keys = range(len(means)), means.index.to_list()
     names = [f"{MEASURES[measure]}: {space}" for measure, space in keys]

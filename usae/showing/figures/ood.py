@@ -19,14 +19,14 @@ def ood_picture(ood: pd.DataFrame, models: Sequence[str]) -> Picture:
     claim = _claim(ood)
     figure, axes = canvas(claim)
     pairs = [(source, target) for source in models for target in models]
-    known = {
+    r2 = {
         images: rows.set_index(["source", "target"])["r2_channel"].loc[pairs]
         for images, rows in ood.groupby("images")
     }
     heights = range(len(pairs))
-    axes.hlines(heights, known["held-out"], known["other"], color=MUTED, linewidth=1.2)
+    axes.hlines(heights, r2["held-out"], r2["other"], color=MUTED, linewidth=1.2)
     for images, (marker, colour) in SIDES.items():
-        axes.plot(known[images], heights, marker, color=colour, markersize=7, label=f"{images} images")
+        axes.plot(r2[images], heights, marker, color=colour, markersize=7, label=f"{images} images")
     axes.set_yticks(heights, [f"{source} → {target}" for source, target in pairs])
     axes.invert_yaxis()
     axes.axvline(0, color=MUTED, linewidth=1.0)
@@ -48,9 +48,9 @@ def _claim(ood: pd.DataFrame) -> str:
         for name, rows in (("own", ood[own]), ("other", ood[~own]))
         if len(rows)
     }
-    parts = [
+    changes = [
         f"{means[name]['other']:.2f} from {words} ({means[name]['held-out']:.2f} held out)"
         for name, words in (("own", "the model's own codes"), ("other", "another model's"))
         if name in means
     ]
-    return f"On images of another kind R² is {', '.join(parts)}"
+    return f"On images of another kind R² is {', '.join(changes)}"

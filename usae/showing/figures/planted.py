@@ -21,12 +21,12 @@ LOWEST = 0.1  # lifts below this, and 0, are drawn here
 
 
 @mpl.rc_context(RC)
-def planted_picture(numbers: pd.DataFrame, concepts: pd.DataFrame) -> Picture:
+def planted_picture(planted: pd.DataFrame, concepts: pd.DataFrame) -> Picture:
     """Firing entropy and lift of every planted concept, in each setting."""
     if concepts.empty:
         text = "Run `dvc repro planted` to train on generated activations whose concepts are known."
         return sentence("planted", "No concepts were planted", text)
-    claim = _claim(numbers)
+    claim = _claim(planted)
     panels = [setting for setting in PANELS if (concepts["setting"] == setting).any()]
     figure = Figure(figsize=(4.2 * len(panels), 4.6), layout="constrained")
     headline(figure, claim)
@@ -43,9 +43,9 @@ def planted_picture(numbers: pd.DataFrame, concepts: pd.DataFrame) -> Picture:
     return Picture("planted", claim, note, figure)
 
 
-def _claim(numbers: pd.DataFrame) -> str:
+def _claim(planted: pd.DataFrame) -> str:
     """How lift and entropy rank private concepts, and how many of them entropy calls universal."""
-    ideal = numbers[numbers["kind"].isin(["private", "twin"]) & (numbers["setting"] == "ideal")]
+    ideal = planted[planted["kind"].isin(["private", "twin"]) & (planted["setting"] == "ideal")]
     lift, entropy = (_mean(ideal, "auroc", by) for by in ("lift", "firing_entropy"))
     fooled = _mean(ideal, "called universal", "entropy")
     return (
@@ -54,9 +54,9 @@ def _claim(numbers: pd.DataFrame) -> str:
     )
 
 
-def _mean(numbers: pd.DataFrame, quantity: str, by: str) -> float:
+def _mean(planted: pd.DataFrame, quantity: str, by: str) -> float:
     """Mean value over kinds, by planted concepts."""
-    rows = numbers[(numbers["quantity"] == quantity) & (numbers["by"] == by)].dropna(subset=["value"])
+    rows = planted[(planted["quantity"] == quantity) & (planted["by"] == by)].dropna(subset=["value"])
     return float(np.average(rows["value"], weights=rows["planted"])) if len(rows) else float("nan")
 
 

@@ -1,6 +1,6 @@
 """The look that all figures share, and how they are written (stage `report`).
 
-Colours are Okabe and Ito's, one per model by its place in `models`; continuous quantities use perceptually
+Colours are Okabe and Ito's, one per model by its position in `models`; continuous quantities use perceptually
 uniform maps. Figures are built without pyplot, so nothing global changes, and the files carry no date: same data,
 same bytes.
 """
@@ -71,7 +71,7 @@ class Picture:
 
 def model_colours(models: Sequence[str]) -> dict[str, str]:
     """One colour per model by slug order, repeating after eight."""
-    return {model: OKABE_ITO[place % len(OKABE_ITO)] for place, model in enumerate(models)}
+    return {model: OKABE_ITO[slot % len(OKABE_ITO)] for slot, model in enumerate(models)}
 
 
 def canvas(claim: str, width: float = 7.0, height: float = 4.4) -> tuple[Figure, Axes]:

@@ -1,12 +1,13 @@
-"""Coordinated activation maximisation: the image that a model likes best for a concept (stage `maximise`).
+"""Coordinated activation maximisation: the image in which a model scores a concept highest (stage `maximise`).
 
 arXiv 2502.03714, section 4.5 and eq. 8. Every model is maximised on its own; initial phase, crops and noise are
 functions of the seed alone, the same for all models and concepts, so differences between the pictures come from
 the models.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,14 +16,14 @@ from torch import Tensor
 
 from usae.common.params import MaximiseParams
 from usae.common.seeds import Part, seed_of
-from usae.showing.maximisation.directions import Directions, Score, reduce_tokens
+from usae.showing.maximisation.directions import Directions, ScoreKind, reduce_tokens
 from usae.showing.maximisation.maco import initial_phase, render
 
 CENTRE_SPREAD = 0.15  # standard deviation of the crop centres, in image sides
 MASK_PERCENTILE = 80.0  # attributions above it are shown opaque
 MASK_PARTS = 12  # of the side, over one of which attributions are averaged
 
-Look = Callable[[Tensor], Tensor]  # pixels [b, 3, input, input] -> tokens [b, t, d]
+TokensOf = Callable[[Tensor], Tensor]  # pixels [b, 3, input, input] -> tokens [b, t, d]
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,22 @@ class Ascent:
     attribution: Tensor  # (n, starts, size, size), sum over steps of |d score / d pixel|
     curve: Tensor  # (n, starts, steps), score of the crops before each step
 
+    def of_target(self, n: int) -> "Ascent":
+        """One target's, without the first axis."""
+        return Ascent(self.images[n], self.attribution[n], self.curve[n])
+
+    @classmethod
+    def with_starts_of(cls, ascents: Sequence["Ascent"]) -> Self:
+        """The same targets from the starts of all `ascents`, in order."""
+        return cls(
+            images=torch.cat([ascent.images for ascent in ascents], dim=1),
+            attribution=torch.cat([ascent.attribution for ascent in ascents], dim=1),
+            curve=torch.cat([ascent.curve for ascent in ascents], dim=1),
+        )
+
 
 def ascend(
-    tokens: Look, pixels: int, targets: Directions, magnitude: Tensor, params: MaximiseParams, seeds: list[int]
+    tokens: TokensOf, pixels: int, targets: Directions, magnitude: Tensor, params: MaximiseParams, seeds: list[int]
 ) -> Ascent:
     """Gradient ascent on the phases (NAdam, as MACO) for each of n directions, from one start per seed, all at
     once: their gradients do not meet.
@@ -60,7 +74,7 @@ def ascend(
     curve = torch.empty(*phase.shape[:2], params.steps, device=device)
     for step in range(params.steps):
         images = render(phase, spectrum)  # (n, starts, 3, size, size)
-        views = look(images, [draw_crops(seed, step, params, pixels) for seed in seeds])
+        views = crop(images, [draw_crops(seed, step, params, pixels) for seed in seeds])
         score = own_scores(targets(tokens(views)), params.score, len(seeds))  # (n, starts)
         objective = score - penalty(images, params)
         phase_gradient, image_gradient = torch.autograd.grad(objective.sum(), [phase, images])
@@ -71,7 +85,7 @@ def ascend(
     return Ascent(render(phase.detach(), spectrum), attribution, curve)
 
 
-def own_scores(values: Tensor, score: Score, starts: int) -> Tensor:
+def own_scores(values: Tensor, score: ScoreKind, starts: int) -> Tensor:
     """Every target's score of its own views, mean over crops: [n * starts * crops, t, n] -> [n, starts]."""
     own = values.unflatten(0, (values.shape[-1], -1)).diagonal(dim1=0, dim2=-1)  # (starts * crops, t, n)
     scores: Tensor = reduce_tokens(own, score).unflatten(0, (starts, -1)).mean(dim=1)  # (starts, n)
@@ -110,16 +124,17 @@ def draw_crops(seed: int, step: int, params: MaximiseParams, pixels: int) -> Cro
     return Crops(grid, params.noise * (normal + uniform))
 
 
-def look(images: Tensor, crops: list[Crops]) -> Tensor:
+def crop(images: Tensor, crops: list[Crops]) -> Tensor:
     """Each image's crops: [n, starts, 3, size, size] -> [n * starts * crops, 3, input, input], in that order."""
-    each, apiece = (len(images), 1, 1, 1), len(crops[0].grid)
-    grid = torch.cat([part.grid for part in crops]).to(images.device)  # (starts * crops, input, input, 2)
-    noise = torch.cat([part.noise for part in crops]).to(images.device)
-    shown = images.flatten(0, 1).repeat_interleave(apiece, dim=0)  # (n * starts * crops, 3, size, size)
-    return F.grid_sample(shown, grid.repeat(each), align_corners=False) + noise.repeat(each)
+    per_target, per_start = (len(images), 1, 1, 1), len(crops[0].grid)
+    grid = torch.cat([start.grid for start in crops]).to(images.device)  # (starts * crops, input, input, 2)
+    noise = torch.cat([start.noise for start in crops]).to(images.device)
+    repeated = images.flatten(0, 1).repeat_interleave(per_start, dim=0)  # (n * starts * crops, 3, size, size)
+    views = F.grid_sample(repeated, grid.repeat(per_target), align_corners=False)
+    return views + noise.repeat(per_target)
 
 
-def whole(images: Tensor, pixels: int) -> Tensor:
+def resize(images: Tensor, pixels: int) -> Tensor:
     """Complete images as the model sees them: [n, 3, size, size] -> [n, 3, pixels, pixels]."""
     return F.interpolate(images, size=(pixels, pixels), mode="bilinear", antialias=True)
 

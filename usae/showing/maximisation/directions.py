@@ -15,7 +15,7 @@ from torch import Tensor
 from usae.sae.layers import STD_EPSILON
 from usae.sae.universal import UniversalSAE
 
-Score = Literal["mean", "max", "centre"]
+ScoreKind = Literal["mean", "max", "centre"]
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,29 @@ class Directions:
         """These, then the others."""
         return Directions(torch.cat([self.weight, other.weight]), torch.cat([self.bias, other.bias]))
 
-    def only(self, places: Sequence[int]) -> "Directions":
-        """Some of them."""
-        return Directions(self.weight[list(places)], self.bias[list(places)])
+    def take(self, rows: Sequence[int]) -> "Directions":
+        """Some of them, by their position."""
+        return Directions(self.weight[list(rows)], self.bias[list(rows)])
 
 
 @torch.no_grad()
-def concept_directions(usae: UniversalSAE, model: str, concepts: Sequence[int]) -> Directions:
+def concept_directions(sae: UniversalSAE, model: str, concepts: Sequence[int]) -> Directions:
     """The pre-codes of chosen concepts: standardisation, encoder and BatchNorm (eval mode) in one."""
-    part, rows = usae.part(model), torch.tensor(list(concepts), dtype=torch.long)
+    part, rows = sae.part(model), torch.tensor(list(concepts), dtype=torch.long)
     weight, bias = part.encoder.affine()  # of standardised tokens
-    return _of_raw_tokens(usae, model, weight[rows], bias[rows])
+    return _of_raw_tokens(sae, model, weight[rows], bias[rows])
 
 
 @torch.no_grad()
-def random_directions(usae: UniversalSAE, model: str, count: int, generator: torch.Generator) -> Directions:
+def random_directions(sae: UniversalSAE, model: str, count: int, generator: torch.Generator) -> Directions:
     """Gaussian directions of unit expected norm among standardised tokens, as if a concept meant nothing."""
-    width = usae.widths[model]
+    width = sae.widths[model]
     weight = torch.randn(count, width, generator=generator) / width**0.5  # (n, d)
-    device = usae.part(model).mean.device
-    return _of_raw_tokens(usae, model, weight.to(device), torch.zeros(count, device=device))
+    device = sae.part(model).mean.device
+    return _of_raw_tokens(sae, model, weight.to(device), torch.zeros(count, device=device))
 
 
-def reduce_tokens(values: Float[Tensor, "b t n"], score: Score) -> Float[Tensor, "b n"]:
+def reduce_tokens(values: Float[Tensor, "b t n"], score: ScoreKind) -> Float[Tensor, "b n"]:
     """One number per image: the mean over tokens, the largest, or the middle one (row and column grid // 2)."""
     if score == "mean":
         return values.mean(dim=1)
@@ -65,7 +65,7 @@ def reduce_tokens(values: Float[Tensor, "b t n"], score: Score) -> Float[Tensor,
     return values[:, grid // 2 * grid + grid // 2]
 
 
-def _of_raw_tokens(usae: UniversalSAE, model: str, weight: Tensor, bias: Tensor) -> Directions:
-    part = usae.part(model)
+def _of_raw_tokens(sae: UniversalSAE, model: str, weight: Tensor, bias: Tensor) -> Directions:
+    part = sae.part(model)
     raw = weight / (part.std + STD_EPSILON)  # (n, d)
     return Directions(raw, bias - raw @ part.mean)

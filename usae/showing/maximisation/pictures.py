@@ -11,6 +11,7 @@ import pandas as pd
 from usae.common.tables import read_table
 
 CURVES = "curves.parquet"
+HIGH_PERCENTILE = 99.0  # of the scores of real images, which a picture should exceed
 
 
 def read_curves(folder: Path) -> pd.DataFrame:

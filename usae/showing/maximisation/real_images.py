@@ -1,4 +1,4 @@
-"""What maximised pictures are held against: spectrum and scores of the run's own images (stage `maximise`)."""
+"""What maximised pictures are compared with: spectrum and scores of the run's own images (stage `maximise`)."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from usae.activations.store import ActivationStore
 from usae.common.params import Fit
 from usae.images.pixels.geometry import fit_image
 from usae.images.pixels.index import ImageIndex
-from usae.showing.maximisation.directions import Directions, Score, reduce_tokens
+from usae.showing.maximisation.directions import Directions, ScoreKind, reduce_tokens
 from usae.showing.maximisation.maco import magnitude_spectrum
 
 SPECTRUM_IMAGES = 256
@@ -25,9 +25,9 @@ def run_spectrum(index: ImageIndex, size: int, fit: Fit) -> Tensor:
 
 @torch.inference_mode()
 def real_scores(
-    directions: Directions, store: ActivationStore, score: Score, count: int = REAL_IMAGES
+    directions: Directions, store: ActivationStore, score: ScoreKind, count: int = REAL_IMAGES
 ) -> np.ndarray:
-    """The scores of `count` evenly spaced real images, the yardstick of the pictures.
+    """The scores of `count` evenly spaced real images, which those of pictures are compared with.
 
     Shapes: n directions -> [count, n], float32.
     """
@@ -46,7 +46,7 @@ def spaced(total: int, count: int) -> np.ndarray:
 
 def _spaced_tokens(store: ActivationStore, count: int) -> Iterator[np.ndarray]:
     """Evenly spaced images, chunk by chunk: arrays [images, tokens, width], float32."""
-    wanted = spaced(store.images, count)
-    for chunk in np.unique(wanted // store.chunk_images):
-        rows = wanted[wanted // store.chunk_images == chunk] - chunk * store.chunk_images
+    images = spaced(store.images, count)
+    for chunk in np.unique(images // store.chunk_images):
+        rows = images[images // store.chunk_images == chunk] - chunk * store.chunk_images
         yield store.chunk(int(chunk))[rows].astype(np.float32)

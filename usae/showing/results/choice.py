@@ -46,7 +46,7 @@ def chosen_concepts(
         UserError: `params.ids` names concepts that the dictionary does not have; all are listed.
     """
     if params.rule == "ids":
-        return known_concepts(params.ids or (), concepts, "`maximise.ids` in params.yaml")
+        return checked_concepts(params.ids or (), concepts, "`maximise.ids` in params.yaml")
     if params.rule == "energy":
         order = concepts[concepts["alive"]].sort_values(["energy", "concept_id"], ascending=[False, True])
         return [int(concept) for concept in order["concept_id"].head(params.concepts)]
@@ -56,17 +56,17 @@ def chosen_concepts(
     return [choice.concept for choice in shared_concepts(concepts, params.concepts)]
 
 
-def known_concepts(wanted: Sequence[int], concepts: pd.DataFrame, origin: str) -> list[int]:
+def checked_concepts(wanted: Sequence[int], concepts: pd.DataFrame, origin: str) -> list[int]:
     """`wanted`, without repetitions.
 
     Raises:
         UserError: some of them are not in the dictionary; all are listed.
     """
-    known = set(concepts["concept_id"])
-    if strangers := [concept for concept in dict.fromkeys(wanted) if concept not in known]:
+    dictionary = set(concepts["concept_id"])
+    if unknown := [concept for concept in dict.fromkeys(wanted) if concept not in dictionary]:
         raise UserError(
-            f"{origin} should name concepts from 0 to {max(known, default=-1)}, found "
-            f"{', '.join(map(str, strangers))}. reports/concepts.parquet lists them all."
+            f"{origin} should name concepts from 0 to {max(dictionary, default=-1)}, found "
+            f"{', '.join(map(str, unknown))}. reports/concepts.parquet lists them all."
         )
     return list(dict.fromkeys(wanted))
 
@@ -104,7 +104,7 @@ def specific_concepts(
     ]
 
 
-def varied(choices: Sequence[Choice], concepts: pd.DataFrame, count: int) -> list[Choice]:
+def of_different_kinds(choices: Sequence[Choice], concepts: pd.DataFrame, count: int) -> list[Choice]:
     """The first `count` choices of different kinds, where labels name kinds ('shape: star' is a shape)."""
     labels = concepts.set_index("concept_id")["top_label"]
     kinds: dict[str, Choice] = {}

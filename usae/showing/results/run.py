@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from usae.common.errors import UserError
+from usae.common.layout import Layout
 from usae.common.params import Params, load_params
 from usae.evidence.codes.store import CodeStore, open_codes
 from usae.images.pixels.index import ImageIndex
@@ -33,24 +34,24 @@ class Run:
         Raises:
             UserError: there is no run, or parts of it are missing; the command that makes them is named.
         """
-        root = Path(root)
-        if not (root / "data/images/val.parquet").is_file():
-            raise UserError(f"There is no finished run in '{root.resolve()}'; run `dvc repro` there first.")
-        params = params or load_params(root / "params.yaml")
-        images = root / (params.images.path or ".")
+        layout = Layout(Path(root))
+        index = layout.images / "val.parquet"
+        if not index.is_file():
+            raise UserError(f"There is no finished run in '{layout.root.resolve()}'; run `dvc repro` there first.")
+        params = params or load_params(layout.root / "params.yaml")
         return cls(
-            root=root,
+            root=layout.root,
             params=params,
-            reports=Reports.load(root / "reports"),
-            index=ImageIndex.load(root / "data/images/val.parquet", images),
-            codes=open_codes(root / "data/codes/val", params.models),
+            reports=Reports.load(layout.reports),
+            index=ImageIndex.load(index, layout.root / (params.images.path or ".")),
+            codes=open_codes(layout.codes("val"), params.models),
         )
 
     @property
     def maximised(self) -> Path:
         """The folder of maximised pictures; it may be absent."""
-        return self.root / "data/maximised"
+        return Layout(self.root).maximised
 
     def usae(self) -> UniversalSAE:
         """The universal SAE, on the CPU."""
-        return UniversalSAE.from_pretrained(self.root / "data/usae")
+        return UniversalSAE.from_pretrained(Layout(self.root).usae)

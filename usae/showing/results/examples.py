@@ -20,7 +20,7 @@ Sketch = Callable[[int], np.ndarray]  # image -> [8, 8, 3] in 0..1
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class ConceptExample:
     """One concept on its images.
 
     `images` (n,) are rows of the image index; `codes` (m, n, grid, grid) float32 is its code at each token,
@@ -37,24 +37,24 @@ class Exhibit:
         return float(self.codes[self.models.index(model)].max(initial=0.0))
 
 
-def exhibits(
+def concept_examples(
     choices: Sequence[Choice],
     exemplars: pd.DataFrame,
     codes: Mapping[str, CodeStore],
     count: int,
     sketch: Sketch | None = None,
-) -> list[Exhibit]:
+) -> list[ConceptExample]:
     """The chosen concepts on their `count` best images, near-duplicates left out where `sketch` shows them."""
     groups = exemplars.sort_values("rank").groupby(["concept_id", "ranking"])["image"]
     ranked: dict[Any, list[int]] = {key: rows.tolist() for key, rows in groups}
-    hung = []
+    images_of = []
     for choice in choices:
         images = ranked.get((choice.concept, choice.ranking), [])
-        hung.append(different(images, count, sketch) if sketch else images[:count])
-    maps = heatmaps(codes, [choice.concept for choice in choices], hung)
+        images_of.append(different(images, count, sketch) if sketch else images[:count])
+    maps = heatmaps(codes, [choice.concept for choice in choices], images_of)
     return [
-        Exhibit(choice, tuple(codes), tuple(images), cells)
-        for choice, images, cells in zip(choices, hung, maps, strict=True)
+        ConceptExample(choice, tuple(codes), tuple(images), cells)
+        for choice, images, cells in zip(choices, images_of, maps, strict=True)
     ]
 
 
@@ -76,16 +76,16 @@ def heatmaps(
     once."""
     first = next(iter(codes.values()))
     maps = [np.zeros((len(codes), len(row), first.tokens), np.float32) for row in images]
-    wanted: dict[int, list[tuple[int, int, int]]] = {}  # chunk -> concept's place, image's place, row in the chunk
-    for place, row in enumerate(images):
-        for slot, image in enumerate(row):
-            wanted.setdefault(image // first.chunk_images, []).append((place, slot, image % first.chunk_images))
-    for chunk, uses in sorted(wanted.items()):
-        for model, store in enumerate(codes.values()):
-            read = store.chunk(chunk)
-            for place, slot, row_in_chunk in uses:
-                hits = read.indices[row_in_chunk] == concepts[place]  # (tokens, k)
-                maps[place][model, slot] = np.where(hits, read.values[row_in_chunk], 0).sum(axis=-1)
+    uses_of: dict[int, list[tuple[int, int, int]]] = {}  # chunk -> index of concept, of image, row in the chunk
+    for c, row in enumerate(images):
+        for n, image in enumerate(row):
+            uses_of.setdefault(image // first.chunk_images, []).append((c, n, image % first.chunk_images))
+    for chunk, uses in sorted(uses_of.items()):
+        for m, store in enumerate(codes.values()):
+            chunk_codes = store.chunk(chunk)
+            for c, n, row_in_chunk in uses:
+                fires = chunk_codes.indices[row_in_chunk] == concepts[c]  # (tokens, k)
+                maps[c][m, n] = np.where(fires, chunk_codes.values[row_in_chunk], 0).sum(axis=-1)
     return [cells.reshape(len(codes), -1, first.grid, first.grid) for cells in maps]
 
 
