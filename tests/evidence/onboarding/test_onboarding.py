@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.evidence.conftest import CAUSES, sae_of, store_of
-from usae.common.numerics.ridge import Products
+from usae.common.numerics.ridge import Products, ridge_r2
 from usae.common.tables import write_table
-from usae.evidence.onboarding.newcomer import add_codes, affine, matrix
+from usae.evidence.onboarding.newcomer import PairedSums, add_codes, affine, matrix
 from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, Setup, onboard
 from usae.evidence.onboarding.tables import ONBOARDING
 from usae.sae.layers import Encoder
@@ -20,7 +20,8 @@ def setup(linear_world) -> Setup:
     maps = {model: study.sae.dictionary(model).detach().numpy() for model in "ab"}
     order = ("c", "a", "b")
     train, val = ({model: stores[model] for model in order} for stores in (study.train, study.val))
-    return Setup(sae_of(maps), study.sae, train, val)
+    origin = np.zeros(sum(store.width for store in train.values()))
+    return Setup(sae_of(maps), study.sae, origin, train, val)
 
 
 def test_a_newcomer_that_sees_the_same_causes_is_explained_wholly(setup, linear_world, tmp_path):
@@ -55,7 +56,7 @@ def test_an_untrained_newcomer_is_fitted_on_true_pairs_and_has_rows_of_its_own(s
         split: stores | {"c": store_of(folder / f"random-{split}", rng.normal(size=(stores["c"].images, 4, 7)))}
         for split, stores in (("train", setup.train), ("val", setup.val))
     }
-    table = onboard(Setup(setup.frozen, setup.statistics, **unrelated), (120,), 0.1, [UNTRAINED])
+    table = onboard(Setup(setup.frozen, setup.statistics, setup.origin, **unrelated), (120,), 0.1, [UNTRAINED])
     assert (table.loc[table["source"] != table["target"], "r2"] < 0.05).all()
 
 
@@ -86,3 +87,19 @@ def test_sparse_sums_are_the_dense_ones():
     assert sums.count == expected.count
     np.testing.assert_allclose(sums.products, expected.products)
     np.testing.assert_allclose(sums.total, expected.total)
+
+
+def test_channels_that_hardly_vary_do_not_drown_the_others():
+    """Activations as of a random network: half of the channels nearly constant and far from 0, in float32."""
+    rng = np.random.default_rng(0)
+    causes = rng.normal(size=(12000, 4))
+    new, old = causes @ rng.normal(size=(4, 16)), causes @ rng.normal(size=(4, 8)) + rng.normal(size=(12000, 8))
+    new[:, ::2] = 100 + 1e-3 * rng.normal(size=(12000, 8))
+    rows = np.concatenate([new, old], axis=1).astype(np.float32)
+    spans = {"new": slice(0, 16), "old": slice(16, 24)}
+    codes = matrix(SparseCodes(torch.zeros(8000, 1, dtype=torch.int64), torch.zeros(8000, 1)), 3)
+    origin = rows.mean(axis=0, dtype=np.float64)
+    sums, test = PairedSums.none(origin, 16, 3), Products.none(origin)
+    sums.update([rows[:8000, :16], rows[:8000, 16:]], [codes], np.arange(8000) % 5 == 4)
+    test.update(rows[8000:])
+    assert ridge_r2(*sums.activations, test, spans)["new", "old"] == pytest.approx(0.83, abs=0.02)  # about 0: -1.9

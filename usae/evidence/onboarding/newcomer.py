@@ -57,11 +57,14 @@ class PairedSums:
     codes: tuple[Products, Products]
 
     @classmethod
-    def none(cls, widths: Sequence[int], concepts: int) -> Self:
-        """Sums over no tokens; `widths` of the newcomer and of the old models."""
-        sizes = (sum(widths), concepts + widths[0])
-        fit, validation = ((Products.none(np.zeros(size)), Products.none(np.zeros(size))) for size in sizes)
-        return cls(fit, validation)
+    def none(cls, origin: Array, width: int, concepts: int) -> Self:
+        """Sums over no tokens, of activations about `origin` (all models side by side) and codes about 0.
+
+        width: of the newcomer, whose columns come first.
+        """
+        beside_codes = np.concatenate([np.zeros(concepts), origin[:width]])
+        activations, codes = ((Products.none(each), Products.none(each)) for each in (origin, beside_codes))
+        return cls(activations, codes)
 
     def update(self, rows: Sequence[Array], codes: Sequence[sparse.csr_array], validation: Array) -> None:
         """Add n tokens.
@@ -115,8 +118,9 @@ def matrix(codes: SparseCodes, concepts: int) -> sparse.csr_array:
 
 
 def add_codes(sums: Products, codes: sparse.csr_array, rows: Array) -> None:
-    """Add tokens with sparse codes (n, c) and activations (n, d) to sums of c + d columns about 0."""
+    """Add tokens with sparse codes (n, c) and activations (n, d) to sums of c + d columns, of codes about 0."""
     concepts = codes.shape[1]
+    rows = rows - sums.origin[concepts:].astype(rows.dtype)
     square = (codes.T @ codes).tocoo()
     cross = codes.T @ rows.astype(np.float64)  # (concepts, width)
     sums.products[square.row, square.col] += square.data

@@ -39,10 +39,13 @@ class Setup:
     """The frozen SAE of the old models, and the activations of all models, the newcomer's first.
 
     statistics: an SAE of all models that is not trained; only the means and standard deviations in it are used.
+    origin: (sum of d,) the channels' means, standardised, all models side by side. Sums are taken about it: the
+    variance of channels that hardly vary, as random networks have some, would drown in the rounding of squares.
     """
 
     frozen: UniversalSAE
     statistics: UniversalSAE
+    origin: Array
     train: Mapping[str, ActivationStore]
     val: Mapping[str, ActivationStore]
 
@@ -104,7 +107,7 @@ def onboard(
     """
     candidates = list(_candidates(setup, sizes, threshold, settings))
     spans = model_spans(setup.val)
-    test = Products.none(np.zeros(max(span.stop for span in spans.values())))
+    test = Products.none(setup.origin)
     blocks = _blocks([next(iter(setup.val.values())).images])
     for images in progress(blocks, total=len(blocks), description="onboarding, evaluate", unit="block"):
         rows = setup.rows(setup.val, images)
@@ -124,7 +127,8 @@ def open_setup(
     for model in order:
         set_statistics(statistics, model, manifests[model], params)
     train, val = ({model: manifests[model].open(split, store_root) for model in order} for split in SPLITS)
-    return Setup(frozen.eval(), statistics, train, val)
+    means = [statistics.standardise(model, torch.tensor(manifests[model].channel_mean)) for model in order]
+    return Setup(frozen.eval(), statistics, torch.cat(means).double().numpy(), train, val)
 
 
 def _candidates(
@@ -133,8 +137,7 @@ def _candidates(
     """A newcomer of each setting after each number of images. Image i is re-paired with image i - 1."""
     first = next(iter(setup.train.values()))
     ends = sorted({min(size, first.images) for size in sizes})
-    widths = [store.width for store in setup.train.values()]
-    sums = {setting: PairedSums.none(widths, setup.frozen.concepts) for setting in settings}
+    sums = {setting: PairedSums.none(setup.origin, first.width, setup.frozen.concepts) for setting in settings}
     blocks, tokens, previous = _blocks(ends), first.tokens, None
     for images in progress(blocks, total=len(blocks), description="onboarding, fit", unit="block"):
         rows = setup.rows(setup.train, images)
