@@ -19,13 +19,13 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Hand the arguments to a command; its exit status, 2 where there is no such command."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in COMMANDS:
-        status: int = importlib.import_module(COMMANDS[given[0]]).main(given[1:])
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in COMMANDS:
+        status: int = importlib.import_module(COMMANDS[words[0]]).main(words[1:])
         return status
-    asked = not given or given[0] in ("-h", "--help")
+    asked = not words or words[0] in ("-h", "--help")
     if not asked:
-        sys.stderr.write(f"usae: '{given[0]}' is no command; there are {', '.join(COMMANDS)}.\n")
+        sys.stderr.write(f"usae: '{words[0]}' is no command; there are {', '.join(COMMANDS)}.\n")
     (sys.stdout if asked else sys.stderr).write(f"{__doc__}\n`usae COMMAND --help` says more.\n")
     return 0 if asked else 2
 

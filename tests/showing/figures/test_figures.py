@@ -163,15 +163,15 @@ def test_every_null_and_group_has_its_bar():
 
 
 def test_likeness_stands_beside_that_of_re_paired_images():
-    known = (("mutual_knn", 0.2, 0.05), ("cka_unbiased", 0.3, 0.0), ("cka", 9, 9))
-    rows = [(measure, "codes, image means", value + k, null) for k in (0.0, 0.2) for measure, value, null in known]
+    means = (("mutual_knn", 0.2, 0.05), ("cka_unbiased", 0.3, 0.0), ("cka", 9, 9))
+    rows = [(measure, "codes, image means", value + k, null) for k in (0.0, 0.2) for measure, value, null in means]
     picture = alignment_picture(pd.DataFrame(rows, columns=["measure", "space", "value", "null_mean"]))
     assert picture.claim == (
         "Codes of two models, image by image, beside re-paired images: neighbours in common 0.30 (0.05), CKA, "
         "unbiased 0.40 (0.00)"
     )
-    found, null = picture.figure.axes[0].get_lines()
-    np.testing.assert_allclose(found.get_xdata(), [0.3, 0.4])
+    values, null = picture.figure.axes[0].get_lines()
+    np.testing.assert_allclose(values.get_xdata(), [0.3, 0.4])
     assert null.get_xdata().tolist() == [0.05, 0.0]
 
 
@@ -200,11 +200,11 @@ def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():
         ("ideal", "called universal", "entropy", "pair", 0.0, 9),
         ("matched", "called universal", "entropy", "twin", 0.0, 9),
     ]
-    numbers = pd.DataFrame(rows, columns=["setting", "quantity", "by", "kind", "value", "planted"])
+    planted = pd.DataFrame(rows, columns=["setting", "quantity", "by", "kind", "value", "planted"])
     concepts = pd.DataFrame(
         {"setting": "ideal", "kind": ["shared", "twin"], "firing_entropy": [1.0, 0.98], "lift": [100.0, None]}
     )
-    claim = planted_picture(numbers, concepts).claim
+    claim = planted_picture(planted, concepts).claim
     assert "entropy calls 70 % of them universal (AUROC 0.50)" in claim
     assert claim.endswith("from shared ones (AUROC 0.93)")
 
@@ -377,7 +377,7 @@ def test_sketches_are_means_of_blocks():
     np.testing.assert_allclose(sketch_of(picture), wanted)
 
 
-def test_varied_takes_one_of_each_kind_first():
+def test_concepts_of_different_kinds_come_first():
     labels = ["shape: star", "shape: ring", "colour: red", None]
     concepts = pd.DataFrame({"concept_id": range(4), "top_label": labels})
     choices = [Choice(concept) for concept in range(4)]
@@ -407,12 +407,12 @@ def test_heat_colours():
 
 
 def test_grid_shows_every_model_on_every_image(run, reports, tmp_path):
-    shown = concept_examples(shared_concepts(reports["concepts"], 3), reports["exemplars"], run.codes, 4)
-    photos = [thumbnails(run.index, example.images, 32, "squash") for example in shown]
-    block = mosaic(shown[0], photos[0])
+    examples = concept_examples(shared_concepts(reports["concepts"], 3), reports["exemplars"], run.codes, 4)
+    photos = [thumbnails(run.index, example.images, 32, "squash") for example in examples]
+    block = mosaic(examples[0], photos[0])
     assert block.shape == (4 * 36 - 4, 4 * 36 - 4, 3)
     assert np.array_equal(block[:32, :32], photos[0][0])
-    svg, png = grid_picture(shown, photos, ["one", "two", "three"]).save(tmp_path)
+    svg, png = grid_picture(examples, photos, ["one", "two", "three"]).save(tmp_path)
     assert svg.stat().st_size > 1000
     assert Image.open(png).width > 600
 

@@ -42,6 +42,7 @@ from usae.showing.maximisation.targets import (
 from usae.showing.maximisation.transfer import (
     curve_table,
     share_above_real_images,
+    summary,
     transfer_table,
     write_maximised,
 )
@@ -112,8 +113,8 @@ def maximisation(maximised):
     return Maximisation(targets_of(CHOSEN, PARAMS.random), maximised, real)
 
 
-def climb(probe, place, params=PARAMS, seeds=(0,)):
-    target = probe.directions.take([place])
+def climb(probe, row, params=PARAMS, seeds=(0,)):
+    target = probe.directions.take([row])
     ascent = ascend(probe.backbone.tokens, SIZE, target, fallback_spectrum(SIZE), params, list(seeds))
     return Ascent(ascent.images[0], ascent.attribution[0], ascent.curve[0])
 
@@ -290,11 +291,11 @@ def hand_made():
         MaximisedTarget(
             np.zeros((1, 2, 8, 8, 4), np.uint8),
             np.array([[[0.0, 1.0], [2.0, 3.0]]]),
-            scores[place][None],
+            scores[n][None],
             np.array([[[[1.0, 2.0], [2.0, 1.0]]]]),
-            mean_tokens[place],
+            mean_tokens[n],
         )
-        for place in range(2)
+        for n in range(2)
     ]
     real = np.array([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0], [2.0, 2.0]])
     return Maximisation(targets_of([3, 7], 0), maximised, {"one": real})
@@ -311,6 +312,9 @@ def test_transfer_is_against_real_images_other_targets_and_other_starts():
     assert (table["real_images"] == 4).all()
     assert share_above_real_images(table) == 0.0
     assert share_above_real_images(table.assign(percentile=99.5)) == 1.0
+    assert summary(table.assign(percentile=99.5)).startswith(
+        "2 concepts; 100% of their pictures beat 99 % of real"
+    )
 
 
 def test_transfer_has_every_pair_of_models(maximisation):
@@ -378,8 +382,8 @@ def test_folder_and_tables_repeat_byte_by_byte(maximisation, tmp_path):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
     for target, start in (("7", 1), ("random-0", 0)):
         kept = np.asarray(Image.open(picture_path(tmp_path / "first", target, "twin", start)))
-        place = [t.name for t in maximisation.targets].index(target)
-        assert np.array_equal(kept, maximisation.maximised[place].pictures[1, start])
+        n = [t.name for t in maximisation.targets].index(target)
+        assert np.array_equal(kept, maximisation.maximised[n].pictures[1, start])
     curves = read_curves(tmp_path / "first").query("concept_id == 7 and start == 1 and model == 'twin'")
     np.testing.assert_array_equal(curves["score"], maximisation.maximised[1].curves[1, 1])
 
@@ -392,6 +396,7 @@ def test_nothing_maximised_reads_as_nothing(tmp_path):
     assert transfer_table(nothing).empty
     assert curve_table(nothing).empty
     assert np.isnan(share_above_real_images(transfer_table(nothing)))
+    assert summary(transfer_table(nothing)).startswith("no concept to maximise: see `maximise.rule`")
 
 
 def test_targets_have_names():

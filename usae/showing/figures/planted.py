@@ -47,9 +47,9 @@ def _claim(planted: pd.DataFrame) -> str:
     """How lift and entropy rank private concepts, and how many of them entropy calls universal."""
     ideal = planted[planted["kind"].isin(["private", "twin"]) & (planted["setting"] == "ideal")]
     lift, entropy = (_mean(ideal, "auroc", by) for by in ("lift", "firing_entropy"))
-    fooled = _mean(ideal, "called universal", "entropy")
+    false_share = _mean(ideal, "called universal", "entropy")
     return (
-        f"Where private concepts of several models share an index, entropy calls {percent(fooled)} of them "
+        f"Where private concepts of several models share an index, entropy calls {percent(false_share)} of them "
         f"universal (AUROC {entropy:.2f}); lift tells them from shared ones (AUROC {lift:.2f})"
     )
 

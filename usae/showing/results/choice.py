@@ -51,8 +51,8 @@ def chosen_concepts(
         order = concepts[concepts["alive"]].sort_values(["energy", "concept_id"], ascending=[False, True])
         return [int(concept) for concept in order["concept_id"].head(params.concepts)]
     if params.rule == "entropy":
-        each = -(-params.concepts // len(models))
-        return [choice.concept for choice in specific_concepts(concepts, concept_models, models, each)]
+        per_model = -(-params.concepts // len(models))
+        return [choice.concept for choice in specific_concepts(concepts, concept_models, models, per_model)]
     return [choice.concept for choice in shared_concepts(concepts, params.concepts)]
 
 
