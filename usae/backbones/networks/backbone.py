@@ -73,7 +73,7 @@ class Backbone(nn.Module):
             UserError: nothing is pinned there, or the network has no such layer.
         """
         identity = read_identity(folder)
-        network = construct(identity.timm, identity.factory, identity.kwargs, identity.replace, folder)
+        network = construct(identity, folder)
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
         check_layer(network, layer, identity.size, identity.timm or str(identity.factory), norm)
         return cls(network, identity, layer=layer, norm=norm, grid=grid)
