@@ -18,7 +18,7 @@ from usae.activations.extraction.forward import Features, Forward
 from usae.activations.extraction.pixels import Decoder
 from usae.activations.extraction.statistics import OwnMoments
 from usae.activations.extraction.work import Work
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.backbones.networks.backbone import Backbone
 from usae.common.errors import UserError
 from usae.common.params import ExtractParams, RuntimeParams
@@ -101,8 +101,7 @@ class Extractor:
             return next(self._decoder(split).batches([range(images)], readers, ahead=0))
 
     def _spans(self, images: range) -> list[range]:
-        size = self.recipe.runtime.batch_images
-        return [images[start : start + size] for start in range(0, len(images), size)]
+        return image_spans(images, self.recipe.runtime.batch_images)
 
     def _features(self, work: Work, readers: ThreadPoolExecutor) -> Iterator[Features]:
         """The features of every batch; each is asked for before the previous one is awaited."""

@@ -3,6 +3,7 @@
 `usae store list|verify|gc` looks after them on disk (docs/scale.md); docs/format.md is the format.
 """
 
+from usae.activations.store.blocks import image_spans
 from usae.activations.store.files import TRAILER, Fault, size_text, write_sealed
 from usae.activations.store.location import check_room, chunk_images_for, store_root
 from usae.activations.store.moments import Moments
@@ -15,6 +16,7 @@ __all__ = [
     "Moments",
     "check_room",
     "chunk_images_for",
+    "image_spans",
     "size_text",
     "store_root",
     "write_sealed",

@@ -18,6 +18,7 @@ from zarr.codecs import Crc32cCodec
 from usae.activations.store.files import PARTIAL, TRAILER, Fault, Sealed, trailer, write_sealed, write_whole
 from usae.activations.store.moments import Moments
 from usae.common.errors import UserError
+from usae.common.types import Array
 
 SCHEMA_VERSION = 1
 
@@ -171,15 +172,21 @@ class ActivationStore:
         mapped = np.memmap(path, self.dtype, "r", shape=(self.chunk_images, self.tokens, self.width))
         return mapped[: len(self.span(chunk))]
 
-    def rows(self, images: range) -> np.ndarray:
-        """The activations of consecutive images [images, token, channel], from however many chunks they lie in."""
-        homes = range(images.start // self.chunk_images, -(-images.stop // self.chunk_images))
-        starts = [home * self.chunk_images for home in homes]
-        parts = [
-            self.chunk(home)[max(images.start - start, 0) : images.stop - start]
-            for home, start in zip(homes, starts, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def take(self, images: Array | range) -> np.ndarray:
+        """The activations of increasing images [images, token, channel], from however many chunks they lie in.
+
+        Consecutive images of one chunk stay mapped (never copied); others are copied.
+
+        Raises:
+            ValueError: there are none, or they do not increase.
+            UserError: a chunk's file is missing or cut short.
+        """
+        wanted = np.asarray(images)
+        if not len(wanted) or (np.diff(wanted) <= 0).any():
+            raise ValueError(f"The images to take should increase, found {wanted}.")
+        chunks = wanted // self.chunk_images
+        taken = [self._take(int(chunk), wanted[chunks == chunk]) for chunk in np.unique(chunks)]
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)
 
     def moments(self, chunk: int) -> Moments:
         """Channel moments of a chunk, as computed when it was written.
@@ -207,6 +214,11 @@ class ActivationStore:
         """The faults of one chunk's files (see `faults`)."""
         faults = [file.fault(deep=deep) for file in reversed(self.files(chunk).values())]
         return [fault for fault in faults if fault is not None]
+
+    def _take(self, chunk: int, images: Array) -> np.ndarray:
+        rows, activations = images - self.span(chunk).start, self.chunk(chunk)
+        consecutive = rows[-1] - rows[0] == len(rows) - 1
+        return activations[rows[0] : rows[-1] + 1] if consecutive else activations[rows]
 
     @classmethod
     def _parsed(cls, path: Path, meta: dict[str, Any]) -> "ActivationStore":

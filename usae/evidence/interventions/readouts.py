@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.ridge import VALIDATION, LinearMap, Products, ridge_map
 from usae.common.runtime.progress import progress
 from usae.common.types import Array, Unit
@@ -76,7 +76,7 @@ def common_targets(
     every = np.arange(len(train.names))
     kept = np.ones(len(every), dtype=bool)
     for labels, count, least in ((train, images[0], MIN_IMAGES), (val, images[1], 1)):
-        carried = [Targets(labels, tokens, every).of(block)[1] for block in blocks(count)]
+        carried = [Targets(labels, tokens, every).of(block)[1] for block in _blocks(count)]
         shown, total = sum(part.sum(axis=0) for part in carried), sum(map(len, carried))
         kept &= (shown >= least) & (total - shown >= least)
     chosen = np.flatnonzero(kept)
@@ -90,7 +90,7 @@ def fit_readouts(
     spans = model_spans(stores)
     width = max(span.stop for span in spans.values())
     fit, validation = (Products.none(np.zeros(width + len(targets.kept))) for _ in range(2))
-    parts = blocks(images)
+    parts = _blocks(images)
     for block in progress(parts, total=len(parts), description=f"readouts per {targets.unit}", unit="block"):
         units, carried = targets.of(block)
         rows = [features(sae, model, store, block, targets.unit)[units] for model, store in stores.items()]
@@ -120,9 +120,9 @@ def mean_codes(codes: CodeChunk, concepts: int) -> sparse.csr_array:
     return found
 
 
-def blocks(images: int) -> list[Array]:
+def _blocks(images: int) -> list[Array]:
     """Consecutive images, some at a time."""
-    return [np.arange(start, min(start + BLOCK_IMAGES, images)) for start in range(0, images, BLOCK_IMAGES)]
+    return [np.array(span) for span in image_spans(range(images), BLOCK_IMAGES)]
 
 
 def _carried_by_tokens(labels: Labels, images: Array, tokens: int) -> tuple[Array, sparse.csr_array]:
