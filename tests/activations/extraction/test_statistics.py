@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from usae.activations.extraction.statistics import OwnMoments, channel_moments, image_moments, scalar_statistics
+from usae.activations.extraction.statistics import OwnMoments, channel_moments, image_moments, sample_moments
 from usae.common.errors import UserError
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 7])
-def test_scalar_statistics_of_the_first_images(make_store, count):
+def test_scalars_of_the_first_images(make_store, count):
     activations = np.random.default_rng(0).normal(3, 2, (8, 2, 5)).astype("float16")
     store = make_store("s", activations, chunk_images=3)
-    mean, std, used = scalar_statistics(store, count)
+    sample, used = sample_moments(store, count)
     first = activations[:count].astype(np.float64)
-    np.testing.assert_allclose([mean, std], [first.mean(), first.std(ddof=1)], rtol=1e-12)
+    np.testing.assert_allclose(sample.scalar(), [first.mean(), first.std(ddof=1)], rtol=1e-12)
     assert used == count
     assert channel_moments(store).count == 16
 
@@ -29,10 +29,10 @@ def resampled(make_store):
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 7, None])
-def test_scalar_statistics_before_resampling(resampled, count):
+def test_scalars_before_resampling(resampled, count):
     store, maps = resampled
-    mean, std, used = scalar_statistics(store, count, "before")
-    np.testing.assert_allclose([mean, std], [maps[:count].mean(), maps[:count].std(ddof=1)], rtol=1e-12)
+    sample, used = sample_moments(store, count, "before")
+    np.testing.assert_allclose(sample.scalar(), [maps[:count].mean(), maps[:count].std(ddof=1)], rtol=1e-12)
     assert used == len(maps[:count])
 
 
@@ -65,7 +65,7 @@ def test_the_file_is_the_same_every_time_and_damage_is_named(resampled):
     for place in range(len(first)):  # every byte, those of the checksum as well
         path.write_bytes(first[:place] + bytes([first[place] ^ 16]) + first[place + 1 :])
         with pytest.raises(UserError, match=f"{name} .* does not match its checksum. {mended} lists all faults"):
-            scalar_statistics(store, None, "before")
+            sample_moments(store, None, "before")
         assert store.done(1)
         assert [fault.damaged for fault in store.faults(deep=True)] == [path]
     path.write_bytes(first[:-30])

@@ -18,7 +18,7 @@ import numpy as np
 from distributed import Client
 
 from usae.activations.extraction.extractor import Extractor, Recipe
-from usae.activations.extraction.statistics import channel_moments, scalar_statistics
+from usae.activations.extraction.statistics import channel_moments, sample_moments
 from usae.activations.extraction.work import Work, announce
 from usae.activations.store import ActivationStore, chunk_images_for, store_root
 from usae.activations.store.location import fingerprint
@@ -124,9 +124,10 @@ def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manife
     """The manifest of the finished stores."""
     recipe, train = extractor.recipe, stores["train"]
     order = recipe.params.statistics if train.resampled else "after"
-    channels = channel_moments(train, order)
-    mean, std, counted = scalar_statistics(train, recipe.params.statistics_images, order)
-    return Manifest(
+    sample, sample_images = sample_moments(train, recipe.params.statistics_images, order)
+    return Manifest.of(
+        channel_moments(train, order),
+        sample,
         model=recipe.model,
         backbone=dataclasses.asdict(extractor.forward.backbone.identity),
         layer=recipe.layer,
@@ -134,13 +135,8 @@ def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manife
         grid=recipe.params.grid,
         fit=recipe.params.fit,
         dtype=recipe.params.dtype,
-        width=train.width,
-        mean=mean,
-        std=std,
         statistics=order,
-        statistics_images=counted,
-        channel_mean=tuple(channels.mean.tolist()),
-        channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),
+        statistics_images=sample_images,
         **{split: SplitManifest.of(store, extractor.images[split].digest) for split, store in stores.items()},
     )
 

@@ -79,19 +79,17 @@ def image_moments(maps: Float[Tensor, "images d h w"]) -> Float64[Tensor, "image
 
 def channel_moments(store: ActivationStore, order: Order = "after") -> Moments:
     """Channel moments over the whole store, from the chunks' own; reads no activation."""
-    total = Moments.none(store.width)
-    for chunk in range(store.chunks):
-        own = order == "before"
-        total = total.merge(OwnMoments.load(store, chunk).channels() if own else store.moments(chunk))
-    return total
+    chunks = range(store.chunks)
+    if order == "before":
+        return Moments.merged((OwnMoments.load(store, chunk).channels() for chunk in chunks), store.width)
+    return Moments.merged(map(store.moments, chunks), store.width)
 
 
-def scalar_statistics(
-    store: ActivationStore, count: int | None, order: Order = "after"
-) -> tuple[float, float, int]:
-    """The paper's standardisation: one mean, one std over all tokens and channels of `count` images (None: all).
+def sample_moments(store: ActivationStore, count: int | None, order: Order = "after") -> tuple[Moments, int]:
+    """Moments of the first `count` images (None: all), and how many these are.
 
-    The first images are a fair sample, since the index is in random order. Returns (mean, unbiased std, images).
+    Their `scalar` is the paper's standardisation. The first images are a fair sample, since the index is in random
+    order. Of layers' own tokens, all channels count as one.
     """
     wanted = store.images if count is None else min(count, store.images)
     total = Moments.none(1 if order == "before" else store.width)
@@ -104,7 +102,7 @@ def scalar_statistics(
             total = total.merge(store.moments(chunk))
         else:
             total = total.merge(Moments.of(store.chunk(chunk)[:images].reshape(-1, store.width)))
-    return *total.scalar(), wanted
+    return total, wanted
 
 
 def _moments_of_map(image: Float[Tensor, "d h w"]) -> Float64[Tensor, "2 d"]:

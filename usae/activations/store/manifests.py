@@ -71,14 +71,26 @@ class Manifest:
         return f"{self.train.images} + {self.val.images} images, {self.grid}² tokens, width {self.width}"
 
     @classmethod
+    def of(cls, channels: Moments, sample: Moments, **fields: Any) -> "Manifest":
+        """With the statistics of moments: the channels' own, and the scalars of a sample; `fields`: all others."""
+        mean, std = sample.scalar()
+        return cls(
+            width=len(channels.mean),
+            mean=mean,
+            std=std,
+            channel_mean=tuple(channels.mean.tolist()),
+            channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),
+            **fields,
+        )
+
+    @classmethod
     def generated(cls, model: str, store: ActivationStore) -> "Manifest":
         """Of activations that come from no network: one finished store, which serves as both splits."""
-        moments = Moments.none(store.width)
-        for chunk in range(store.chunks):
-            moments = moments.merge(store.moments(chunk))
-        mean, std = moments.scalar()
+        moments = Moments.merged(map(store.moments, range(store.chunks)), store.width)
         split = SplitManifest.of(store, "generated")
-        return cls(
+        return cls.of(
+            moments,
+            moments,
             model=model,
             backbone={},
             layer=-1,
@@ -86,13 +98,8 @@ class Manifest:
             grid=round(store.tokens**0.5),
             fit="squash",
             dtype=str(store.dtype),
-            width=store.width,
-            mean=mean,
-            std=std,
             statistics="after",
             statistics_images=store.images,
-            channel_mean=tuple(moments.mean.tolist()),
-            channel_std=tuple(np.sqrt(moments.m2 / moments.count).tolist()),
             train=split,
             val=split,
         )

@@ -1,6 +1,8 @@
 """Count, mean and spread of each channel, exactly and in any order of merging (stages `extract`, `measure`)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -33,6 +35,11 @@ class Moments:
             block -= mean
             total = total.merge(cls(len(block), mean, np.einsum("nd,nd->d", block, block)))
         return total
+
+    @classmethod
+    def merged(cls, parts: Iterable["Moments"], width: int) -> "Moments":
+        """Moments of all the rows behind `parts`, merged in their order."""
+        return reduce(cls.merge, parts, cls.none(width))
 
     def merge(self, other: "Moments") -> "Moments":
         """Moments of both sets of rows together."""
