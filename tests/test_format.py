@@ -111,7 +111,7 @@ def chunks(folder: Path, images: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def own_tokens(run: Path) -> np.ndarray:
+def native_tokens(run: Path) -> np.ndarray:
     """The training images' tokens on the network's own grid, as float32 gave them: (images, tokens, width)."""
     fine = json.loads((run / "manifests" / "fine.json").read_text())
     return zarr.open_array(run / "activations" / fine["train"]["store"], mode="r")[:].astype(float)
@@ -162,7 +162,7 @@ def test_moments_are_those_of_the_stored_values(split):
 
 def test_moments_before_resampling_are_those_of_the_layers_own_tokens(run):
     """The store on the network's own grid holds these tokens."""
-    own, coarse = own_tokens(run), json.loads((run / "manifests" / "coarse.json").read_text())
+    own, coarse = native_tokens(run), json.loads((run / "manifests" / "coarse.json").read_text())
     folder = run / "activations" / coarse["train"]["store"]
     assert metadata(folder)["attributes"]["config"]["own_grid"] == [GRID, GRID]
     for chunk in range(len(coarse["train"]["crc32c"])):
@@ -183,7 +183,7 @@ def test_moments_before_resampling_are_those_of_the_layers_own_tokens(run):
 def test_the_manifest_says_which_tokens_its_statistics_are_of(run, manifest):
     coarse = json.loads((run / "manifests" / "coarse.json").read_text())
     assert (manifest["statistics"], coarse["statistics"]) == ("after", "before")
-    own = own_tokens(run)
+    own = native_tokens(run)
     first = own[: coarse["statistics_images"]]
     np.testing.assert_allclose([coarse["mean"], coarse["std"]], [first.mean(), first.std(ddof=1)], rtol=1e-10)
     np.testing.assert_allclose(coarse["channel_mean"], own.mean((0, 1)), rtol=1e-10, atol=1e-13)

@@ -178,7 +178,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(recipe, lost):
     whole = extract(resampled)
     store = train_store(recipe, whole)
     before = contents(store)
-    (store.chunk_path(1) if lost == "chunk" else store.own_moments_path(1)).unlink()
+    (store.chunk_path(1) if lost == "chunk" else store.native_moments_path(1)).unlink()
     assert extract(resampled) == whole
     assert contents(store) == before
 
@@ -187,7 +187,7 @@ def test_damaged_moments_before_resampling_are_found_and_computed_again(recipe):
     resampled = having(recipe, grid=2, statistics="before")
     whole = extract(resampled)
     store = train_store(recipe, whole)
-    before, file = contents(store), store.own_moments_path(1)
+    before, file = contents(store), store.native_moments_path(1)
     file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
     (finding,) = verify(Target(store.path, whole), deep=True)
     assert (

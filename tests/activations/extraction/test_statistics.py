@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from usae.activations.extraction.statistics import OwnMoments, channel_moments, image_moments, sample_moments
+from usae.activations.extraction.statistics import channel_moments, image_moments, sample_moments
+from usae.activations.store import NativeMoments
 from usae.common.errors import UserError
 
 
@@ -21,10 +22,12 @@ def test_scalars_of_the_first_images(make_store, count):
 def resampled(make_store):
     """A store of 8 images, and the maps [8, 5, 3, 4] that its tokens came from, with their moments beside it."""
     maps = torch.from_numpy(np.random.default_rng(1).normal(3, 2, (8, 5, 3, 4)).astype("float32"))
-    store = make_store("s", np.zeros((8, 4, 5), "float16"), chunk_images=3, own_grid=[3, 4])
+    activations = np.zeros((8, 4, 5), "float16")
+    store = make_store("s", activations, chunk_images=3, own_grid=[3, 4])
     for chunk in range(store.chunks):
         span = store.span(chunk)
-        OwnMoments.of(image_moments(maps[span.start : span.stop]).numpy(), 12).save(store, chunk)
+        native = NativeMoments.of(image_moments(maps[span.start : span.stop]).numpy(), 12)
+        store.write(chunk, activations[span.start : span.stop], native)
     return store, maps.double().numpy()
 
 
@@ -46,16 +49,16 @@ def test_channel_moments_before_resampling(resampled):
 
 def test_large_offsets_do_not_cancel():
     maps = torch.tensor([[[[1e6, 1e6 + 1], [1e6 + 2, 1e6 + 3]]]])
-    moments = OwnMoments.of(image_moments(maps).numpy(), 4)
+    moments = NativeMoments.of(image_moments(maps).numpy(), 4)
     assert moments.channels().m2[0] == 5
     assert moments.scalar(1).m2[0] == 5
 
 
 def test_the_file_is_the_same_every_time_and_damage_is_named(resampled):
     store, _ = resampled
-    path = store.own_moments_path(1)
+    path = store.native_moments_path(1)
     first = path.read_bytes()
-    OwnMoments.load(store, 1).save(store, 1)
+    store.write(1, np.array(store.chunk(1)), store.native_moments(1))
     assert path.read_bytes() == first
     assert not store.faults(deep=True)
     name, mended = (

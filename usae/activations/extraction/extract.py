@@ -23,6 +23,7 @@ from usae.activations.extraction.work import Work, announce
 from usae.activations.store import ActivationStore, chunk_images_for, store_root
 from usae.activations.store.location import fingerprint
 from usae.activations.store.manifests import Manifest, SplitManifest
+from usae.activations.store.store import NATIVE_GRID
 from usae.common.errors import UserError
 from usae.common.params import Params
 from usae.common.runtime import cluster
@@ -66,7 +67,7 @@ def extract(recipe: Recipe) -> Manifest:
 def create_store(extractor: Extractor, split: str) -> ActivationStore:
     """The store of a split, named by model, split and a fingerprint of everything that counts."""
     recipe, identity, index = extractor.recipe, extractor.forward.backbone.identity, extractor.images[split]
-    shape = (len(index), recipe.params.grid**2, extractor.forward.own_shape[0])
+    shape = (len(index), recipe.params.grid**2, extractor.forward.native_shape[0])
     itemsize = np.dtype(recipe.params.dtype).itemsize
     config: dict[str, Any] = {
         "images": index.digest,
@@ -81,7 +82,7 @@ def create_store(extractor: Extractor, split: str) -> ActivationStore:
         **recipe.params.model_dump(include={"grid", "fit", "dtype", "precision"}),
     }
     if extractor.forward.resampled:
-        config["own_grid"] = list(extractor.forward.own_shape[1:])
+        config[NATIVE_GRID] = list(extractor.forward.native_shape[1:])
     path = store_root(recipe.runtime.store).absolute() / f"{recipe.model}-{split}-{fingerprint(config)}"
     attributes = {"model": recipe.model, "split": split, "config": config}
     return ActivationStore.create(path, shape, config["chunk_images"], recipe.params.dtype, attributes)

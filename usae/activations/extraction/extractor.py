@@ -16,9 +16,8 @@ import torch
 
 from usae.activations.extraction.forward import Features, Forward
 from usae.activations.extraction.pixels import Decoder
-from usae.activations.extraction.statistics import OwnMoments
 from usae.activations.extraction.work import Work
-from usae.activations.store import ActivationStore, image_spans
+from usae.activations.store import ActivationStore, NativeMoments, image_spans
 from usae.backbones.networks.backbone import Backbone
 from usae.common.errors import UserError
 from usae.common.params import ExtractParams, RuntimeParams
@@ -131,13 +130,13 @@ class Extractor:
                 f"'{self.recipe.model}' gives activations up to {value:g} for {split} image {span[row]} "
                 f"('{key}'), which {_remedy(value, dtype)}"
             )
-        return features.tokens.cpu().numpy(), None if features.own is None else features.own.cpu().numpy()
+        return features.tokens.cpu().numpy(), None if features.native is None else features.native.cpu().numpy()
 
-    def _write(self, store: ActivationStore, chunk: int, parts: list[Fetched]) -> None:
+    def _write(self, store: ActivationStore, chunk: int, batches: list[Fetched]) -> None:
         metadata = store.path / "zarr.json"
         try:
             if metadata.is_file():
-                self._save(store, chunk, parts)
+                self._save(store, chunk, batches)
         except FileNotFoundError:
             if metadata.is_file():
                 raise
@@ -147,10 +146,10 @@ class Extractor:
                 "disk unmounted, or the folder removed? Bring it back, or run the same command to make it anew."
             )
 
-    def _save(self, store: ActivationStore, chunk: int, parts: list[Fetched]) -> None:
-        if own := [moments for _, moments in parts if moments is not None]:
-            OwnMoments.of(np.concatenate(own), store.own_tokens).save(store, chunk)
-        store.write(chunk, np.concatenate([tokens for tokens, _ in parts]))
+    def _save(self, store: ActivationStore, chunk: int, batches: list[Fetched]) -> None:
+        by_image = [moments for _, moments in batches if moments is not None]
+        native = NativeMoments.of(np.concatenate(by_image), store.native_tokens) if by_image else None
+        store.write(chunk, np.concatenate([tokens for tokens, _ in batches]), native)
 
 
 def _remedy(value: float, dtype: str) -> str:
