@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline import checked_model, stage
-from usae.activations.extraction.extract import extract, recipe_of
+from usae.activations.extraction.extract import extract, extraction_of
 from usae.common.params import Params
 
 
@@ -11,7 +11,7 @@ from usae.common.params import Params
 def main(params: Params, model: str) -> str:
     """Fill the stores below `runtime.store` and write `data/manifests/MODEL.json`."""
     weights = Path("data/weights") / checked_model(params, model)
-    manifest = extract(recipe_of(params, model, model, weights))
+    manifest = extract(extraction_of(params, model, model, weights))
     manifest.save(Path("data/manifests") / f"{model}.json")
     return manifest.size
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline import checked_model, stage
-from usae.activations.extraction.extract import extract, recipe_of
+from usae.activations.extraction.extract import extract, extraction_of
 from usae.activations.store.manifests import UNTRAINED
 from usae.backbones.weights.obtaining import obtain_untrained
 from usae.common.params import Params
@@ -16,7 +16,7 @@ def main(params: Params, model: str) -> str:
     """Pin random weights, fill the stores below `runtime.store` and write `data/untrained/MODEL.json`."""
     weights = HOME / "weights" / checked_model(params, model)
     obtain_untrained(params.zoo[model].backbone, weights, params.seed, model)
-    manifest = extract(recipe_of(params, model, f"{UNTRAINED}{model}", weights))
+    manifest = extract(extraction_of(params, model, f"{UNTRAINED}{model}", weights))
     manifest.save(HOME / f"{model}.json")
     return manifest.size
 

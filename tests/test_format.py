@@ -15,7 +15,7 @@ import zarr
 from PIL import Image
 
 from usae.activations.extraction.extract import extract
-from usae.activations.extraction.extractor import Recipe
+from usae.activations.extraction.extractor import Extraction
 from usae.activations.store.location import checkpoint_folder
 from usae.backbones.networks.backbone import pin
 from usae.backbones.networks.building import build
@@ -56,15 +56,15 @@ def run(tmp_path_factory):
         update={"grid": GRID, "chunk_images": CHUNK, "statistics_images": 5, "dtype": "float16", "fit": "squash"}
     )
     runtime = params.runtime.model_copy(update={"store": str(root / "activations"), "workers": 1})
-    recipe = Recipe("m", root / "weights" / "m", -1, True, root / "images", pictures, settings, runtime)
+    extraction = Extraction("m", root / "weights" / "m", -1, True, root / "images", pictures, settings, runtime)
     fine = settings.model_copy(update={"dtype": "float32"})
     coarse = fine.model_copy(update={"grid": COARSE, "statistics": "before"})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("USAE_STORE", "DVC_ROOT"):
             patch.delenv(name, raising=False)
-        manifest = extract(recipe)
+        manifest = extract(extraction)
         for name, params in {"fine": fine, "coarse": coarse}.items():
-            extract(dataclasses.replace(recipe, params=params)).save(root / "manifests" / f"{name}.json")
+            extract(dataclasses.replace(extraction, params=params)).save(root / "manifests" / f"{name}.json")
     manifest.save(root / "manifests" / "m.json")
     sae = UniversalSAE({"m": WIDTH}, concepts=CONCEPTS, k=K).eval()
     sae.save_pretrained(root / "usae")

@@ -7,7 +7,7 @@ import torch
 
 from tests.activations.extraction.test_extract import TINY
 from usae.activations.extraction.extract import extract
-from usae.activations.extraction.extractor import Recipe
+from usae.activations.extraction.extractor import Extraction
 from usae.backbones.networks.backbone import pin
 from usae.backbones.networks.building import build
 from usae.common.errors import UserError
@@ -46,10 +46,10 @@ def shift(params, tmp_path, scenes, monkeypatch, one_thread):
     for number, model in enumerate(MODELS):
         torch.manual_seed(number)
         pin(TINY, tmp_path / "weights" / model, build(TINY))
-        recipe = Recipe(
+        extraction = Extraction(
             model, tmp_path / "weights" / model, -1, True, tmp_path / "images", None, settings, runtime
         )
-        manifests[model] = extract(recipe)
+        manifests[model] = extract(extraction)
     sae = UniversalSAE({model: one.width for model, one in manifests.items()}, 20, 3).eval()
     for model, manifest in manifests.items():
         set_statistics(sae, model, manifest, params.train)
