@@ -22,9 +22,10 @@ from usae.activations.commands.verification import targets, verify
 from usae.activations.store import size_text, store_root
 from usae.activations.store.manifests import remedy
 from usae.common.errors import UserError
+from usae.common.layout import Layout
 from usae.common.params import load_params
 
-MANIFESTS = (Path("data/manifests"), Path("data/untrained"))
+MANIFESTS = (Layout().manifests, Layout().untrained)
 UNKNOWN = (
     "Only the manifests now in data/manifests and data/untrained count. Those of other commits, branches, "
     "experiments, and checkouts that share this root, are not known: their stores count as unnamed too, and have "

@@ -25,6 +25,7 @@ from usae.activations.store.location import fingerprint
 from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.activations.store.store import NATIVE_GRID
 from usae.common.errors import UserError
+from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime import cluster
 from usae.common.runtime.device import configure
@@ -43,7 +44,7 @@ def extraction_of(params: Params, model: str, name: str, weights: Path) -> Extra
         weights=weights,
         layer=params.zoo[model].layer,
         norm=params.zoo[model].norm,
-        images=Path("data/images"),
+        images=Layout().images,
         root=params.images.path,
         params=params.extract,
         runtime=params.runtime,
