@@ -65,7 +65,9 @@ def targets(paths: Iterable[Path], manifests: Mapping[str, Manifest], root: Path
             "were pushed), or give the paths of stores: usae store verify PATH"
         )
     return [
-        StoreTarget(root / found.split(split).store, found) for found in manifests.values() for split in SPLITS
+        StoreTarget(root / manifest.split(split).store, manifest)
+        for manifest in manifests.values()
+        for split in SPLITS
     ]
 
 

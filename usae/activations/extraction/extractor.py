@@ -90,13 +90,13 @@ class Extractor:
         with ThreadPoolExecutor(self.extraction.runtime.workers) as readers, ThreadPoolExecutor(1) as writer:
             batches, writing = self._features(work, readers), deque[Future[None]]()
             for chunk in work.chunks:
-                parts = []
+                fetched = []
                 for span in self._spans(work.store.span(chunk)):
-                    parts.append(self._fetched(next(batches), span, work.split))
+                    fetched.append(self._fetched(next(batches), span, work.split))
                     yield len(span)
                 while writing:
                     writing.popleft().result()
-                writing.append(writer.submit(self._write, work.store, chunk, parts))
+                writing.append(writer.submit(self._write, work.store, chunk, fetched))
             while writing:
                 writing.popleft().result()
 

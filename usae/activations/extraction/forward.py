@@ -71,9 +71,9 @@ class Forward:
             UserError: by more than the bound.
         """
         with torch.inference_mode():
-            exact, found = self._maps(pixels, "float32"), self._maps(pixels)
+            exact, reduced = self._maps(pixels, "float32"), self._maps(pixels)
             variance = (exact - exact.mean((0, 2, 3), keepdim=True)).square().sum()
-            moved = float((found - exact).square().sum() / variance)
+            moved = float((reduced - exact).square().sum() / variance)
         if not moved <= PRECISION_BOUND:
             raise UserError(
                 f"In {self.params.precision} the activations of '{model}' move by {moved:.2g} of their variance; "

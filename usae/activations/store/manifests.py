@@ -174,14 +174,14 @@ class Manifest:
         """Where a store without faults differs from this manifest: in shape, or in its trailers' checksums."""
         wanted = self.split(split)
         expected = (wanted.images, self.width, wanted.chunk_images)
-        found = (store.images, store.width, store.chunk_images)
-        if found != expected:
-            return [f"Images, width and images per chunk should be {expected}, found {found}."]
+        actual = (store.images, store.width, store.chunk_images)
+        if actual != expected:
+            return [f"Images, width and images per chunk should be {expected}, found {actual}."]
         checksums = enumerate(zip(wanted.crc32c, map(store.checksum, range(store.chunks)), strict=True))
         return [
-            f"Chunk {j} has checksum {found}, the manifest says {expected}."
-            for j, (expected, found) in checksums
-            if found != expected
+            f"Chunk {j} has checksum {actual}, the manifest says {expected}."
+            for j, (expected, actual) in checksums
+            if actual != expected
         ]
 
 
@@ -202,8 +202,8 @@ def load_manifests(folder: Path, models: tuple[str, ...]) -> dict[str, Manifest]
     Raises:
         UserError: one is missing, or they disagree on images, order, geometry or grid (all named).
     """
-    found = [Manifest.load(folder / f"{model}.json") for model in models]
-    manifests = {manifest.model: manifest for manifest in found}
+    loaded = [Manifest.load(folder / f"{model}.json") for model in models]
+    manifests = {manifest.model: manifest for manifest in loaded}
     check_paired(manifests)
     return manifests
 

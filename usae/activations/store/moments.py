@@ -38,9 +38,9 @@ class Moments:
         return total
 
     @classmethod
-    def merged(cls, parts: Iterable["Moments"], width: int) -> "Moments":
-        """Moments of all the rows behind `parts`, merged in their order."""
-        return reduce(cls.merge, parts, cls.none(width))
+    def merged(cls, chunks: Iterable["Moments"], width: int) -> "Moments":
+        """Moments of all the rows of `chunks`, merged in their order."""
+        return reduce(cls.merge, chunks, cls.none(width))
 
     def merge(self, other: "Moments") -> "Moments":
         """Moments of both sets of rows together."""

@@ -274,11 +274,11 @@ def _metadata(shape: tuple[int, int, int], chunk_images: int, dtype: str, attrib
     return bytes(files["zarr.json"].to_bytes())
 
 
-def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def _differences(actual: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Every key in which two descriptions differ; a nested `config` is given by its keys alone."""
-    keys = [key for key in {**wanted, **found} if key != "config"]
+    keys = [key for key in {**wanted, **actual} if key != "config"]
     return [
-        f"`{key}` should be {wanted.get(key)}, found {found.get(key)}"
+        f"`{key}` should be {wanted.get(key)}, found {actual.get(key)}"
         for key in keys
-        if wanted.get(key) != found.get(key)
+        if wanted.get(key) != actual.get(key)
     ]

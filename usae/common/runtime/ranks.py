@@ -41,13 +41,13 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
-    def highest(self, numbers: list[int], device: torch.device) -> list[int]:
-        """The highest of all processes, number by number: what they agree on."""
+    def highest(self, values: list[int], device: torch.device) -> list[int]:
+        """The highest of all processes, value by value: what they agree on."""
         if self.size == 1:
-            return numbers
-        highest = torch.tensor(numbers, device=device)
+            return values
+        highest = torch.tensor(values, device=device)
         dist.all_reduce(highest, dist.ReduceOp.MAX)
-        return [int(number) for number in highest.tolist()]
+        return [int(value) for value in highest.tolist()]
 
     def barrier(self) -> None:
         """Wait until all processes are here."""
