@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from usae.activations.extraction.extract import create_store
-from usae.activations.extraction.extractor import Extractor, Recipe
+from usae.activations.extraction.extractor import Extraction, Extractor
 from usae.backbones.networks.backbone import Backbone, pin
 from usae.backbones.networks.building import build
 from usae.common.params import BackboneParams, ExtractParams, ImagesParams, RuntimeParams
@@ -40,12 +40,12 @@ def main() -> None:
         images = ImagesParams(source="folder", path=str(source), train=options.count, val=1, val_share=0.01)
         write_images(folder / "images", images, seed=0, workers=options.threads)
         for model in options.models:
-            compare(model, recipe(model, source, folder, options), options)
+            compare(model, extraction(model, source, folder, options), options)
 
 
-def compare(model: str, recipe: Recipe, options: argparse.Namespace) -> None:
+def compare(model: str, extraction: Extraction, options: argparse.Namespace) -> None:
     """Time pairs of bare forward pass and extraction, the first of a pair in turn."""
-    extractor = Extractor.load(recipe, torch.device(options.device))
+    extractor = Extractor.load(extraction, torch.device(options.device))
     images = len(extractor.images["train"])
     batches = [
         batch.to(options.device).float().div_(255)
@@ -89,12 +89,12 @@ def bare_forward(backbone: Backbone, batches: list[torch.Tensor]) -> None:
             torch.cuda.synchronize()
 
 
-def recipe(model: str, source: Path, folder: Path, options: argparse.Namespace) -> Recipe:
+def extraction(model: str, source: Path, folder: Path, options: argparse.Namespace) -> Extraction:
     """Random weights of a timm model, pinned; 14 x 14 tokens for ViTs, 7 x 7 for other networks."""
     torch.manual_seed(0)
     params = BackboneParams(timm=model, weights="random")
     pin(params, folder / model, build(params))
-    return Recipe(
+    return Extraction(
         model=model,
         weights=folder / model,
         layer=-1,
@@ -138,9 +138,9 @@ def generated_photographs(folder: Path, count: int) -> Path:
 
 def _elsewhere(extractor: Extractor, pair: int) -> Extractor:
     """The same, with a store of its own."""
-    runtime = extractor.recipe.runtime
+    runtime = extractor.extraction.runtime
     moved = runtime.model_copy(update={"store": f"{runtime.store}/{pair}"})
-    return replace(extractor, recipe=replace(extractor.recipe, runtime=moved))
+    return replace(extractor, extraction=replace(extractor.extraction, runtime=moved))
 
 
 def _timed(run: Callable[[], object]) -> tuple[float, float]:

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for path in given.stores:
         store = ActivationStore.open(path)
-        values = np.asarray(store.rows(range(min(given.images, store.images)))).astype(np.float32)
+        values = np.asarray(store.take(range(min(given.images, store.images)))).astype(np.float32)
         losses = measured(values.reshape(-1, store.width))
         rows.append({"store": path.name.rsplit("-", 1)[0], "type": str(store.dtype), **losses})
     print(pd.DataFrame(rows).set_index(["store", "type"]).T.to_string())

@@ -130,7 +130,7 @@ def evaluated(
     images, block = next(iter(stores.values())).images, 64
     for start in range(0, images, block):
         span = range(start, min(start + block, images))
-        raw = {model: np.array(store.rows(span)) for model, store in stores.items()}  # (b, t, d)
+        raw = {model: np.array(store.take(span)) for model, store in stores.items()}  # (b, t, d)
         codes = {model: encoded(sae, model, rows, CPU) for model, rows in raw.items()}
         counts.update([CodeChunk(np.arange(len(span)), *pair) for pair in codes.values()])
         for target, rows in raw.items():

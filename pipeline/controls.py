@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline import stage
 from usae.activations.store.manifests import check_paired, load_manifests
 from usae.common.params import Params
-from usae.common.runtime.ranks import Ranks, become
+from usae.common.runtime.ranks import Ranks, launch
 from usae.evidence.controls.variants import variants
 from usae.training.stage import MANIFESTS, training_run
 
@@ -18,7 +18,7 @@ HOME, UNTRAINED = Path("data/controls"), Path("data/untrained")
 @stage
 def main(params: Params) -> str:
     """Train all controls in one pass over the activations and save them."""
-    become(params.runtime.processes, "pipeline.controls")
+    launch(params.runtime.processes, "pipeline.controls")
     manifests = load_manifests(MANIFESTS, params.models) | load_manifests(UNTRAINED, params.models)
     check_paired(manifests)
     with training_run(params, "controls", manifests, variants(params)) as trained:

@@ -1,18 +1,17 @@
 """Stage `extract@MODEL`: one model's activations for both splits, and the manifest that stands for them."""
 
-from pathlib import Path
-
 from pipeline import checked_model, stage
-from usae.activations.extraction.extract import extract, recipe_of
+from usae.activations.extraction.extract import extract, extraction_of
+from usae.common.layout import Layout
 from usae.common.params import Params
 
 
 @stage
 def main(params: Params, model: str) -> str:
     """Fill the stores below `runtime.store` and write `data/manifests/MODEL.json`."""
-    weights = Path("data/weights") / checked_model(params, model)
-    manifest = extract(recipe_of(params, model, model, weights))
-    manifest.save(Path("data/manifests") / f"{model}.json")
+    weights = Layout().weights / checked_model(params, model)
+    manifest = extract(extraction_of(params, model, model, weights))
+    manifest.save(Layout().manifests / f"{model}.json")
     return manifest.size
 
 

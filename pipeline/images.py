@@ -1,8 +1,7 @@
 """Stage `images`: list the images of both splits, check that each can be read, write `data/images/`."""
 
-from pathlib import Path
-
 from pipeline import stage
+from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.images.sources.writing import write_images
 
@@ -10,9 +9,9 @@ from usae.images.sources.writing import write_images
 @stage
 def main(params: Params) -> str:
     """Write `data/images/{train,val}.parquet`, and for the generated world its truth beside them."""
-    counts = write_images(Path("data/images"), params.images, params.seed, params.runtime.workers)
+    counts = write_images(Layout().images, params.images, params.seed, params.runtime.workers)
     return ", ".join(
-        f"{split} {found.readable} images, {found.skipped} skipped" for split, found in counts.items()
+        f"{split} {count.readable} images, {count.skipped} skipped" for split, count in counts.items()
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline import stage
 from usae.activations.store.manifests import load_manifests
 from usae.common.params import Params
-from usae.common.runtime.ranks import Ranks, become
+from usae.common.runtime.ranks import Ranks, launch
 from usae.common.tables import write_table
 from usae.common.variant import Variant
 from usae.training.loop.log import write_curve
@@ -18,7 +18,7 @@ CURVE = Path("reports/plots/training.csv")
 @stage
 def main(params: Params) -> str:
     """Train, save the SAE, its log and a thinned learning curve for `dvc plots`."""
-    become(params.runtime.processes, "pipeline.train")
+    launch(params.runtime.processes, "pipeline.train")
     variants = {"usae": Variant(params.k, params.seed, params.train.pairs)}
     manifests = load_manifests(MANIFESTS, params.models)
     with training_run(params, "usae", manifests, variants, CURVE) as trained:

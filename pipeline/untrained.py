@@ -1,23 +1,21 @@
 """Stage `untrained@MODEL`: the same network with random weights, extracted in the same way: a control."""
 
-from pathlib import Path
-
 from pipeline import checked_model, stage
-from usae.activations.extraction.extract import extract, recipe_of
+from usae.activations.extraction.extract import extract, extraction_of
 from usae.activations.store.manifests import UNTRAINED
 from usae.backbones.weights.obtaining import obtain_untrained
+from usae.common.layout import Layout
 from usae.common.params import Params
-
-HOME = Path("data/untrained")
 
 
 @stage
 def main(params: Params, model: str) -> str:
     """Pin random weights, fill the stores below `runtime.store` and write `data/untrained/MODEL.json`."""
-    weights = HOME / "weights" / checked_model(params, model)
+    folder = Layout().untrained
+    weights = folder / "weights" / checked_model(params, model)
     obtain_untrained(params.zoo[model].backbone, weights, params.seed, model)
-    manifest = extract(recipe_of(params, model, f"{UNTRAINED}{model}", weights))
-    manifest.save(HOME / f"{model}.json")
+    manifest = extract(extraction_of(params, model, f"{UNTRAINED}{model}", weights))
+    manifest.save(folder / f"{model}.json")
     return manifest.size
 
 

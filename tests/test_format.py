@@ -15,7 +15,7 @@ import zarr
 from PIL import Image
 
 from usae.activations.extraction.extract import extract
-from usae.activations.extraction.extractor import Recipe
+from usae.activations.extraction.extractor import Extraction
 from usae.activations.store.location import checkpoint_folder
 from usae.backbones.networks.backbone import pin
 from usae.backbones.networks.building import build
@@ -56,15 +56,15 @@ def run(tmp_path_factory):
         update={"grid": GRID, "chunk_images": CHUNK, "statistics_images": 5, "dtype": "float16", "fit": "squash"}
     )
     runtime = params.runtime.model_copy(update={"store": str(root / "activations"), "workers": 1})
-    recipe = Recipe("m", root / "weights" / "m", -1, True, root / "images", pictures, settings, runtime)
+    extraction = Extraction("m", root / "weights" / "m", -1, True, root / "images", pictures, settings, runtime)
     fine = settings.model_copy(update={"dtype": "float32"})
     coarse = fine.model_copy(update={"grid": COARSE, "statistics": "before"})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("USAE_STORE", "DVC_ROOT"):
             patch.delenv(name, raising=False)
-        manifest = extract(recipe)
+        manifest = extract(extraction)
         for name, params in {"fine": fine, "coarse": coarse}.items():
-            extract(dataclasses.replace(recipe, params=params)).save(root / "manifests" / f"{name}.json")
+            extract(dataclasses.replace(extraction, params=params)).save(root / "manifests" / f"{name}.json")
     manifest.save(root / "manifests" / "m.json")
     sae = UniversalSAE({"m": WIDTH}, concepts=CONCEPTS, k=K).eval()
     sae.save_pretrained(root / "usae")
@@ -111,7 +111,7 @@ def chunks(folder: Path, images: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def own_tokens(run: Path) -> np.ndarray:
+def native_tokens(run: Path) -> np.ndarray:
     """The training images' tokens on the network's own grid, as float32 gave them: (images, tokens, width)."""
     fine = json.loads((run / "manifests" / "fine.json").read_text())
     return zarr.open_array(run / "activations" / fine["train"]["store"], mode="r")[:].astype(float)
@@ -162,7 +162,7 @@ def test_moments_are_those_of_the_stored_values(split):
 
 def test_moments_before_resampling_are_those_of_the_layers_own_tokens(run):
     """The store on the network's own grid holds these tokens."""
-    own, coarse = own_tokens(run), json.loads((run / "manifests" / "coarse.json").read_text())
+    own, coarse = native_tokens(run), json.loads((run / "manifests" / "coarse.json").read_text())
     folder = run / "activations" / coarse["train"]["store"]
     assert metadata(folder)["attributes"]["config"]["own_grid"] == [GRID, GRID]
     for chunk in range(len(coarse["train"]["crc32c"])):
@@ -183,7 +183,7 @@ def test_moments_before_resampling_are_those_of_the_layers_own_tokens(run):
 def test_the_manifest_says_which_tokens_its_statistics_are_of(run, manifest):
     coarse = json.loads((run / "manifests" / "coarse.json").read_text())
     assert (manifest["statistics"], coarse["statistics"]) == ("after", "before")
-    own = own_tokens(run)
+    own = native_tokens(run)
     first = own[: coarse["statistics_images"]]
     np.testing.assert_allclose([coarse["mean"], coarse["std"]], [first.mean(), first.std(ddof=1)], rtol=1e-10)
     np.testing.assert_allclose(coarse["channel_mean"], own.mean((0, 1)), rtol=1e-10, atol=1e-13)

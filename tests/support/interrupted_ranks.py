@@ -19,7 +19,7 @@ import torch
 
 from tests.support.interrupted_training import contents, newest, training
 from tests.support.worlds import two_models
-from usae.common.runtime.ranks import join
+from usae.common.runtime.ranks import join_processes
 
 CASES = [(1, signal.SIGTERM), (0, signal.SIGINT)]
 EPOCHS = 10
@@ -28,7 +28,7 @@ EPOCHS = 10
 def member(folder: Path, out: str, rank: int, port: int) -> None:
     """One of the processes, as torchrun would start it."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    join(torch.device("cpu"))
+    join_processes(torch.device("cpu"))
     training(folder, out, EPOCHS)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from usae.activations.extraction.extract import extract
-from usae.activations.extraction.extractor import Recipe
+from usae.activations.extraction.extractor import Extraction
 from usae.common.params import load_params
 
 
@@ -30,7 +30,9 @@ def extraction(folder: Path) -> None:
     settings = params.extract.model_copy(update={"grid": 3, "chunk_images": 4, "statistics_images": 10})  # of 4
     runtime = params.runtime.model_copy(update={"store": str(folder / "activations"), "workers": 2})
     pictures = str(folder / "pictures")
-    manifest = extract(Recipe("m", folder / "weights", -1, True, folder / "images", pictures, settings, runtime))
+    manifest = extract(
+        Extraction("m", folder / "weights", -1, True, folder / "images", pictures, settings, runtime)
+    )
     manifest.save(folder / "m.json")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tests.support.worlds import RECIPE, two_models
-from usae.common.runtime.ranks import Ranks, join
+from usae.common.runtime.ranks import Ranks, join_processes
 from usae.common.variant import Variant
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.loop import RunOptions, train
@@ -39,7 +39,7 @@ def gradients(recipe: StepRecipe, ranks: Ranks) -> dict[str, torch.Tensor]:
 
 def main(folder: Path) -> None:
     """A step of every objective and auxiliary term, and a short run."""
-    join(torch.device("cpu"))
+    join_processes(torch.device("cpu"))
     ranks = Ranks.current()
     steps = {
         f"{loss}-{aux}": gradients(StepRecipe(loss=loss, update="all", aux=aux, aux_codes=3), ranks)

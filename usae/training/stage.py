@@ -18,7 +18,7 @@ from usae.activations.store.location import checkpoint_folder
 from usae.activations.store.manifests import Manifest
 from usae.common.params import Params
 from usae.common.runtime.device import configure
-from usae.common.runtime.ranks import Ranks, join
+from usae.common.runtime.ranks import Ranks, join_processes
 from usae.common.runtime.tracker import open_tracker
 from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
@@ -42,7 +42,7 @@ def training_run(
     Raises:
         UserError: see `loop.train` and `Manifest.open`.
     """
-    device = join(configure(params.runtime))
+    device = join_processes(configure(params.runtime))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32 in the encoder
     root = store_root(params.runtime.store)

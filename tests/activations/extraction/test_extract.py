@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from usae.activations.commands.verification import Target, verify
+from usae.activations.commands.verification import StoreTarget, verify
 from usae.activations.extraction.extract import create_store, extract, follow
-from usae.activations.extraction.extractor import Extractor, Recipe
+from usae.activations.extraction.extractor import Extraction, Extractor
 from usae.activations.extraction.work import announce
 from usae.backbones.networks.backbone import Backbone, pin
 from usae.backbones.networks.building import build
@@ -34,14 +34,14 @@ def one_thread():
 
 
 @pytest.fixture
-def recipe(params, image_folder, tmp_path, monkeypatch):
+def extraction(params, image_folder, tmp_path, monkeypatch):
     """A tiny random transformer over the folder's pictures, four images a chunk."""
     monkeypatch.delenv("USAE_STORE", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     images = ImagesParams(source="folder", path=str(image_folder), train=None, val=None, val_share=0.3)
     write_images(tmp_path / "images", images, seed=0, workers=1)
     settings = {"grid": 4, "chunk_images": 4, "statistics_images": None}
-    return Recipe(
+    return Extraction(
         model="m",
         weights=pinned(tmp_path / "w"),
         layer=-1,
@@ -63,14 +63,14 @@ def pinned(folder, change=lambda network: None):
     return folder
 
 
-def having(recipe, **extract):
-    """`recipe` with other settings of the section `extract`."""
-    return dataclasses.replace(recipe, params=recipe.params.model_copy(update=extract))
+def having(extraction, **extract):
+    """`extraction` with other settings of the section `extract`."""
+    return dataclasses.replace(extraction, params=extraction.params.model_copy(update=extract))
 
 
-def running(recipe, **runtime):
-    """`recipe` with other settings of the section `runtime`."""
-    return dataclasses.replace(recipe, runtime=recipe.runtime.model_copy(update=runtime))
+def running(extraction, **runtime):
+    """`extraction` with other settings of the section `runtime`."""
+    return dataclasses.replace(extraction, runtime=extraction.runtime.model_copy(update=runtime))
 
 
 def contents(store):
@@ -80,19 +80,19 @@ def contents(store):
     }
 
 
-def train_store(recipe, manifest):
-    return manifest.open("train", store_folder(recipe))
+def train_store(extraction, manifest):
+    return manifest.open("train", store_folder(extraction))
 
 
-def store_folder(recipe):
-    return recipe.images.parent / "activations"
+def store_folder(extraction):
+    return extraction.images.parent / "activations"
 
 
-def test_the_store_holds_the_backbones_tokens(recipe):
-    store = train_store(recipe, extract(recipe))
-    images = load_splits(recipe.images, recipe.root)["train"]
+def test_the_store_holds_the_backbones_tokens(extraction):
+    store = train_store(extraction, extract(extraction))
+    images = load_splits(extraction.images, extraction.root)["train"]
     assert (store.images, store.tokens, store.width) == (len(images), 16, 24)
-    net = Backbone.load(recipe.weights, layer=-1, grid=4)
+    net = Backbone.load(extraction.weights, layer=-1, grid=4)
     for image in (0, len(images) - 1):
         pixels = np.asarray(images.open(image).resize((32, 32), 3)).transpose(2, 0, 1)
         with torch.inference_mode():
@@ -102,14 +102,17 @@ def test_the_store_holds_the_backbones_tokens(recipe):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11"])
-def test_networks_that_only_list_their_maps_are_extracted_too(recipe, tmp_path, name):
+def test_networks_that_only_list_their_maps_are_extracted_too(extraction, tmp_path, name):
     """`features_only` networks have no `forward_intermediates`."""
     torch.manual_seed(0)
     listed = BackboneParams(timm=name, kwargs={"features_only": True}, weights="random", size=32)
     pin(listed, tmp_path / "listed", build(listed))
-    last = dataclasses.replace(recipe, weights=tmp_path / "listed", layer=-2)
-    store = train_store(recipe, extract(last))
-    images, net = load_splits(recipe.images, recipe.root)["train"], Backbone.load(last.weights, layer=-2, grid=4)
+    last = dataclasses.replace(extraction, weights=tmp_path / "listed", layer=-2)
+    store = train_store(extraction, extract(last))
+    images, net = (
+        load_splits(extraction.images, extraction.root)["train"],
+        Backbone.load(last.weights, layer=-2, grid=4),
+    )
     pixels = fit_image(images.open(0), 32, "squash", net.identity.interpolation)
     with torch.inference_mode():
         expected = net.tokens(torch.from_numpy(pixels.copy()).float()[None] / 255)[0]
@@ -117,17 +120,17 @@ def test_networks_that_only_list_their_maps_are_extracted_too(recipe, tmp_path, 
 
 
 @pytest.mark.parametrize("batch", [1, 4, 64])
-def test_batches_of_any_size_fill_the_same_chunks(recipe, batch):
-    whole = train_store(recipe, extract(running(recipe, batch_images=3)))
-    elsewhere = recipe.images / "elsewhere"
-    parts = extract(running(recipe, batch_images=batch, store=str(elsewhere))).open("train", elsewhere)
+def test_batches_of_any_size_fill_the_same_chunks(extraction, batch):
+    whole = train_store(extraction, extract(running(extraction, batch_images=3)))
+    elsewhere = extraction.images / "elsewhere"
+    parts = extract(running(extraction, batch_images=batch, store=str(elsewhere))).open("train", elsewhere)
     for chunk in range(whole.chunks):
         np.testing.assert_allclose(whole.chunk(chunk), parts.chunk(chunk), atol=2e-3)
 
 
-def test_statistics_are_those_of_the_stored_values(recipe):
-    manifest = extract(recipe)
-    store = train_store(recipe, manifest)
+def test_statistics_are_those_of_the_stored_values(extraction):
+    manifest = extract(extraction)
+    store = train_store(extraction, manifest)
     rows = np.concatenate([store.chunk(j) for j in range(store.chunks)]).astype(np.float64)
     np.testing.assert_allclose([manifest.mean, manifest.std], [rows.mean(), rows.std(ddof=1)], rtol=1e-10)
     np.testing.assert_allclose(manifest.channel_mean, rows.mean((0, 1)), rtol=1e-10, atol=1e-12)
@@ -135,9 +138,9 @@ def test_statistics_are_those_of_the_stored_values(recipe):
 
 
 @pytest.mark.parametrize("count", [3, 4, 7, None])
-def test_statistics_before_resampling_are_those_of_the_layers_own_tokens(recipe, count):
-    manifest = extract(having(recipe, grid=2, statistics="before", statistics_images=count))
-    own = extract(having(recipe, dtype="float32")).open("train", store_folder(recipe))
+def test_statistics_before_resampling_are_those_of_the_layers_own_tokens(extraction, count):
+    manifest = extract(having(extraction, grid=2, statistics="before", statistics_images=count))
+    own = extract(having(extraction, dtype="float32")).open("train", store_folder(extraction))
     rows = np.concatenate([own.chunk(j) for j in range(own.chunks)]).astype(np.float64)  # (images, 16, width)
     first = rows[:count]
     np.testing.assert_allclose([manifest.mean, manifest.std], [first.mean(), first.std(ddof=1)], rtol=1e-6)
@@ -146,75 +149,75 @@ def test_statistics_before_resampling_are_those_of_the_layers_own_tokens(recipe,
     assert manifest.statistics_images == len(first)
 
 
-def test_the_order_of_the_statistics_is_chosen_without_extracting_again(recipe):
-    after = extract(having(recipe, grid=2, statistics="after"))
-    store = train_store(recipe, after)
+def test_the_order_of_the_statistics_is_chosen_without_extracting_again(extraction):
+    after = extract(having(extraction, grid=2, statistics="after"))
+    store = train_store(extraction, after)
     files = sorted(file for file in store.path.rglob("*") if file.is_file())
     stamps = [file.stat().st_mtime_ns for file in files]
-    before = extract(having(recipe, grid=2, statistics="before"))
+    before = extract(having(extraction, grid=2, statistics="before"))
     assert before.train == after.train
     assert (before.statistics, after.statistics) == ("before", "after")
     assert before.std > after.std  # resampling averages neighbours
     assert [file.stat().st_mtime_ns for file in files] == stamps
 
 
-def test_where_nothing_is_resampled_both_orders_are_one(recipe):
-    both = [extract(having(recipe, statistics=order)) for order in ("before", "after")]
+def test_where_nothing_is_resampled_both_orders_are_one(extraction):
+    both = [extract(having(extraction, statistics=order)) for order in ("before", "after")]
     assert both[0] == both[1]
     assert both[0].statistics == "after"
 
 
-def test_a_rerun_computes_nothing_and_gives_the_same_manifest(recipe):
-    first = extract(recipe)
-    files = sorted(store_folder(recipe).rglob("0"))
+def test_a_rerun_computes_nothing_and_gives_the_same_manifest(extraction):
+    first = extract(extraction)
+    files = sorted(store_folder(extraction).rglob("0"))
     stamps = [file.stat().st_mtime_ns for file in files]
-    assert extract(recipe) == first
+    assert extract(extraction) == first
     assert [file.stat().st_mtime_ns for file in files] == stamps
 
 
 @pytest.mark.parametrize("lost", ["chunk", "before"])
-def test_an_interrupted_run_goes_on_to_the_same_bytes(recipe, lost):
-    resampled = having(recipe, grid=2)
+def test_an_interrupted_run_goes_on_to_the_same_bytes(extraction, lost):
+    resampled = having(extraction, grid=2)
     whole = extract(resampled)
-    store = train_store(recipe, whole)
+    store = train_store(extraction, whole)
     before = contents(store)
-    (store.chunk_path(1) if lost == "chunk" else store.own_moments_path(1)).unlink()
+    (store.chunk_path(1) if lost == "chunk" else store.native_moments_path(1)).unlink()
     assert extract(resampled) == whole
     assert contents(store) == before
 
 
-def test_damaged_moments_before_resampling_are_found_and_computed_again(recipe):
-    resampled = having(recipe, grid=2, statistics="before")
+def test_damaged_moments_before_resampling_are_found_and_computed_again(extraction):
+    resampled = having(extraction, grid=2, statistics="before")
     whole = extract(resampled)
-    store = train_store(recipe, whole)
-    before, file = contents(store), store.own_moments_path(1)
+    store = train_store(extraction, whole)
+    before, file = contents(store), store.native_moments_path(1)
     file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
-    (finding,) = verify(Target(store.path, whole), deep=True)
+    (finding,) = verify(StoreTarget(store.path, whole), deep=True)
     assert (
         str(finding.fault)
         == f"The file of chunk 1's moments before resampling ({file}) does not match its checksum."
     )
     assert finding.command == f"rm {file} && dvc repro -f -s extract@m"
-    assert not list(verify(Target(store.path, whole), deep=False))
+    assert not list(verify(StoreTarget(store.path, whole), deep=False))
     file.unlink()
     with pytest.raises(
         UserError, match=r"(?s)only these chunks are extracted again.*moments before .* found no file"
     ):
-        train_store(recipe, whole)
+        train_store(extraction, whole)
     assert extract(resampled) == whole
     assert contents(store) == before
 
 
-def test_another_layer_has_a_store_of_its_own_and_the_old_one_is_found_again(recipe):
-    last = extract(recipe)
-    first = extract(dataclasses.replace(recipe, layer=0))
+def test_another_layer_has_a_store_of_its_own_and_the_old_one_is_found_again(extraction):
+    last = extract(extraction)
+    first = extract(dataclasses.replace(extraction, layer=0))
     assert first.train.store != last.train.store
-    assert extract(recipe) == last
+    assert extract(extraction) == last
 
 
-def test_the_grid_is_common(recipe):
-    manifest = extract(having(recipe, grid=2))
-    assert manifest.open("val", store_folder(recipe)).tokens == 4
+def test_the_grid_is_common(extraction):
+    manifest = extract(having(extraction, grid=2))
+    assert manifest.open("val", store_folder(extraction)).tokens == 4
 
 
 @pytest.mark.parametrize(
@@ -225,51 +228,51 @@ def test_the_grid_is_common(recipe):
         (float("inf"), r"which no type can hold"),
     ],
 )
-def test_activations_that_cannot_be_stored_are_named(recipe, tmp_path, value, sentence):
+def test_activations_that_cannot_be_stored_are_named(extraction, tmp_path, value, sentence):
     faulty = pinned(tmp_path / "faulty", lambda network: network.norm.bias.fill_(value))
     with pytest.raises(UserError, match=r"'m' gives activations up to .* for train image 0 \('class") as error:
-        extract(dataclasses.replace(recipe, weights=faulty))
+        extract(dataclasses.replace(extraction, weights=faulty))
     assert sentence in str(error.value)
     assert "0 of 3 chunks of m train are written and stay" in str(error.value)
 
 
-def test_float32_stores_hold_what_half_precision_cannot(recipe, tmp_path):
+def test_float32_stores_hold_what_half_precision_cannot(extraction, tmp_path):
     large = pinned(tmp_path / "large", lambda network: network.norm.bias.fill_(1e6))
-    manifest = extract(having(dataclasses.replace(recipe, weights=large), dtype="float32"))
+    manifest = extract(having(dataclasses.replace(extraction, weights=large), dtype="float32"))
     assert manifest.mean == pytest.approx(1e6, rel=1e-3)
     assert manifest.dtype == "float32"
 
 
-def test_reduced_precision_within_the_bound_has_a_store_of_its_own(recipe):
-    exact, reduced = extract(recipe), extract(having(recipe, precision="bfloat16"))
+def test_reduced_precision_within_the_bound_has_a_store_of_its_own(extraction):
+    exact, reduced = extract(extraction), extract(having(extraction, precision="bfloat16"))
     assert exact.train.store != reduced.train.store
-    rows = [train_store(recipe, manifest).chunk(0).astype(np.float32) for manifest in (exact, reduced)]
+    rows = [train_store(extraction, manifest).chunk(0).astype(np.float32) for manifest in (exact, reduced)]
     assert 0 < np.square(rows[0] - rows[1]).mean() < 1e-3 * rows[0].var()
 
 
-def test_reduced_precision_that_moves_activations_is_refused(recipe, tmp_path):
+def test_reduced_precision_that_moves_activations_is_refused(extraction, tmp_path):
     fragile = pinned(tmp_path / "fragile", lambda network: network.patch_embed.proj.bias.fill_(1e4))
     with pytest.raises(
         UserError, match="In bfloat16 the activations of 'm' move by .* of their variance; at most 0.001"
     ):
-        extract(having(dataclasses.replace(recipe, weights=fragile), precision="bfloat16"))
+        extract(having(dataclasses.replace(extraction, weights=fragile), precision="bfloat16"))
 
 
-def test_a_lost_image_is_named_and_finished_chunks_stay(recipe, image_folder):
-    key = load_splits(recipe.images, recipe.root)["train"].frame["key"][4]
+def test_a_lost_image_is_named_and_finished_chunks_stay(extraction, image_folder):
+    key = load_splits(extraction.images, extraction.root)["train"].frame["key"][4]
     kept = (image_folder / key).read_bytes()
     (image_folder / key).unlink()
     with pytest.raises(UserError, match=r"Image 4 \('.*'\) was readable when the index was made") as error:
-        extract(running(recipe, batch_images=1))
+        extract(running(extraction, batch_images=1))
     assert "1 of 3 chunks of m train are written and stay; `dvc repro extract@m` goes on from there." in str(
         error.value
     )
     (image_folder / key).write_bytes(kept)
-    assert extract(recipe).train.images == 9
+    assert extract(extraction).train.images == 9
 
 
-def test_a_folder_that_vanishes_midway_is_named_and_finished_chunks_stay(recipe, image_folder, tmp_path):
-    small = running(having(recipe, chunk_images=1), batch_images=1)
+def test_a_folder_that_vanishes_midway_is_named_and_finished_chunks_stay(extraction, image_folder, tmp_path):
+    small = running(having(extraction, chunk_images=1), batch_images=1)
     extractor = Extractor.load(small, torch.device("cpu"))
     store = create_store(extractor, "train")
     work = extractor.left("train", store)
@@ -284,8 +287,8 @@ def test_a_folder_that_vanishes_midway_is_named_and_finished_chunks_stay(recipe,
     assert store.chunk_path(0).stat().st_mtime_ns == first
 
 
-def test_a_store_that_vanishes_midway_is_named(recipe, tmp_path):
-    small = running(having(recipe, chunk_images=1), batch_images=1)
+def test_a_store_that_vanishes_midway_is_named(extraction, tmp_path):
+    small = running(having(extraction, chunk_images=1), batch_images=1)
     extractor = Extractor.load(small, torch.device("cpu"))
     store = create_store(extractor, "train")
     work = extractor.left("train", store)
@@ -302,21 +305,21 @@ def vanishing(computed, vanish):
             vanish()
 
 
-def test_sizes_and_room_are_said_before_and_rates_after(recipe, caplog):
+def test_sizes_and_room_are_said_before_and_rates_after(extraction, caplog):
     caplog.set_level(logging.INFO)
-    extract(recipe)
+    extract(extraction)
     text = caplog.text
     assert "m train: 9 images x 16 tokens x 24 channels, float16, 9.22kB in 3 chunks; 3 to compute" in text
     assert "m: need " in text
     assert "images/s" in text.split("m: need")[1]
     caplog.clear()
-    extract(recipe)
+    extract(extraction)
     assert "3 chunks; 0 to compute" in caplog.text
     assert "m: need 0.00B, have " in caplog.text
 
 
-def test_a_disk_without_room_is_refused_before_anything_is_computed(recipe):
-    extractor = Extractor.load(recipe, torch.device("cpu"))
+def test_a_disk_without_room_is_refused_before_anything_is_computed(extraction):
+    extractor = Extractor.load(extraction, torch.device("cpu"))
     huge = dataclasses.replace(create_store(extractor, "train"), images=10**12, chunk_images=10**11)
     with pytest.raises(UserError, match=r"There is no room for the activations: 768TB are still to be written"):
         announce([extractor.left("train", huge)])

@@ -170,13 +170,18 @@ def test_lost_or_broken_metadata(make_store):
     assert not again.faults(deep=True)
 
 
-def test_rows_across_chunks(make_store):
+def test_images_from_any_chunks(make_store):
     activations = values()
     store = make_store("s", activations, chunk_images=4)
     for start in range(10):
         for stop in range(start + 1, 11):
-            np.testing.assert_array_equal(store.rows(range(start, stop)), activations[start:stop])
-    assert isinstance(store.rows(range(5, 8)), np.memmap)
+            np.testing.assert_array_equal(store.take(range(start, stop)), activations[start:stop])
+    for chosen in ([0, 2], [1, 2, 3], [0, 3, 4, 9], [2, 4, 5, 6], [9]):
+        np.testing.assert_array_equal(store.take(np.array(chosen)), activations[chosen])
+    assert isinstance(store.take(range(5, 8)), np.memmap)
+    for wrong in ([], [3, 2], [1, 1, 3]):
+        with pytest.raises(ValueError, match="should increase"):
+            store.take(np.array(wrong, dtype=int))
 
 
 @pytest.mark.parametrize("tokens", [16, 49, 64, 196, 256, 1024])

@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 from PIL import Image
 
 from usae.activations.extraction.extract import extract
-from usae.activations.extraction.extractor import Recipe
+from usae.activations.extraction.extractor import Extraction
 from usae.backbones.networks.backbone import pin
 from usae.backbones.networks.building import build
 from usae.common.errors import UserError
@@ -46,7 +46,7 @@ def one_thread():
 
 
 @pytest.fixture
-def recipe(params, tmp_path, monkeypatch, one_thread):
+def extraction(params, tmp_path, monkeypatch, one_thread):
     """A tiny random transformer over sixty pictures, two images a chunk; resampled, so that no file lacks."""
     monkeypatch.delenv("USAE_STORE", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -58,7 +58,7 @@ def recipe(params, tmp_path, monkeypatch, one_thread):
     write_images(tmp_path / "images", images, seed=0, workers=1)
     torch.manual_seed(0)
     pin(TINY, tmp_path / "w", build(TINY))
-    return Recipe(
+    return Extraction(
         model="m",
         weights=tmp_path / "w",
         layer=-1,
@@ -70,9 +70,9 @@ def recipe(params, tmp_path, monkeypatch, one_thread):
     )
 
 
-def elsewhere(recipe, where, store):
-    runtime = recipe.runtime.model_copy(update={"dask": where, "store": str(recipe.images.parent / store)})
-    return dataclasses.replace(recipe, runtime=runtime)
+def elsewhere(extraction, where, store):
+    runtime = extraction.runtime.model_copy(update={"dask": where, "store": str(extraction.images.parent / store)})
+    return dataclasses.replace(extraction, runtime=runtime)
 
 
 def contents(folder):
@@ -101,16 +101,18 @@ def workers():
         yield running.scheduler_address
 
 
-def test_two_workers_one_of_them_killed_give_the_same_bytes(recipe, workers, tmp_path):
-    many = recipe.params.model_copy(update={"chunk_images": 1})  # so that the work outlasts the look for the first
-    recipe = dataclasses.replace(recipe, params=many)
-    here = extract(recipe)
+def test_two_workers_one_of_them_killed_give_the_same_bytes(extraction, workers, tmp_path):
+    many = extraction.params.model_copy(
+        update={"chunk_images": 1}
+    )  # so that the work outlasts the look for the first
+    extraction = dataclasses.replace(extraction, params=many)
+    here = extract(extraction)
     with Client(workers) as client:
         pid = sorted(client.run(os.getpid).values())[0]
     seen = []
     killer = threading.Thread(target=kill_midway, args=(tmp_path / "there", pid, 60, seen))
     killer.start()
-    there = extract(elsewhere(recipe, workers, "there"))
+    there = extract(elsewhere(extraction, workers, "there"))
     killer.join()
     assert 0 < seen[0] < 54
     assert there == here
@@ -148,11 +150,11 @@ def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_p
     np.testing.assert_allclose(there.firing.sums, whole.sums, rtol=1e-12)
 
 
-def test_faults_of_the_activations_come_from_the_workers_in_the_same_words(recipe, workers, tmp_path):
+def test_faults_of_the_activations_come_from_the_workers_in_the_same_words(extraction, workers, tmp_path):
     network = build(TINY)
     torch.nn.init.constant_(network.norm.bias, float("nan"))
     pin(TINY, tmp_path / "faulty", network)
-    faulty = dataclasses.replace(recipe, weights=tmp_path / "faulty")
+    faulty = dataclasses.replace(extraction, weights=tmp_path / "faulty")
     with pytest.raises(
         UserError, match=r"'m' gives activations up to nan for train image \d+ .*\n.*written and stay"
     ):

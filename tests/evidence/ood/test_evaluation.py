@@ -7,7 +7,7 @@ import torch
 
 from tests.activations.extraction.test_extract import TINY
 from usae.activations.extraction.extract import extract
-from usae.activations.extraction.extractor import Recipe
+from usae.activations.extraction.extractor import Extraction
 from usae.backbones.networks.backbone import pin
 from usae.backbones.networks.building import build
 from usae.common.errors import UserError
@@ -47,8 +47,8 @@ def evaluation(params, tmp_path, scenes, monkeypatch, one_thread):
     for seed, model in enumerate(MODELS):
         torch.manual_seed(seed)
         pin(TINY, layout.weights / model, build(TINY))
-        recipe = Recipe(model, layout.weights / model, -1, True, layout.images, None, settings, runtime)
-        manifests[model] = extract(recipe)
+        extraction = Extraction(model, layout.weights / model, -1, True, layout.images, None, settings, runtime)
+        manifests[model] = extract(extraction)
     sae = UniversalSAE({model: manifest.width for model, manifest in manifests.items()}, 20, 3).eval()
     for model, manifest in manifests.items():
         set_statistics(sae, model, manifest, params.train)

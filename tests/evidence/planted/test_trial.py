@@ -24,7 +24,7 @@ def test_stores_hold_what_was_drawn(trial, tmp_path):
     whole = next(trial.world.blocks("train", 80, 80)).activations
     for (model, manifest), rows in zip(manifests.items(), whole, strict=True):
         store = manifest.open("train", tmp_path)
-        np.testing.assert_array_equal(np.asarray(store.rows(range(80))), rows, err_msg=model)
+        np.testing.assert_array_equal(np.asarray(store.take(range(80))), rows, err_msg=model)
         assert manifest.mean == pytest.approx(rows.astype(np.float64).mean(), abs=1e-9)
         assert manifest.std == pytest.approx(rows.astype(np.float64).std(ddof=1), rel=1e-9)
 

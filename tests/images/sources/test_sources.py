@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from usae.activations.extraction.extract import extract
-from usae.activations.extraction.extractor import Recipe
+from usae.activations.extraction.extractor import Extraction
 from usae.backbones.networks.backbone import pin
 from usae.backbones.networks.building import build
 from usae.common.errors import UserError
@@ -222,7 +222,7 @@ def test_a_folder_that_vanishes_during_extraction_costs_nothing_that_is_finished
 
     def run():
         root = str(tmp_path / "pictures")
-        return extract(Recipe("m", tmp_path / "w", -1, True, tmp_path / "out", root, settings, runtime))
+        return extract(Extraction("m", tmp_path / "w", -1, True, tmp_path / "out", root, settings, runtime))
 
     store = run().open("train", tmp_path / "activations")
     chunks = [store.chunk_path(chunk) for chunk in range(store.chunks)]

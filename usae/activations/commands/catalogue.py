@@ -46,8 +46,8 @@ class Unnamed:
 
 def read_manifests(folders: Iterable[Path]) -> dict[str, Manifest]:
     """Every manifest of the checkout, also of models that `models` no longer lists."""
-    found = [Manifest.load(path) for folder in folders for path in sorted(folder.glob("*.json"))]
-    return {manifest.model: manifest for manifest in found}
+    manifests = [Manifest.load(path) for folder in folders for path in sorted(folder.glob("*.json"))]
+    return {manifest.model: manifest for manifest in manifests}
 
 
 def entries(root: Path, manifests: Mapping[str, Manifest]) -> list[Entry]:
@@ -60,7 +60,7 @@ def entries(root: Path, manifests: Mapping[str, Manifest]) -> list[Entry]:
 
 def naming(store: str, manifests: Mapping[str, Manifest]) -> tuple[str, ...]:
     """Which manifests name a store."""
-    return tuple(name for name, found in manifests.items() if store in {found.split(s).store for s in SPLITS})
+    return tuple(name for name, manifest in manifests.items() if store in _stores(manifest))
 
 
 def entry(path: Path, manifests: tuple[str, ...]) -> Entry:
@@ -85,13 +85,13 @@ def entry(path: Path, manifests: tuple[str, ...]) -> Entry:
     )
 
 
-def unnamed(found: Iterable[Entry], now: datetime) -> Unnamed:
+def unnamed(stores: Iterable[Entry], now: datetime) -> Unnamed:
     """The stores that no manifest names.
 
     A manifest is written when both splits are extracted, so an unnamed store may be one half of a running
     extraction: while any unnamed store of a model is fresh, all of that model's are kept.
     """
-    candidates = [entry for entry in found if not entry.manifests]
+    candidates = [entry for entry in stores if not entry.manifests]
     fresh = {entry.model for entry in candidates if now.timestamp() - entry.written < BUSY_SECONDS}
     removable, kept = [], []
     for candidate in candidates:
@@ -104,3 +104,7 @@ def unnamed(found: Iterable[Entry], now: datetime) -> Unnamed:
         else:
             removable.append(candidate)
     return Unnamed(removable, kept)
+
+
+def _stores(manifest: Manifest) -> set[str]:
+    return {manifest.split(split).store for split in SPLITS}

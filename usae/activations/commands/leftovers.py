@@ -34,12 +34,12 @@ def leftovers(root: Path) -> list[Leftover]:
     return [_leftover(path) for path in folders if NAME.fullmatch(path.name) and _is_folder(path)]
 
 
-def table(found: list[Leftover]) -> str:
+def table(runs: list[Leftover]) -> str:
     """A row for each run."""
     rows = {
-        "unfinished run": [run.path.name for run in found],
-        "kept": [size_text(run.files) for run in found],
-        "last saved": [f"{datetime.fromtimestamp(run.written):%Y-%m-%d %H:%M}" for run in found],
+        "unfinished run": [run.path.name for run in runs],
+        "kept": [size_text(run.files) for run in runs],
+        "last saved": [f"{datetime.fromtimestamp(run.written):%Y-%m-%d %H:%M}" for run in runs],
     }
     return pd.DataFrame(rows).to_string(index=False)
 

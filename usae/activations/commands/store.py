@@ -18,13 +18,14 @@ import pandas as pd
 from usae.activations.commands.catalogue import Entry, entries, read_manifests, unnamed
 from usae.activations.commands.leftovers import Leftover, leftovers
 from usae.activations.commands.leftovers import table as leftover_table
-from usae.activations.commands.verification import targets, verify
+from usae.activations.commands.verification import StoreFault, targets, verify
 from usae.activations.store import size_text, store_root
 from usae.activations.store.manifests import remedy
 from usae.common.errors import UserError
+from usae.common.layout import Layout
 from usae.common.params import load_params
 
-MANIFESTS = (Path("data/manifests"), Path("data/untrained"))
+MANIFESTS = (Layout().manifests, Layout().untrained)
 UNKNOWN = (
     "Only the manifests now in data/manifests and data/untrained count. Those of other commits, branches, "
     "experiments, and checkouts that share this root, are not known: their stores count as unnamed too, and have "
@@ -46,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def list_stores(_: argparse.Namespace) -> int:
     """Every store below the root, the manifest that names it, and when it was last used; unfinished runs."""
     root = _root()
-    found, runs = entries(root, read_manifests(MANIFESTS)), leftovers(root)
-    _say(_table(found) if found else f"There are no activation stores below {root}.")
-    _say(f"{len(found)} stores, {size_text(sum(entry.files for entry in found))} below {root}" if found else "")
+    stores, runs = entries(root, read_manifests(MANIFESTS)), leftovers(root)
+    _say(_table(stores) if stores else f"There are no activation stores below {root}.")
+    _say(f"{len(stores)} stores, {size_text(sum(entry.files for entry in stores))} below {root}" if stores else "")
     _say(f"\n{leftover_table(runs)}" if runs else "")
     return 0
 
@@ -56,49 +57,53 @@ def list_stores(_: argparse.Namespace) -> int:
 def verify_stores(given: argparse.Namespace) -> int:
     """Every fault of the chosen stores with the command that repairs it; status 1 when there are any."""
     manifests = read_manifests(MANIFESTS)
-    findings = []
+    faults: list[StoreFault] = []
     for target in targets(given.paths, manifests, Path() if given.paths else _root()):
-        faults = list(verify(target, deep=not given.quick))
-        _say(f"{target.path}: {_count(len(faults), 'fault') if faults else 'whole' if given.quick else 'sound'}")
-        for finding in faults:
-            _say(f"  - {finding.fault}\n    {finding.command}")
-        if faults and target.manifest is None:
+        of_store = list(verify(target, deep=not given.quick))
+        _say(
+            f"{target.path}: {_count(len(of_store), 'fault') if of_store else 'whole' if given.quick else 'sound'}"
+        )
+        for each in of_store:
+            _say(f"  - {each.fault}\n    {each.command}")
+        if of_store and target.manifest is None:
             _say(
                 f"    (No manifest names this store. The command extracts what params.yaml says now for "
                 f"'{target.model}'; if that is something else, `usae store gc` removes this store.)"
             )
-        findings += faults
-    if given.repair and findings:
-        _say(_repair([finding.fault.damaged for finding in findings if finding.fault.damaged]))
-        _say("Now run:\n" + "\n".join(f"  {remedy(m)}" for m in dict.fromkeys(f.target.model for f in findings)))
-    return 1 if findings else 0
+        faults += of_store
+    if given.repair and faults:
+        _say(_repair([each.fault.damaged for each in faults if each.fault.damaged]))
+        _say(
+            "Now run:\n" + "\n".join(f"  {remedy(m)}" for m in dict.fromkeys(each.target.model for each in faults))
+        )
+    return 1 if faults else 0
 
 
 def collect_garbage(given: argparse.Namespace) -> int:
     """Lists the stores that no manifest names and unfinished runs, and with --remove deletes them."""
     root, manifests, runtime = _root(), read_manifests(MANIFESTS), load_params().runtime
-    found, runs, now = unnamed(entries(root, manifests), datetime.now()), leftovers(root), datetime.now()
+    stores, runs, now = unnamed(entries(root, manifests), datetime.now()), leftovers(root), datetime.now()
     old = [run for run in runs if not run.busy(now, runtime.checkpoint_minutes)]
     _say(UNKNOWN + "\n")
-    for entry, reason in found.kept:
+    for entry, reason in stores.kept:
         _say(f"kept {entry.path.name}: {reason}")
     for run in (run for run in runs if run not in old):
         _say(f"kept {run.path.name}: it was written to a short while ago; the run may be going on")
-    if not found.removable and not old:
+    if not stores.removable and not old:
         _say(f"Nothing to remove below {root}.")
         return 0
-    _say(_table(found.removable) if found.removable else "")
+    _say(_table(stores.removable) if stores.removable else "")
     _say(f"{leftover_table(old)}\n{UNFINISHED}" if old else "")
-    total = _total(found.removable, old)
+    total = _total(stores.removable, old)
     if not given.remove:
         _say(f"{total}. Nothing was removed; do it with: usae store gc --remove")
         return 0
-    if found.removable and not manifests:
+    if stores.removable and not manifests:
         raise UserError(
             "Nothing was removed: there is no manifest in data/manifests, so every store looks unnamed. Bring "
             "them back (`dvc checkout`, `dvc pull extract` or `dvc repro extract`), or remove folders yourself."
         )
-    for path in [*(entry.path for entry in found.removable), *(run.path for run in old)]:
+    for path in [*(entry.path for entry in stores.removable), *(run.path for run in old)]:
         shutil.rmtree(path)
     _say(f"Removed {total}.")
     return 0
@@ -128,17 +133,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _table(found: Sequence[Entry]) -> str:
+def _table(stores: Sequence[Entry]) -> str:
     rows = {
-        "store": [entry.path.name for entry in found],
-        "model": [entry.model for entry in found],
-        "split": [entry.split for entry in found],
-        "images": [str(entry.store.images) if entry.store else "?" for entry in found],
-        "size": [size_text(entry.files) for entry in found],
-        "state": [entry.state for entry in found],
-        "manifest": [", ".join(entry.manifests) or "none" for entry in found],
+        "store": [entry.path.name for entry in stores],
+        "model": [entry.model for entry in stores],
+        "split": [entry.split for entry in stores],
+        "images": [str(entry.store.images) if entry.store else "?" for entry in stores],
+        "size": [size_text(entry.files) for entry in stores],
+        "state": [entry.state for entry in stores],
+        "manifest": [", ".join(entry.manifests) or "none" for entry in stores],
         "last used": [
-            f"{datetime.fromtimestamp(entry.used):%Y-%m-%d}" if entry.used else "never" for entry in found
+            f"{datetime.fromtimestamp(entry.used):%Y-%m-%d}" if entry.used else "never" for entry in stores
         ],
     }
     return pd.DataFrame(rows).to_string(index=False)
@@ -147,7 +152,7 @@ def _table(found: Sequence[Entry]) -> str:
 def _total(stores: Sequence[Entry], runs: Sequence[Leftover]) -> str:
     counts = [(len(stores), "store"), (len(runs), "unfinished run")]
     size = sum(entry.files for entry in stores) + sum(run.files for run in runs)
-    return f"{' and '.join(_count(number, noun) for number, noun in counts if number)}, {size_text(size)}"
+    return f"{' and '.join(_count(count, noun) for count, noun in counts if count)}, {size_text(size)}"
 
 
 def _repair(damaged: Sequence[Path]) -> str:
@@ -160,8 +165,8 @@ def _root() -> Path:
     return store_root(load_params().runtime.store)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _say(text: str) -> None:

@@ -13,7 +13,7 @@ from usae.common.runtime.progress import progress
 
 
 @dataclass(frozen=True)
-class Target:
+class StoreTarget:
     """A store to be verified, and the manifest that names it, if one does."""
 
     path: Path
@@ -34,10 +34,10 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Finding:
+class StoreFault:
     """A fault of a store, and the command that repairs it."""
 
-    target: Target
+    target: StoreTarget
     fault: Fault
 
     @property
@@ -47,14 +47,15 @@ class Finding:
         return removal + remedy(self.target.model)
 
 
-def targets(paths: Iterable[Path], manifests: Mapping[str, Manifest], root: Path) -> list[Target]:
+def targets(paths: Iterable[Path], manifests: Mapping[str, Manifest], root: Path) -> list[StoreTarget]:
     """The stores at `paths`; without any, all that the manifests name.
 
     Raises:
         UserError: no path is given and there is no manifest.
     """
     given = [
-        Target(path, next((manifests[m] for m in naming(path.absolute().name, manifests)), None)) for path in paths
+        StoreTarget(path, next((manifests[m] for m in naming(path.absolute().name, manifests)), None))
+        for path in paths
     ]
     if given:
         return given
@@ -63,21 +64,25 @@ def targets(paths: Iterable[Path], manifests: Mapping[str, Manifest], root: Path
             "There is no manifest in data/manifests. Run `dvc repro extract` (or `dvc pull extract`, where they "
             "were pushed), or give the paths of stores: usae store verify PATH"
         )
-    return [Target(root / found.split(split).store, found) for found in manifests.values() for split in SPLITS]
+    return [
+        StoreTarget(root / manifest.split(split).store, manifest)
+        for manifest in manifests.values()
+        for split in SPLITS
+    ]
 
 
-def verify(target: Target, *, deep: bool) -> Iterator[Finding]:
+def verify(target: StoreTarget, *, deep: bool) -> Iterator[StoreFault]:
     """All faults of one store; `deep` reads every byte."""
     try:
         store = ActivationStore.open(target.path)
     except UserError as error:
         metadata = target.path / "zarr.json"
-        yield Finding(target, Fault(str(error), metadata if metadata.is_file() else None))
+        yield StoreFault(target, Fault(str(error), metadata if metadata.is_file() else None))
         return
     faulty = False
     for chunk in progress(range(store.chunks), description=target.path.name, unit="chunk"):
         for fault in store.check(chunk, deep=deep):
             faulty = True
-            yield Finding(target, fault)
+            yield StoreFault(target, fault)
     if target.manifest and not faulty:
-        yield from (Finding(target, Fault(text)) for text in target.manifest.disagreements(target.split, store))
+        yield from (StoreFault(target, Fault(text)) for text in target.manifest.disagreements(target.split, store))

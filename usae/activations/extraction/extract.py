@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 from distributed import Client
 
-from usae.activations.extraction.extractor import Extractor, Recipe
-from usae.activations.extraction.statistics import channel_moments, scalar_statistics
+from usae.activations.extraction.extractor import Extraction, Extractor
+from usae.activations.extraction.statistics import channel_moments, sample_moments
 from usae.activations.extraction.work import Work, announce
 from usae.activations.store import ActivationStore, chunk_images_for, store_root
 from usae.activations.store.location import fingerprint
 from usae.activations.store.manifests import Manifest, SplitManifest
+from usae.activations.store.store import NATIVE_GRID
 from usae.common.errors import UserError
+from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime import cluster
 from usae.common.runtime.device import configure
@@ -35,27 +37,27 @@ PRECISION_IMAGES = 16  # on which reduced precision is checked before a run
 log = logging.getLogger("usae")
 
 
-def recipe_of(params: Params, model: str, name: str, weights: Path) -> Recipe:
+def extraction_of(params: Params, model: str, name: str, weights: Path) -> Extraction:
     """How the layer of the zoo's `model` is read; `name` is that of its stores, `weights` the pinned backbone."""
-    return Recipe(
+    return Extraction(
         model=name,
         weights=weights,
         layer=params.zoo[model].layer,
         norm=params.zoo[model].norm,
-        images=Path("data/images"),
+        images=Layout().images,
         root=params.images.path,
         params=params.extract,
         runtime=params.runtime,
     )
 
 
-def extract(recipe: Recipe) -> Manifest:
+def extract(extraction: Extraction) -> Manifest:
     """Fill the stores of both splits and return the manifest that describes them.
 
     Raises:
         UserError: images, weights, disk, cluster or activations are not as they should be; what is done is kept.
     """
-    extractor = Extractor.load(recipe, configure(recipe.runtime))
+    extractor = Extractor.load(extraction, configure(extraction.runtime))
     stores = {split: create_store(extractor, split) for split in extractor.images}
     works = [extractor.left(split, store) for split, store in stores.items()]
     announce(works)
@@ -65,42 +67,46 @@ def extract(recipe: Recipe) -> Manifest:
 
 def create_store(extractor: Extractor, split: str) -> ActivationStore:
     """The store of a split, named by model, split and a fingerprint of everything that counts."""
-    recipe, identity, index = extractor.recipe, extractor.forward.backbone.identity, extractor.images[split]
-    shape = (len(index), recipe.params.grid**2, extractor.forward.own_shape[0])
-    itemsize = np.dtype(recipe.params.dtype).itemsize
+    extraction, identity, index = (
+        extractor.extraction,
+        extractor.forward.backbone.identity,
+        extractor.images[split],
+    )
+    shape = (len(index), extraction.params.grid**2, extractor.forward.native_shape[0])
+    itemsize = np.dtype(extraction.params.dtype).itemsize
     config: dict[str, Any] = {
         "images": index.digest,
         "weights": identity.sha256,
         "pixels": [identity.mean, identity.std, identity.interpolation],
         "size": identity.size,
         "timm": identity.timm_version,
-        "layer": recipe.layer,
-        "norm": recipe.norm,
-        "chunk_images": chunk_images_for(*shape[1:], itemsize, len(index), recipe.params.chunk_images),
+        "layer": extraction.layer,
+        "norm": extraction.norm,
+        "chunk_images": chunk_images_for(*shape[1:], itemsize, len(index), extraction.params.chunk_images),
         "revision": REVISION,
-        **recipe.params.model_dump(include={"grid", "fit", "dtype", "precision"}),
+        **extraction.params.model_dump(include={"grid", "fit", "dtype", "precision"}),
     }
     if extractor.forward.resampled:
-        config["own_grid"] = list(extractor.forward.own_shape[1:])
-    path = store_root(recipe.runtime.store).absolute() / f"{recipe.model}-{split}-{fingerprint(config)}"
-    attributes = {"model": recipe.model, "split": split, "config": config}
-    return ActivationStore.create(path, shape, config["chunk_images"], recipe.params.dtype, attributes)
+        config[NATIVE_GRID] = list(extractor.forward.native_shape[1:])
+    path = store_root(extraction.runtime.store).absolute() / f"{extraction.model}-{split}-{fingerprint(config)}"
+    attributes = {"model": extraction.model, "split": split, "config": config}
+    return ActivationStore.create(path, shape, config["chunk_images"], extraction.params.dtype, attributes)
 
 
 def fill(extractor: Extractor, works: Sequence[Work]) -> None:
     """Compute the chunks of all `works`, in this process or on the cluster that `runtime.dask` names."""
-    recipe, where = extractor.recipe, extractor.recipe.runtime.dask
-    if works and recipe.params.precision != "float32":
+    extraction, where = extractor.extraction, extractor.extraction.runtime.dask
+    if works and extraction.params.precision != "float32":
         pixels = extractor.pixels("train", min(PRECISION_IMAGES, len(extractor.images["train"])))
-        moved = extractor.forward.check_precision(recipe.model, pixels)
-        log.info("%s: %s moves %.1e of the variance", recipe.model, recipe.params.precision, moved)
+        moved = extractor.forward.check_precision(extraction.model, pixels)
+        log.info("%s: %s moves %.1e of the variance", extraction.model, extraction.params.precision, moved)
     if where is None or not works:
         for work in works:
             follow(work, extractor.stream(work))
         return
     with cluster.connect(where) as client:
         for work in works:
-            follow(work, _on_workers(client, recipe.for_workers(), work))
+            follow(work, _on_workers(client, extraction.for_workers(), work))
 
 
 def follow(work: Work, computed: Iterator[int]) -> None:
@@ -122,43 +128,39 @@ def follow(work: Work, computed: Iterator[int]) -> None:
 
 def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manifest:
     """The manifest of the finished stores."""
-    recipe, train = extractor.recipe, stores["train"]
-    order = recipe.params.statistics if train.resampled else "after"
-    channels = channel_moments(train, order)
-    mean, std, counted = scalar_statistics(train, recipe.params.statistics_images, order)
-    return Manifest(
-        model=recipe.model,
+    extraction, train = extractor.extraction, stores["train"]
+    order = extraction.params.statistics if train.resampled else "after"
+    sample, sample_images = sample_moments(train, extraction.params.statistics_images, order)
+    return Manifest.of(
+        channel_moments(train, order),
+        sample,
+        model=extraction.model,
         backbone=dataclasses.asdict(extractor.forward.backbone.identity),
-        layer=recipe.layer,
-        norm=recipe.norm,
-        grid=recipe.params.grid,
-        fit=recipe.params.fit,
-        dtype=recipe.params.dtype,
-        width=train.width,
-        mean=mean,
-        std=std,
+        layer=extraction.layer,
+        norm=extraction.norm,
+        grid=extraction.params.grid,
+        fit=extraction.params.fit,
+        dtype=extraction.params.dtype,
         statistics=order,
-        statistics_images=counted,
-        channel_mean=tuple(channels.mean.tolist()),
-        channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),
+        statistics_images=sample_images,
         **{split: SplitManifest.of(store, extractor.images[split].digest) for split, store in stores.items()},
     )
 
 
-def compute_chunk(recipe: Recipe, split: str, store: Path, chunk: int) -> str:
+def compute_chunk(extraction: Extraction, split: str, store: Path, chunk: int) -> str:
     """One chunk, in a worker process, which loads the backbone once; returns '' or what the user should know."""
     try:
-        work = Work(recipe.model, split, ActivationStore.open(store), (chunk,))
+        work = Work(extraction.model, split, ActivationStore.open(store), (chunk,))
         with _ONE_AT_A_TIME:
-            for _ in _loaded(recipe).stream(work):
+            for _ in _loaded(extraction).stream(work):
                 pass
     except UserError as error:
         return str(error)
     return ""
 
 
-def _on_workers(client: Client, recipe: Recipe, work: Work) -> Iterator[int]:
-    task = functools.partial(compute_chunk, recipe, work.split, work.store.path)
+def _on_workers(client: Client, extraction: Extraction, work: Work) -> Iterator[int]:
+    task = functools.partial(compute_chunk, extraction, work.split, work.store.path)
     for chunk, fault in cluster.compute(client, task, work.chunks):
         if fault:
             raise UserError(fault)
@@ -169,5 +171,5 @@ _ONE_AT_A_TIME = threading.Lock()  # a worker process may have several threads, 
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(recipe: Recipe) -> Extractor:
-    return Extractor.load(recipe, cluster.worker_device(configure(recipe.runtime)))
+def _loaded(extraction: Extraction) -> Extractor:
+    return Extractor.load(extraction, cluster.worker_device(configure(extraction.runtime)))

@@ -16,9 +16,8 @@ import torch
 
 from usae.activations.extraction.forward import Features, Forward
 from usae.activations.extraction.pixels import Decoder
-from usae.activations.extraction.statistics import OwnMoments
 from usae.activations.extraction.work import Work
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, NativeMoments, image_spans
 from usae.backbones.networks.backbone import Backbone
 from usae.common.errors import UserError
 from usae.common.params import ExtractParams, RuntimeParams
@@ -29,8 +28,8 @@ Fetched = tuple[np.ndarray, np.ndarray | None]  # tokens of a batch, and its mom
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One model's extraction as paths and plain values: all that a worker process is told.
+class Extraction:
+    """How one model is read, as paths and plain values: all that a worker process is told.
 
     weights: folder of the pinned backbone. images: folder of the indexes; root: what their paths are relative to.
     """
@@ -44,7 +43,7 @@ class Recipe:
     params: ExtractParams
     runtime: RuntimeParams
 
-    def for_workers(self) -> "Recipe":
+    def for_workers(self) -> "Extraction":
         """The same for processes that run elsewhere."""
         return dataclasses.replace(
             self,
@@ -57,22 +56,28 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Extractor:
-    """A recipe with its backbone and image indexes loaded."""
+    """An extraction with its backbone and image indexes loaded."""
 
-    recipe: Recipe
+    extraction: Extraction
     forward: Forward
     images: dict[str, ImageIndex]
 
     @classmethod
-    def load(cls, recipe: Recipe, device: torch.device) -> "Extractor":
-        """Read the weights and the indexes that `recipe` names."""
-        backbone = Backbone.load(recipe.weights, recipe.layer, recipe.params.grid, recipe.norm).to(device)
-        return cls(recipe, Forward(backbone, recipe.params, device), load_splits(recipe.images, recipe.root))
+    def load(cls, extraction: Extraction, device: torch.device) -> "Extractor":
+        """Read the weights and the indexes that `extraction` names."""
+        backbone = Backbone.load(extraction.weights, extraction.layer, extraction.params.grid, extraction.norm).to(
+            device
+        )
+        return cls(
+            extraction,
+            Forward(backbone, extraction.params, device),
+            load_splits(extraction.images, extraction.root),
+        )
 
     def left(self, split: str, store: ActivationStore) -> Work:
         """The chunks that `store` still lacks."""
         chunks = tuple(chunk for chunk in range(store.chunks) if not store.done(chunk))
-        return Work(self.recipe.model, split, store, chunks)
+        return Work(self.extraction.model, split, store, chunks)
 
     def stream(self, work: Work) -> Iterator[int]:
         """Compute and write the chunks of `work`; yields the number of images after each batch.
@@ -82,32 +87,31 @@ class Extractor:
         Raises:
             UserError: an image, an activation or the store is not as it should be; chunks written stay.
         """
-        with ThreadPoolExecutor(self.recipe.runtime.workers) as readers, ThreadPoolExecutor(1) as writer:
+        with ThreadPoolExecutor(self.extraction.runtime.workers) as readers, ThreadPoolExecutor(1) as writer:
             batches, writing = self._features(work, readers), deque[Future[None]]()
             for chunk in work.chunks:
-                parts = []
+                fetched = []
                 for span in self._spans(work.store.span(chunk)):
-                    parts.append(self._fetched(next(batches), span, work.split))
+                    fetched.append(self._fetched(next(batches), span, work.split))
                     yield len(span)
                 while writing:
                     writing.popleft().result()
-                writing.append(writer.submit(self._write, work.store, chunk, parts))
+                writing.append(writer.submit(self._write, work.store, chunk, fetched))
             while writing:
                 writing.popleft().result()
 
     def pixels(self, split: str, images: int) -> torch.Tensor:
         """The first `images` images of a split, [images, 3, size, size] bytes."""
-        with ThreadPoolExecutor(self.recipe.runtime.workers) as readers:
+        with ThreadPoolExecutor(self.extraction.runtime.workers) as readers:
             return next(self._decoder(split).batches([range(images)], readers, ahead=0))
 
     def _spans(self, images: range) -> list[range]:
-        size = self.recipe.runtime.batch_images
-        return [images[start : start + size] for start in range(0, len(images), size)]
+        return image_spans(images, self.extraction.runtime.batch_images)
 
     def _features(self, work: Work, readers: ThreadPoolExecutor) -> Iterator[Features]:
         """The features of every batch; each is asked for before the previous one is awaited."""
         spans = (span for chunk in work.chunks for span in self._spans(work.store.span(chunk)))
-        ahead = 2 if self.recipe.runtime.batch_images * 2 <= work.store.chunk_images else 1
+        ahead = 2 if self.extraction.runtime.batch_images * 2 <= work.store.chunk_images else 1
         asked: deque[Features] = deque()
         try:
             for pixels in self._decoder(work.split).batches(spans, readers, ahead):
@@ -122,36 +126,38 @@ class Extractor:
     def _decoder(self, split: str) -> Decoder:
         identity = self.forward.backbone.identity
         pinned = self.forward.device.type == "cuda"
-        return Decoder(self.images[split], identity.size, self.recipe.params.fit, identity.interpolation, pinned)
+        return Decoder(
+            self.images[split], identity.size, self.extraction.params.fit, identity.interpolation, pinned
+        )
 
     def _fetched(self, features: Features, span: range, split: str) -> Fetched:
-        largest, dtype = features.largest.cpu(), self.recipe.params.dtype
+        largest, dtype = features.largest.cpu(), self.extraction.params.dtype
         for row in (~(largest <= float(np.finfo(dtype).max))).nonzero().flatten().tolist():
             value, key = largest[row].item(), self.images[split].frame["key"][span[row]]
             raise UserError(
-                f"'{self.recipe.model}' gives activations up to {value:g} for {split} image {span[row]} "
+                f"'{self.extraction.model}' gives activations up to {value:g} for {split} image {span[row]} "
                 f"('{key}'), which {_remedy(value, dtype)}"
             )
-        return features.tokens.cpu().numpy(), None if features.own is None else features.own.cpu().numpy()
+        return features.tokens.cpu().numpy(), None if features.native is None else features.native.cpu().numpy()
 
-    def _write(self, store: ActivationStore, chunk: int, parts: list[Fetched]) -> None:
+    def _write(self, store: ActivationStore, chunk: int, batches: list[Fetched]) -> None:
         metadata = store.path / "zarr.json"
         try:
             if metadata.is_file():
-                self._save(store, chunk, parts)
+                self._save(store, chunk, batches)
         except FileNotFoundError:
             if metadata.is_file():
                 raise
         if not metadata.is_file():
             raise UserError(
-                f"The store {store.path} disappeared while '{self.recipe.model}' was being extracted. Was its "
+                f"The store {store.path} disappeared while '{self.extraction.model}' was being extracted. Was its "
                 "disk unmounted, or the folder removed? Bring it back, or run the same command to make it anew."
             )
 
-    def _save(self, store: ActivationStore, chunk: int, parts: list[Fetched]) -> None:
-        if own := [moments for _, moments in parts if moments is not None]:
-            OwnMoments.of(np.concatenate(own), store.own_tokens).save(store, chunk)
-        store.write(chunk, np.concatenate([tokens for tokens, _ in parts]))
+    def _save(self, store: ActivationStore, chunk: int, batches: list[Fetched]) -> None:
+        by_image = [moments for _, moments in batches if moments is not None]
+        native = NativeMoments.of(np.concatenate(by_image), store.native_tokens) if by_image else None
+        store.write(chunk, np.concatenate([tokens for tokens, _ in batches]), native)
 
 
 def _remedy(value: float, dtype: str) -> str:

@@ -25,13 +25,13 @@ PRECISION_BOUND = 1e-3  # squared change over variance; an SAE leaves a hundred 
 class Features:
     """What a batch gave; on a GPU perhaps still being computed.
 
-    tokens: [b, tokens, d] in the store's type. largest: [b] largest absolute value. own: [b, 2, d] moments before
-    resampling, None where there is none.
+    tokens: [b, tokens, d] in the store's type. largest: [b] largest absolute value. native: [b, 2, d] moments
+    before resampling, None where there is none.
     """
 
     tokens: Tensor
     largest: Tensor
-    own: Tensor | None
+    native: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Forward:
     device: torch.device
 
     @functools.cached_property
-    def own_shape(self) -> tuple[int, int, int]:
+    def native_shape(self) -> tuple[int, int, int]:
         """[d, rows, columns] of the layer's own map of one image."""
         size = self.backbone.size
         with torch.inference_mode():
@@ -53,16 +53,16 @@ class Forward:
     @property
     def resampled(self) -> bool:
         """Whether the layer's own grid differs from the common one."""
-        return self.own_shape[1:] != (self.params.grid, self.params.grid)
+        return self.native_shape[1:] != (self.params.grid, self.params.grid)
 
     def __call__(self, pixels: UInt8[Tensor, "b 3 size size"]) -> Features:
         """Start the forward pass of a batch."""
         with torch.inference_mode():
             maps = self._maps(pixels)  # (b, d, rows, columns)
-            own = image_moments(maps) if self.resampled else None  # (b, 2, d)
+            native = image_moments(maps) if self.resampled else None  # (b, 2, d)
             tokens = to_grid(maps, self.params.grid)  # (b, tokens, d)
             largest = torch.linalg.vector_norm(tokens, torch.inf, dim=(1, 2))  # (b)
-            return Features(tokens.to(getattr(torch, self.params.dtype)), largest, own)
+            return Features(tokens.to(getattr(torch, self.params.dtype)), largest, native)
 
     def check_precision(self, model: str, pixels: UInt8[Tensor, "b 3 size size"]) -> float:
         """How far reduced precision moves the activations of `pixels`, as a share of their variance.
@@ -71,9 +71,9 @@ class Forward:
             UserError: by more than the bound.
         """
         with torch.inference_mode():
-            exact, found = self._maps(pixels, "float32"), self._maps(pixels)
+            exact, reduced = self._maps(pixels, "float32"), self._maps(pixels)
             variance = (exact - exact.mean((0, 2, 3), keepdim=True)).square().sum()
-            moved = float((found - exact).square().sum() / variance)
+            moved = float((reduced - exact).square().sum() / variance)
         if not moved <= PRECISION_BOUND:
             raise UserError(
                 f"In {self.params.precision} the activations of '{model}' move by {moved:.2g} of their variance; "

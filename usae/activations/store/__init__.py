@@ -3,9 +3,10 @@
 `usae store list|verify|gc` looks after them on disk (docs/scale.md); docs/format.md is the format.
 """
 
-from usae.activations.store.files import TRAILER, Fault, size_text, write_sealed
+from usae.activations.store.blocks import image_spans
+from usae.activations.store.files import TRAILER, Fault, size_text
 from usae.activations.store.location import check_room, chunk_images_for, store_root
-from usae.activations.store.moments import Moments
+from usae.activations.store.moments import Moments, NativeMoments
 from usae.activations.store.store import ActivationStore
 
 __all__ = [
@@ -13,9 +14,10 @@ __all__ = [
     "ActivationStore",
     "Fault",
     "Moments",
+    "NativeMoments",
     "check_room",
     "chunk_images_for",
+    "image_spans",
     "size_text",
     "store_root",
-    "write_sealed",
 ]

@@ -55,22 +55,22 @@ class Sealed:
         """A wrong size; with `deep`, also contents that miss their checksum."""
         if not self.whole:
             damaged = self.path if self.path.is_file() else None
-            found = f"{self.path.stat().st_size} bytes" if damaged else "no file"
-            text = f"{self.name} ({self.path}) should have {self.size + TRAILER} bytes, found {found}."
+            actual = f"{self.path.stat().st_size} bytes" if damaged else "no file"
+            text = f"{self.name} ({self.path}) should have {self.size + TRAILER} bytes, found {actual}."
             return Fault(text, damaged)
         if deep and not is_sealed(self.path):
             return Fault(f"{self.name} ({self.path}) does not match its checksum.", self.path)
         return None
 
 
-def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Write `parts` so that `path` is there whole or not at all, also after a power cut.
+def write_whole(path: Path, *contents: bytes | memoryview) -> None:
+    """Write `contents`, one behind the other, so that `path` is there whole or not at all, also after a power cut.
 
     Raises:
         UserError: there is no room for it; nothing is left behind.
     """
     for _ in range(ATTEMPTS):
-        partial = _partial(path, parts)
+        partial = _partial(path, contents)
         try:
             partial.replace(path)
         except FileNotFoundError:  # swept away by another process: write it again
@@ -112,13 +112,13 @@ def size_text(size: int) -> str:
     return tqdm.format_sizeof(size, "B")
 
 
-def _partial(path: Path, parts: tuple[bytes | memoryview, ...]) -> Path:
+def _partial(path: Path, contents: tuple[bytes | memoryview, ...]) -> Path:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            for part in parts:
-                file.write(part)
+            for content in contents:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -126,7 +126,7 @@ def _partial(path: Path, parts: tuple[bytes | memoryview, ...]) -> Path:
         if error.errno not in NO_ROOM:
             raise
         raise UserError(
-            f"{path} could not be written ({error.strerror}): it needs {size_text(sum(map(len, parts)))}, "
+            f"{path} could not be written ({error.strerror}): it needs {size_text(sum(map(len, contents)))}, "
             f"{size_text(free_bytes(path))} are free there. Make room, or move the stores (`runtime.store` or "
             "$USAE_STORE), and run the same command again: what is finished is kept."
         ) from error

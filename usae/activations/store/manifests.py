@@ -71,14 +71,26 @@ class Manifest:
         return f"{self.train.images} + {self.val.images} images, {self.grid}² tokens, width {self.width}"
 
     @classmethod
+    def of(cls, channels: Moments, sample: Moments, **fields: Any) -> "Manifest":
+        """With the statistics of moments: the channels' own, and the scalars of a sample; `fields`: all others."""
+        mean, std = sample.scalar()
+        return cls(
+            width=len(channels.mean),
+            mean=mean,
+            std=std,
+            channel_mean=tuple(channels.mean.tolist()),
+            channel_std=tuple(np.sqrt(channels.m2 / channels.count).tolist()),
+            **fields,
+        )
+
+    @classmethod
     def generated(cls, model: str, store: ActivationStore) -> "Manifest":
         """Of activations that come from no network: one finished store, which serves as both splits."""
-        moments = Moments.none(store.width)
-        for chunk in range(store.chunks):
-            moments = moments.merge(store.moments(chunk))
-        mean, std = moments.scalar()
+        moments = Moments.merged(map(store.moments, range(store.chunks)), store.width)
         split = SplitManifest.of(store, "generated")
-        return cls(
+        return cls.of(
+            moments,
+            moments,
             model=model,
             backbone={},
             layer=-1,
@@ -86,13 +98,8 @@ class Manifest:
             grid=round(store.tokens**0.5),
             fit="squash",
             dtype=str(store.dtype),
-            width=store.width,
-            mean=mean,
-            std=std,
             statistics="after",
             statistics_images=store.images,
-            channel_mean=tuple(moments.mean.tolist()),
-            channel_std=tuple(np.sqrt(moments.m2 / moments.count).tolist()),
             train=split,
             val=split,
         )
@@ -167,14 +174,14 @@ class Manifest:
         """Where a store without faults differs from this manifest: in shape, or in its trailers' checksums."""
         wanted = self.split(split)
         expected = (wanted.images, self.width, wanted.chunk_images)
-        found = (store.images, store.width, store.chunk_images)
-        if found != expected:
-            return [f"Images, width and images per chunk should be {expected}, found {found}."]
+        actual = (store.images, store.width, store.chunk_images)
+        if actual != expected:
+            return [f"Images, width and images per chunk should be {expected}, found {actual}."]
         checksums = enumerate(zip(wanted.crc32c, map(store.checksum, range(store.chunks)), strict=True))
         return [
-            f"Chunk {j} has checksum {found}, the manifest says {expected}."
-            for j, (expected, found) in checksums
-            if found != expected
+            f"Chunk {j} has checksum {actual}, the manifest says {expected}."
+            for j, (expected, actual) in checksums
+            if actual != expected
         ]
 
 
@@ -195,8 +202,8 @@ def load_manifests(folder: Path, models: tuple[str, ...]) -> dict[str, Manifest]
     Raises:
         UserError: one is missing, or they disagree on images, order, geometry or grid (all named).
     """
-    found = [Manifest.load(folder / f"{model}.json") for model in models]
-    manifests = {manifest.model: manifest for manifest in found}
+    loaded = [Manifest.load(folder / f"{model}.json") for model in models]
+    manifests = {manifest.model: manifest for manifest in loaded}
     check_paired(manifests)
     return manifests
 

@@ -16,10 +16,13 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from usae.activations.store.files import PARTIAL, TRAILER, Fault, Sealed, trailer, write_sealed, write_whole
-from usae.activations.store.moments import Moments
+from usae.activations.store.moments import Moments, NativeMoments
 from usae.common.errors import UserError
+from usae.common.types import Array
 
 SCHEMA_VERSION = 1
+MOMENT_BYTES = 2 * 8  # a mean and a sum of squared deviations, float64
+NATIVE_GRID = "own_grid"  # key in the `config` of stores of resampled tokens: rows and columns of the layer's grid
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,12 @@ class ActivationStore:
     @property
     def resampled(self) -> bool:
         """Whether the layer's own grid is not the common one."""
-        return "own_grid" in self.attributes.get("config", {})
+        return NATIVE_GRID in self.attributes.get("config", {})
 
     @property
-    def own_tokens(self) -> int:
+    def native_tokens(self) -> int:
         """Tokens of an image on the layer's own grid."""
-        return math.prod(self.attributes["config"]["own_grid"]) if self.resampled else self.tokens
+        return math.prod(self.attributes["config"][NATIVE_GRID]) if self.resampled else self.tokens
 
     def span(self, chunk: int) -> range:
         """The images of a chunk."""
@@ -129,32 +132,29 @@ class ActivationStore:
         """The file of a chunk's moments."""
         return self.path / "moments" / f"{chunk}.f64"
 
-    def own_moments_path(self, chunk: int) -> Path:
-        """The file of the moments before resampling, where tokens are `resampled`."""
+    def native_moments_path(self, chunk: int) -> Path:
+        """The file of the native tokens' moments, where tokens are `resampled`."""
         return self.path / "before" / f"{chunk}.f64"
 
-    def files(self, chunk: int) -> dict[str, Sealed]:
+    def files(self, chunk: int) -> list[Sealed]:
         """Every file of a chunk, in the order of writing."""
-        pair = 2 * 8  # a mean and a sum of squared deviations, float64
-        moments = f"The file of chunk {chunk}'s moments"
-        images = len(self.span(chunk))
-        before = Sealed(f"{moments} before resampling", self.own_moments_path(chunk), pair * (self.width + images))
-        return {
-            **({"before": before} if self.resampled else {}),
-            "moments": Sealed(moments, self.moments_path(chunk), pair * self.width),
-            "chunk": Sealed(f"Chunk {chunk}", self.chunk_path(chunk), self.chunk_bytes),
-        }
+        native = [self._native_moments_file(chunk)] if self.resampled else []
+        return [*native, self._moments_file(chunk), self._chunk_file(chunk)]
 
     def done(self, chunk: int) -> bool:
         """Whether all files of a chunk are there, whole."""
-        return all(file.whole for file in self.files(chunk).values())
+        return all(file.whole for file in self.files(chunk))
 
-    def write(self, chunk: int, activations: np.ndarray) -> None:
+    def write(self, chunk: int, activations: np.ndarray, native_moments: NativeMoments | None = None) -> None:
         """Write the activations [images of the chunk, token, channel]; the chunk's file appears last, whole.
+
+        native_moments: those before resampling, where tokens are `resampled`.
 
         Raises:
             UserError: the disk is full; what was written before is kept.
         """
+        if native_moments is not None:
+            write_sealed(self.native_moments_path(chunk), native_moments.packed())
         padded = np.full((self.chunk_images, self.tokens, self.width), np.nan, self.dtype)
         padded[: len(activations)] = activations
         moments = Moments.of(padded[: len(activations)].reshape(-1, self.width))
@@ -167,19 +167,25 @@ class ActivationStore:
         Raises:
             UserError: the file is missing or cut short.
         """
-        path = self._sound(chunk, "chunk", deep=False)
+        path = self._sound(self._chunk_file(chunk), deep=False)
         mapped = np.memmap(path, self.dtype, "r", shape=(self.chunk_images, self.tokens, self.width))
         return mapped[: len(self.span(chunk))]
 
-    def rows(self, images: range) -> np.ndarray:
-        """The activations of consecutive images [images, token, channel], from however many chunks they lie in."""
-        homes = range(images.start // self.chunk_images, -(-images.stop // self.chunk_images))
-        starts = [home * self.chunk_images for home in homes]
-        parts = [
-            self.chunk(home)[max(images.start - start, 0) : images.stop - start]
-            for home, start in zip(homes, starts, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def take(self, images: Array | range) -> np.ndarray:
+        """The activations of increasing images [images, token, channel], from however many chunks they lie in.
+
+        Consecutive images of one chunk stay mapped (never copied); others are copied.
+
+        Raises:
+            ValueError: there are none, or they do not increase.
+            UserError: a chunk's file is missing or cut short.
+        """
+        wanted = np.asarray(images)
+        if not len(wanted) or (np.diff(wanted) <= 0).any():
+            raise ValueError(f"The images to take should increase, found {wanted}.")
+        chunks = wanted // self.chunk_images
+        taken = [self._take(int(chunk), wanted[chunks == chunk]) for chunk in np.unique(chunks)]
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)
 
     def moments(self, chunk: int) -> Moments:
         """Channel moments of a chunk, as computed when it was written.
@@ -187,13 +193,13 @@ class ActivationStore:
         Raises:
             UserError: their file is missing, cut short, or does not match its checksum.
         """
-        mean, m2 = self.numbers(chunk, "moments").reshape(2, self.width)
+        mean, m2 = self._values(self._moments_file(chunk)).reshape(2, self.width)
         return Moments(len(self.span(chunk)) * self.tokens, mean, m2)
 
-    def numbers(self, chunk: int, kind: str) -> np.ndarray:
-        """The float64 contents of one of a chunk's `files`: `moments`, or `before` (see `moments`)."""
-        path = self._sound(chunk, kind, deep=True)
-        return np.fromfile(path, "<f8", count=self.files(chunk)[kind].size // 8)
+    def native_moments(self, chunk: int) -> NativeMoments:
+        """Moments of a chunk before resampling, where tokens are `resampled` (raises as `moments`)."""
+        values = self._values(self._native_moments_file(chunk))
+        return NativeMoments.unpacked(values, self.width, self.native_tokens)
 
     def checksum(self, chunk: int) -> str:
         """The CRC32C in the chunk's trailer, 8 hex digits; reads 4 bytes."""
@@ -205,8 +211,13 @@ class ActivationStore:
 
     def check(self, chunk: int, *, deep: bool = False) -> list[Fault]:
         """The faults of one chunk's files (see `faults`)."""
-        faults = [file.fault(deep=deep) for file in reversed(self.files(chunk).values())]
+        faults = [file.fault(deep=deep) for file in reversed(self.files(chunk))]
         return [fault for fault in faults if fault is not None]
+
+    def _take(self, chunk: int, images: Array) -> np.ndarray:
+        rows, activations = images - self.span(chunk).start, self.chunk(chunk)
+        consecutive = rows[-1] - rows[0] == len(rows) - 1
+        return activations[rows[0] : rows[-1] + 1] if consecutive else activations[rows]
 
     @classmethod
     def _parsed(cls, path: Path, meta: dict[str, Any]) -> "ActivationStore":
@@ -220,15 +231,29 @@ class ActivationStore:
         shape = {"shape": [self.images, self.tokens, self.width], "images per chunk": self.chunk_images}
         return {**shape, "type": str(self.dtype), **self.attributes, **self.attributes.get("config", {})}
 
-    def _sound(self, chunk: int, kind: str, *, deep: bool) -> Path:
-        file = self.files(chunk)[kind]
+    def _chunk_file(self, chunk: int) -> Sealed:
+        return Sealed(f"Chunk {chunk}", self.chunk_path(chunk), self.chunk_bytes)
+
+    def _moments_file(self, chunk: int) -> Sealed:
+        return Sealed(f"The file of chunk {chunk}'s moments", self.moments_path(chunk), MOMENT_BYTES * self.width)
+
+    def _native_moments_file(self, chunk: int) -> Sealed:
+        size = MOMENT_BYTES * (self.width + len(self.span(chunk)))
+        name = f"The file of chunk {chunk}'s moments before resampling"
+        return Sealed(name, self.native_moments_path(chunk), size)
+
+    def _sound(self, file: Sealed, *, deep: bool) -> Path:
         if fault := file.fault(deep=deep):
             command = f"usae store verify --repair {self.path}"
             raise UserError(f"{fault} `{command}` lists all faults and mends them.")
         return file.path
 
+    def _values(self, file: Sealed) -> np.ndarray:
+        """The contents of a file of moments, float64."""
+        return np.fromfile(self._sound(file, deep=True), "<f8", count=file.size // 8)
+
     def _file_bytes(self, chunk: int) -> int:
-        return sum(file.size + TRAILER for file in self.files(chunk).values())
+        return sum(file.size + TRAILER for file in self.files(chunk))
 
 
 def _metadata(shape: tuple[int, int, int], chunk_images: int, dtype: str, attributes: dict[str, Any]) -> bytes:
@@ -249,11 +274,11 @@ def _metadata(shape: tuple[int, int, int], chunk_images: int, dtype: str, attrib
     return bytes(files["zarr.json"].to_bytes())
 
 
-def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def _differences(actual: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Every key in which two descriptions differ; a nested `config` is given by its keys alone."""
-    keys = [key for key in {**wanted, **found} if key != "config"]
+    keys = [key for key in {**wanted, **actual} if key != "config"]
     return [
-        f"`{key}` should be {wanted.get(key)}, found {found.get(key)}"
+        f"`{key}` should be {wanted.get(key)}, found {actual.get(key)}"
         for key in keys
-        if wanted.get(key) != found.get(key)
+        if wanted.get(key) != actual.get(key)
     ]

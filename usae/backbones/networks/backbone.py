@@ -73,7 +73,7 @@ class Backbone(nn.Module):
             UserError: nothing is pinned there, or the network has no such layer.
         """
         identity = read_identity(folder)
-        network = construct(identity.timm, identity.factory, identity.kwargs, identity.replace, folder)
+        network = construct(identity, folder)
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
         check_layer(network, layer, identity.size, identity.timm or str(identity.factory), norm)
         return cls(network, identity, layer=layer, norm=norm, grid=grid)
@@ -130,12 +130,12 @@ def read_identity(folder: Path) -> Identity:
 
 def _data_config(backbone: BackboneParams, network: nn.Module) -> dict[str, Any]:
     """Input size and normalisation: what params say, else the network's own, else ImageNet's."""
-    known = dict(IMAGENET)
+    config = dict(IMAGENET)
     if hasattr(network, "pretrained_cfg"):
-        known |= resolve_model_data_config(network)
-        known["size"] = backbone.kwargs.get("img_size", known.pop("input_size")[-1])
-    said = {key: getattr(backbone, key) for key in ("size", "mean", "std", "interpolation")}
-    resolved: dict[str, Any] = {key: known.get(key) if value is None else value for key, value in said.items()}
+        config |= resolve_model_data_config(network)
+        config["size"] = backbone.kwargs.get("img_size", config.pop("input_size")[-1])
+    given = {key: getattr(backbone, key) for key in ("size", "mean", "std", "interpolation")}
+    resolved: dict[str, Any] = {key: config.get(key) if value is None else value for key, value in given.items()}
     if resolved["size"] is None:
         raise UserError(
             f"'{backbone.factory}' does not say its input size; add `size: PIXELS` to its backbone in params.yaml."

@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from torch import nn
 
@@ -15,29 +15,46 @@ from usae.common.params import BackboneParams
 CODE = "factory.py"
 
 
+class Blueprint(Protocol):
+    """How to build a network: what `BackboneParams` and `Identity` have in common."""
+
+    @property
+    def timm(self) -> str | None:
+        """Full timm name, or None."""
+        ...
+
+    @property
+    def factory(self) -> str | None:
+        """'module:callable' or 'file.py:callable' where there is no timm name."""
+        ...
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Arguments of either."""
+        ...
+
+    @property
+    def replace(self) -> dict[str, str]:
+        """Path of a submodule -> the factory of what is put in its place."""
+        ...
+
+
 def build(backbone: BackboneParams) -> nn.Module:
     """The network of `backbone`; weights from the hub when it says so, otherwise as initialised.
 
     Raises:
         UserError: no such timm name or factory, or arguments it does not take.
     """
-    hub = backbone.weights == "hub"
-    return construct(backbone.timm, backbone.factory, backbone.kwargs, backbone.replace, Path(), pretrained=hub)
+    return construct(backbone, Path(), pretrained=backbone.weights == "hub")
 
 
-def construct(
-    name: str | None,
-    factory: str | None,
-    kwargs: dict[str, Any],
-    replacements: dict[str, str],
-    folder: Path,
-    pretrained: bool = False,
-) -> nn.Module:
-    """Build what a `BackboneParams` or an `Identity` describes; `folder`: where a pinned factory lies.
+def construct(blueprint: Blueprint, folder: Path, pretrained: bool = False) -> nn.Module:
+    """Build the network of `blueprint`; `folder`: where a pinned factory lies.
 
     Raises:
         UserError: see `build`.
     """
+    name, factory, kwargs = blueprint.timm, blueprint.factory, blueprint.kwargs
     try:
         if name is not None:
             network = timm.create_model(name, pretrained=pretrained, **kwargs)
@@ -45,8 +62,8 @@ def construct(
             network = _callable(cast(str, factory), folder)(**kwargs)
     except (TypeError, RuntimeError, ValueError) as error:
         raise UserError(f"'{name or factory}' could not be built with {kwargs}: {error}") from error
-    for place, replacement in replacements.items():
-        network.set_submodule(place, _callable(replacement, folder)())
+    for submodule, replacement in blueprint.replace.items():
+        network.set_submodule(submodule, _callable(replacement, folder)())
     return network
 
 

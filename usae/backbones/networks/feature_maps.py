@@ -54,16 +54,16 @@ def check_layer(network: nn.Module, layer: int, size: int, name: str, norm: bool
             "a factory's module that method (x, indices, norm, output_fmt, intermediates_only) -> list."
         )
     network.eval()  # or batch norms would take the blank image into their statistics
-    found = _attempt(network, size, layer)
-    if isinstance(found, Tensor):
-        return _check_map(found, name, layer, _attempt(network, size, layer, norm))
+    outcome = _attempt(network, size, layer)
+    if isinstance(outcome, Tensor):
+        return _check_map(outcome, name, layer, _attempt(network, size, layer, norm))
     count = 0
     while isinstance(_attempt(network, size, count), Tensor):
         count += 1
     if not count or -count <= layer < count:
         raise UserError(
             f"'{name}' gives no feature map for an image of {size} pixels; does it take another size? "
-            "Set `size` (and for transformers `kwargs: {img_size: ...}`) in its backbone. It says: " + found
+            "Set `size` (and for transformers `kwargs: {img_size: ...}`) in its backbone. It says: " + outcome
         )
     raise UserError(
         f"'{name}' has no layer {layer}; it has {count} layers, so `layer` should be 0 to {count - 1} "

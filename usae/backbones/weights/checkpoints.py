@@ -48,12 +48,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return cast(dict[str, Tensor], loaded)
 
 
-def _misfits(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
-    missing, surplus = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+def _misfits(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
+    missing, surplus = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     shapes = [
-        f"`{name}` should be {tuple(wanted[name].shape)}, found {tuple(found[name].shape)}"
-        for name in sorted(wanted.keys() & found.keys())
-        if wanted[name].shape != found[name].shape
+        f"`{name}` should be {tuple(wanted[name].shape)}, found {tuple(given[name].shape)}"
+        for name in sorted(wanted.keys() & given.keys())
+        if wanted[name].shape != given[name].shape
     ]
     faults = [f"{len(missing)} tensors are missing: {_some(missing)}"] if missing else []
     faults += [f"{len(surplus)} tensors are unknown to the network: {_some(surplus)}"] if surplus else []

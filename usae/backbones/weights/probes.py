@@ -88,9 +88,9 @@ def ridge_scores(features: Matrix, targets: NDArray[np.bool_], held_out: Matrix,
     `ridge` is relative: the penalty is `ridge * n` on features of unit variance.
     """
     mean, scale = features.mean(0), features.std(0) + 1e-12
-    known, asked = (features - mean) / scale, (held_out - mean) / scale
-    gram = known.T @ known + ridge * len(known) * np.eye(known.shape[1])
-    return np.asarray(asked @ np.linalg.solve(gram, known.T @ (targets - targets.mean(0))))
+    train, test = (features - mean) / scale, (held_out - mean) / scale
+    gram = train.T @ train + ridge * len(train) * np.eye(train.shape[1])
+    return np.asarray(test @ np.linalg.solve(gram, train.T @ (targets - targets.mean(0))))
 
 
 def _select(tokens: NDArray[np.floating], labels: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.bool_]]:

@@ -35,8 +35,8 @@ class CrossCorrelation:
         products = one.T @ other
         self.rows += one.shape[0]
         if sparse.issparse(products):
-            known = products.tocoo()
-            self.products[known.row, known.col] += known.data
+            entries = products.tocoo()
+            self.products[entries.row, entries.col] += entries.data
         else:
             self.products += products
         self.left_sums += _sums(one)

@@ -86,15 +86,15 @@ def ridge_r2(fit: Products, validation: Products, test: Products, spans: Spans) 
     when fitted on `fit`; the map is then fitted on both.
     """
     whole = fit.merged(validation)
-    found = {}
+    explained = {}
     for source, columns in spans.items():
         trial, final = Regression(fit, columns), Regression(whole, columns)
         for target, wanted in spans.items():
             best = int(np.argmin(trial.errors(validation, wanted, PENALTIES)))
             error = float(final.errors(test, wanted, PENALTIES[[best]])[0])
             total = float(np.trace(test.about(test.mean)[wanted, wanted]))
-            found[source, target] = 1 - error / total if total > 0 else float("nan")
-    return found
+            explained[source, target] = 1 - error / total if total > 0 else float("nan")
+    return explained
 
 
 def ridge_map(fit: Products, validation: Products, source: slice, target: slice) -> LinearMap:

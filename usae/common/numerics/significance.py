@@ -57,8 +57,8 @@ def count_tail(observed: Array, mean: Array, variance: Array) -> Array:
 
     A negative binomial where they vary more than a Poisson count, else a Poisson, which is then too wide.
     """
-    known, clumped = variance > 0, variance > mean * (1 + 1e-6)
-    tail = np.where(known, stats.poisson.sf(observed - 1, np.where(known, mean, 1.0)), 1.0)
+    varying, clumped = variance > 0, variance > mean * (1 + 1e-6)
+    tail = np.where(varying, stats.poisson.sf(observed - 1, np.where(varying, mean, 1.0)), 1.0)
     m, v = np.where(clumped, mean, 1.0), np.where(clumped, variance, 2.0)
     return np.where(clumped, stats.nbinom.sf(observed - 1, m**2 / (v - m), m / v), tail)
 

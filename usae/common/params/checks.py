@@ -2,8 +2,9 @@
 
 import difflib
 import re
+from collections.abc import Callable
 
-from usae.common.params.sections import ModelParams, Params, PlantedParams
+from usae.common.params.sections import ModelParams, Params
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 TRACKER = re.compile(r"(tensorboard|wandb):.+")
@@ -11,53 +12,38 @@ RESERVED_SLUGS = ("mean", "usae", "independent")
 
 
 def cross_faults(params: Params) -> list[str]:
-    """Faults between keys."""
-    faults = [_slug_fault(slug) for slug in (*params.models, *params.zoo) if _slug_fault(slug)]
-    faults += [_stranger(slug, params) for slug in params.models if slug not in params.zoo]
-    if not params.models:
+    """Faults between keys, section by section."""
+    return [fault for check in CHECKS for fault in check(params)]
+
+
+def _models_faults(params: Params) -> list[str]:
+    slugs, models = (*params.models, *params.zoo), params.models
+    faults = [_slug_fault(slug) for slug in slugs if _slug_fault(slug)]
+    faults += [_stranger(slug, params) for slug in models if slug not in params.zoo]
+    if not models:
         faults.append("`models` is empty; name at least one slug of `zoo`, for example [vit].")
-    if repeated := sorted({slug for slug in params.models if params.models.count(slug) > 1}):
+    if repeated := sorted({slug for slug in models if models.count(slug) > 1}):
         faults.append(f"`models` names {', '.join(repeated)} more than once; name each model once.")
-    if params.k > params.train.dictionary:
-        faults.append(
-            f"`k` is {params.k} but the dictionary has only {params.train.dictionary} concepts; "
-            "lower `k` or raise `train.dictionary`."
-        )
-    if (window := params.train.window_images) is not None and window < params.train.batch_images:
-        faults.append(
-            f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
-            f"{params.train.batch_images}`); set it to thousands of images, or to null for the whole set."
-        )
-    faults += _controls_faults(params)
-    faults += _planted_faults(params.planted)
-    if (late := params.interventions.held_out) is not None and late not in params.models:
-        faults.append(
-            f"`interventions.held_out` is '{late}', which is not in `models`; known there: "
-            f"{', '.join(params.models)}. null is the last of them."
-        )
-    if params.images.source != "shapes" and params.images.path is None:
-        faults.append(
-            f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
-            "give the path of the images, or set `images.source: shapes`."
-        )
-    if params.maximise.crop_side[0] > params.maximise.crop_side[1]:
-        faults.append(
-            f"`maximise.crop_side` should go from small to large, found {list(params.maximise.crop_side)}."
-        )
-    if params.maximise.rule == "ids" and not params.maximise.ids:
-        faults.append(
-            "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none; for example [12, 40]."
-        )
-    if params.report.images > params.measure.exemplars:
-        faults.append(
-            f"`report.images` is {params.report.images}, but `measure.exemplars` keeps only "
-            f"{params.measure.exemplars}; lower the one or raise the other."
-        )
-    if params.runtime.tracker is not None and not TRACKER.fullmatch(params.runtime.tracker):
-        faults.append(
-            f"`runtime.tracker` is '{params.runtime.tracker}'; expected null, tensorboard:FOLDER or wandb:PROJECT."
-        )
-    return faults + [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
+    return faults
+
+
+def _k_faults(params: Params) -> list[str]:
+    if params.k <= params.train.dictionary:
+        return []
+    return [
+        f"`k` is {params.k} but the dictionary has only {params.train.dictionary} concepts; "
+        "lower `k` or raise `train.dictionary`."
+    ]
+
+
+def _train_faults(params: Params) -> list[str]:
+    window, batch = params.train.window_images, params.train.batch_images
+    if window is None or window >= batch:
+        return []
+    return [
+        f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
+        f"{batch}`); set it to thousands of images, or to null for the whole set."
+    ]
 
 
 def _controls_faults(params: Params) -> list[str]:
@@ -70,8 +56,8 @@ def _controls_faults(params: Params) -> list[str]:
     return faults
 
 
-def _planted_faults(planted: PlantedParams) -> list[str]:
-    faults = []
+def _planted_faults(params: Params) -> list[str]:
+    planted, faults = params.planted, []
     if planted.dictionary < max(planted.world.concepts, planted.k):
         faults.append(
             f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} "
@@ -82,6 +68,56 @@ def _planted_faults(planted: PlantedParams) -> list[str]:
             f"`planted.batch_images` is {planted.batch_images}, but `planted.train` is {planted.train}; lower it."
         )
     return faults
+
+
+def _interventions_faults(params: Params) -> list[str]:
+    newcomer = params.interventions.held_out
+    if newcomer is None or newcomer in params.models:
+        return []
+    return [
+        f"`interventions.held_out` is '{newcomer}', which is not in `models`; known there: "
+        f"{', '.join(params.models)}. null is the last of them."
+    ]
+
+
+def _images_faults(params: Params) -> list[str]:
+    if params.images.source == "shapes" or params.images.path is not None:
+        return []
+    return [
+        f"`images.path` is empty, but `images.source: {params.images.source}` reads from there; "
+        "give the path of the images, or set `images.source: shapes`."
+    ]
+
+
+def _maximise_faults(params: Params) -> list[str]:
+    maximise, faults = params.maximise, []
+    if maximise.crop_side[0] > maximise.crop_side[1]:
+        faults.append(f"`maximise.crop_side` should go from small to large, found {list(maximise.crop_side)}.")
+    if maximise.rule == "ids" and not maximise.ids:
+        faults.append(
+            "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none; for example [12, 40]."
+        )
+    return faults
+
+
+def _report_faults(params: Params) -> list[str]:
+    if params.report.images <= params.measure.exemplars:
+        return []
+    return [
+        f"`report.images` is {params.report.images}, but `measure.exemplars` keeps only "
+        f"{params.measure.exemplars}; lower the one or raise the other."
+    ]
+
+
+def _runtime_faults(params: Params) -> list[str]:
+    tracker = params.runtime.tracker
+    if tracker is None or TRACKER.fullmatch(tracker):
+        return []
+    return [f"`runtime.tracker` is '{tracker}'; expected null, tensorboard:FOLDER or wandb:PROJECT."]
+
+
+def _zoo_faults(params: Params) -> list[str]:
+    return [fault for slug, model in params.zoo.items() for fault in _backbone_faults(slug, model)]
 
 
 def _slug_fault(slug: str) -> str:
@@ -116,3 +152,18 @@ def _backbone_faults(slug: str, model: ModelParams) -> list[str]:
             "timm's version. Give the full name, for example vit_base_patch16_siglip_224.webli."
         )
     return faults
+
+
+CHECKS: tuple[Callable[[Params], list[str]], ...] = (  # in the order in which their faults are listed
+    _models_faults,
+    _k_faults,
+    _train_faults,
+    _controls_faults,
+    _planted_faults,
+    _interventions_faults,
+    _images_faults,
+    _maximise_faults,
+    _report_faults,
+    _runtime_faults,
+    _zoo_faults,
+)

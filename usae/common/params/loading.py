@@ -65,11 +65,11 @@ def _sentences(error: ValidationError) -> list[str]:
 
 def _unknown_key(location: tuple[str, ...]) -> str:
     """'`train.epoch` is not a parameter; did you mean `train.epochs`?' with the known keys."""
-    known = _known_keys(location[:-1])
-    close = difflib.get_close_matches(location[-1], known, n=1)
+    keys = _known_keys(location[:-1])
+    close = difflib.get_close_matches(location[-1], keys, n=1)
     prefix = ".".join(location[:-1])
     guess = f" Did you mean `{'.'.join(filter(None, [prefix, close[0]]))}`?" if close else ""
-    return f"`{'.'.join(location)}` is not a parameter.{guess} Known here: {', '.join(known)}."
+    return f"`{'.'.join(location)}` is not a parameter.{guess} Known here: {', '.join(keys)}."
 
 
 def _known_keys(location: tuple[str, ...]) -> list[str]:

@@ -94,12 +94,12 @@ def local_workers(where: str) -> int:
     Raises:
         UserError: it is no such number.
     """
-    number = where.removeprefix(LOCAL)
-    if not number.isdecimal() or int(number) < 1:
+    workers = where.removeprefix(LOCAL)
+    if not workers.isdecimal() or int(workers) < 1:
         raise UserError(
             f"`runtime.dask` is '{where}'; expected local:N with at least one worker, such as local:4."
         )
-    return int(number)
+    return int(workers)
 
 
 def worker_runtime(runtime: RuntimeParams) -> RuntimeParams:

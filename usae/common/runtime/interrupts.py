@@ -30,15 +30,15 @@ class Stop:
         """Whether a signal has arrived."""
         return self.signal != 0
 
-    def receive(self, number: int, _: FrameType | None) -> None:
+    def receive(self, signum: int, _: FrameType | None) -> None:
         """Remember the first signal; SIGINT after another one ends the process at once."""
-        if self.requested and number == signal.SIGINT:
+        if self.requested and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = self.signal or number
+        self.signal = self.signal or signum
         # Not through sys.stderr: the signal may have come in the middle of a write to it.
         with suppress(OSError):
             os.write(
-                2, f"\n{signal.Signals(number).name}: saving after this step; Ctrl-C stops at once.\n".encode()
+                2, f"\n{signal.Signals(signum).name}: saving after this step; Ctrl-C stops at once.\n".encode()
             )
 
 
@@ -51,12 +51,12 @@ def graceful() -> Iterator[Stop]:
     """
     stop = Stop()
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in SIGNALS if main}
-    handled = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
-    for number in handled:
-        signal.signal(number, stop.receive)
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS if main}
+    handled = {signum: handler for signum, handler in before.items() if handler != signal.SIG_IGN}
+    for signum in handled:
+        signal.signal(signum, stop.receive)
     try:
         yield stop
     finally:
-        for number, handler in handled.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: set by something that is not Python
+        for signum, handler in handled.items():
+            signal.signal(signum, handler or signal.SIG_DFL)  # None: set by something that is not Python

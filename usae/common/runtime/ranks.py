@@ -1,4 +1,4 @@
-"""Processes that train together: sums over them are all that a step needs, and now and then an agreement.
+"""Processes that train together: sums over them are all that a step needs, and now and then a maximum.
 
 Every process holds the whole SAE and a share of each batch's images. `runtime.processes: N` starts N of them with
 torchrun, one a GPU; alone, a sum is the tensor itself.
@@ -41,21 +41,21 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
-    def highest(self, numbers: list[int], device: torch.device) -> list[int]:
-        """The highest of all processes, number by number: what they agree on."""
+    def highest(self, values: list[int], device: torch.device) -> list[int]:
+        """The highest of all processes, value by value: what they agree on."""
         if self.size == 1:
-            return numbers
-        found = torch.tensor(numbers, device=device)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return [int(number) for number in found.tolist()]
+            return values
+        highest = torch.tensor(values, device=device)
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return [int(value) for value in highest.tolist()]
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes are here."""
         if self.size > 1:
             dist.barrier()
 
 
-def become(processes: int, module: str) -> None:
+def launch(processes: int, module: str) -> None:
     """Run `module` in that many processes and end as they did; in one of them, or for one, do nothing."""
     if processes == 1 or "RANK" in os.environ:
         return
@@ -71,8 +71,8 @@ def become(processes: int, module: str) -> None:
     sys.exit()
 
 
-def join(device: torch.device) -> torch.device:
-    """Meet the other processes, if torchrun started this one; returns this one's own device."""
+def join_processes(device: torch.device) -> torch.device:
+    """Initialise the process group, if torchrun started this process; returns this one's own device."""
     if "RANK" not in os.environ or dist.is_initialized():
         return device
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -18,8 +18,8 @@ def open_tracker(wanted: str | None, run: str) -> Tracker | None:
     """
     if wanted is None:
         return None
-    kind, _, place = wanted.partition(":")
-    return {"tensorboard": _tensorboard, "wandb": _wandb}[kind](place, run)
+    kind, _, destination = wanted.partition(":")
+    return {"tensorboard": _tensorboard, "wandb": _wandb}[kind](destination, run)
 
 
 def _tensorboard(folder: str, run: str) -> Tracker:

@@ -45,7 +45,7 @@ def encode_split(
     with counter(images, description=os.path.join(*folder.parts[-2:]), unit="image") as bar:
         for chunk in range(codes.chunks):
             start = chunk * codes.chunk_images
-            activations = store.rows(range(start, min(start + codes.chunk_images, images)))  # (b, t, d)
+            activations = store.take(range(start, min(start + codes.chunk_images, images)))  # (b, t, d)
             codes.write(chunk, *encoded(sae, model, np.asarray(activations), device))
             bar.update(len(activations))
     return images

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.ridge import VALIDATION, LinearMap, Products, ridge_map
 from usae.common.runtime.progress import progress
 from usae.common.types import Array, Unit
@@ -77,7 +77,7 @@ def common_targets(
     columns = np.arange(len(train.names))
     enough = np.ones(len(columns), dtype=bool)
     for labels, count, least in ((train, images[0], MIN_IMAGES), (val, images[1], 1)):
-        carried = [Targets(labels, tokens, columns).labelled_units(block)[1] for block in blocks(count)]
+        carried = [Targets(labels, tokens, columns).labelled_units(block)[1] for block in _blocks(count)]
         images_with, total = sum(block.sum(axis=0) for block in carried), sum(map(len, carried))
         enough &= (images_with >= least) & (total - images_with >= least)
     chosen = np.flatnonzero(enough)
@@ -91,7 +91,7 @@ def fit_readouts(
     spans = model_spans(stores)
     width = max(span.stop for span in spans.values())
     fit, validation = (Products.none(np.zeros(width + len(targets.columns))) for _ in range(2))
-    image_blocks = blocks(images)
+    image_blocks = _blocks(images)
     for block in progress(
         image_blocks, total=len(image_blocks), description=f"readouts per {targets.unit}", unit="block"
     ):
@@ -123,9 +123,9 @@ def mean_codes(codes: CodeChunk, concepts: int) -> sparse.csr_array:
     return means
 
 
-def blocks(images: int) -> list[Array]:
-    """Consecutive images from 0, at most BLOCK_IMAGES at a time."""
-    return [np.arange(start, min(start + BLOCK_IMAGES, images)) for start in range(0, images, BLOCK_IMAGES)]
+def _blocks(images: int) -> list[Array]:
+    """Consecutive images, some at a time."""
+    return [np.array(span) for span in image_spans(range(images), BLOCK_IMAGES)]
 
 
 def _carried_by_tokens(labels: Labels, images: Array, tokens: int) -> tuple[Array, sparse.csr_array]:

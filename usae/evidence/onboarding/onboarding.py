@@ -8,14 +8,13 @@ re-paired images, with one whose network has random weights, and with the best l
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.activations.store.manifests import SPLITS, Manifest
 from usae.common.numerics.ridge import VALIDATION, Products, ridge_r2
 from usae.common.params import TrainParams
@@ -184,8 +183,7 @@ def _rows(
 
 def _blocks(ends: Sequence[int]) -> list[Array]:
     """Consecutive images from 0, at most BLOCK_IMAGES at a time; a block ends at each of `ends`."""
-    cuts = sorted({*range(0, ends[-1], BLOCK_IMAGES), *ends})
-    return [np.arange(start, stop) for start, stop in pairwise(cuts)]
+    return [np.array(span) for span in image_spans(range(ends[-1]), BLOCK_IMAGES, ends)]
 
 
 def _chunk(images: Array, codes: SparseCodes) -> CodeChunk:

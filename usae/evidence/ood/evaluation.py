@@ -16,7 +16,7 @@ import torch
 
 from usae.activations.extraction.forward import Forward
 from usae.activations.extraction.pixels import Decoder
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.activations.store.manifests import Manifest
 from usae.backbones.networks.backbone import Backbone
 from usae.common.errors import UserError
@@ -90,7 +90,7 @@ class OodEvaluation:
     def stored(self, stores: Mapping[str, ActivationStore], images: int) -> Iterator[ImageBatch]:
         """Activations of the first `images` of the stores."""
         for span in self._spans(images):
-            yield span, {model: np.asarray(store.rows(span)) for model, store in stores.items()}
+            yield span, {model: np.asarray(store.take(span)) for model, store in stores.items()}
 
     def extracted(self, index: ImageIndex, images: int) -> Iterator[ImageBatch]:
         """Activations of the first `images` of an index, from all networks, in the number type of the stores.
@@ -141,8 +141,7 @@ class OodEvaluation:
         return Decoder(index, identity.size, self.params.fit, identity.interpolation)
 
     def _spans(self, images: int) -> list[range]:
-        size = self.runtime.batch_images
-        return [range(start, min(start + size, images)) for start in range(0, images, size)]
+        return image_spans(range(images), self.runtime.batch_images)
 
 
 def _cofiring(firing: FiringCounts, models: Sequence[str]) -> Iterator[dict[str, object]]:

@@ -110,9 +110,9 @@ class ImageIndex:
                 "Restore it, or run `dvc repro -f images` to make the index without it."
             ) from error
 
-    def _file(self, place: str, digest: str) -> bytes:
+    def _file(self, name: str, digest: str) -> bytes:
         """The contents of a referenced file, if they are still those that were indexed."""
-        path = (self.root or Path()) / place
+        path = (self.root or Path()) / name
         data = _read(path)
         if digest != _digest(data):
             raise BadImageError(f"the contents of '{path}' have changed")

@@ -48,12 +48,12 @@ def _refuse_no_folder(root: Path, key: str) -> None:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    found = {}
+    folders: dict[str, Path] = {}
     for split, names in {"train": TRAIN_NAMES, "val": VAL_NAMES}.items():
         for name in names:
-            if split not in found and (root / name).is_dir():
-                found[split] = root / name
-    return found if "train" in found else {}
+            if split not in folders and (root / name).is_dir():
+                folders[split] = root / name
+    return folders if "train" in folders else {}
 
 
 def _labelled_files(folder: Path, key: str) -> list[Record]:
@@ -64,8 +64,8 @@ def _labelled_files(folder: Path, key: str) -> list[Record]:
             f"Check `{key}` in params.yaml."
         )
     records = [Record(key=str(file.relative_to(folder)), path=file) for file in files]
-    numbers = {name: number for number, name in enumerate(label_names_of(records))}
-    return [replace(record, label=numbers.get(_class_of(record))) for record in records]
+    labels = {name: label for label, name in enumerate(label_names_of(records))}
+    return [replace(record, label=labels.get(_class_of(record))) for record in records]
 
 
 def _is_listed(file: Path) -> bool:
@@ -73,5 +73,5 @@ def _is_listed(file: Path) -> bool:
 
 
 def _class_of(record: Record) -> str:
-    parts = Path(record.key).parts
-    return parts[0] if len(parts) > 1 else ""
+    folder, *below = Path(record.key).parts
+    return folder if below else ""

@@ -28,19 +28,19 @@ def parquet_records(path: Path) -> tuple[dict[str, list[Record]], tuple[str, ...
         )
     names: tuple[str, ...] = ()
     for file in (file for group in files.values() for file in group):
-        found = _checked_label_names(file)
-        names = names or found
+        file_names = _checked_label_names(file)
+        names = names or file_names
     return {split: [r for file in group for r in _parquet_rows(file)] for split, group in files.items()}, names
 
 
 def _split_files(folder: Path) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
+    splits: dict[str, list[Path]] = {}
     for split, names in {"train": TRAIN_NAMES, "val": VAL_NAMES}.items():
         for name in names:
             files = sorted(folder.glob(f"{name}*.parquet"))
-            if files and split not in found:
-                found[split] = files
-    return found if "train" in found else {}
+            if files and split not in splits:
+                splits[split] = files
+    return splits if "train" in splits else {}
 
 
 def _checked_label_names(file: Path) -> tuple[str, ...]:

@@ -23,9 +23,9 @@ def split_and_limit(
         held_out = max(1, round(val_share * len(whole)))
         shuffled = {"train": whole[held_out:], "val": whole[:held_out]}
     if empty := [split for split, group in shuffled.items() if not group]:
-        found = ", ".join(f"{split}: {len(group)} images" for split, group in records.items())
+        sizes = ", ".join(f"{split}: {len(group)} images" for split, group in records.items())
         raise UserError(
-            f"The split {' and '.join(empty)} would be empty (found {found}); give more images, "
+            f"The split {' and '.join(empty)} would be empty (found {sizes}); give more images, "
             "or lower `images.val_share`."
         )
     return {split: group[: limits[split]] for split, group in shuffled.items()}

@@ -67,18 +67,18 @@ def _write_shapes(folder: Path, params: ImagesParams, seed: int) -> dict[str, Co
     scenes = (scene(seed, number) for number in numbers)
     counts = {}
     for split, count in {"train": params.train, "val": params.val}.items():
-        part = list(islice(scenes, count))
-        records = (_scene_record(number, item) for number, item in enumerate(part))
+        split_scenes = list(islice(scenes, count))
+        records = (_scene_record(image, item) for image, item in enumerate(split_scenes))
         counts[split] = _write(records, folder / f"{split}.parquet", None, ())
-        coverage = np.stack([item.coverage for item in part])  # (images, grid, grid, attributes)
+        coverage = np.stack([item.coverage for item in split_scenes])  # (images, grid, grid, attributes)
         np.savez_compressed(folder / f"{split}_truth.npz", names=np.array(ATTRIBUTES), coverage=coverage)
     return counts
 
 
-def _scene_record(number: int, item: Scene) -> Record:
+def _scene_record(image: int, item: Scene) -> Record:
     buffer = io.BytesIO()
     Image.fromarray(item.image).save(buffer, "PNG")
-    return Record.of_bytes(f"{number:06d}", buffer.getvalue(), caption=item.caption)
+    return Record.of_bytes(f"{image:06d}", buffer.getvalue(), caption=item.caption)
 
 
 def _write(records: Iterable[Record], path: Path, root: Path | None, names: tuple[str, ...]) -> Counts:

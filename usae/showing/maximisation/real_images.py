@@ -47,6 +47,6 @@ def spaced(total: int, count: int) -> np.ndarray:
 def _spaced_tokens(store: ActivationStore, count: int) -> Iterator[np.ndarray]:
     """Evenly spaced images, chunk by chunk: arrays [images, tokens, width], float32."""
     images = spaced(store.images, count)
-    for chunk in np.unique(images // store.chunk_images):
-        rows = images[images // store.chunk_images == chunk] - chunk * store.chunk_images
-        yield store.chunk(int(chunk))[rows].astype(np.float32)
+    chunks = images // store.chunk_images
+    for chunk in np.unique(chunks):
+        yield store.take(images[chunks == chunk]).astype(np.float32)

@@ -151,7 +151,7 @@ class Trainers:
         if self.ranks.rank == 0:
             members = {name: member.state() for name, member in self.members.items()}
             self.checkpoints.save({"step": step, "members": members, "rng": rng_state()})
-        self.ranks.meet()
+        self.ranks.barrier()
         self.saved = step
 
     def _kept(self) -> str:

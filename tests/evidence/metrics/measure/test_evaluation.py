@@ -179,7 +179,7 @@ def test_the_ceiling_is_a_regression_on_the_encoded_training_images(world):
     rows = {}
     for split, images in ENCODED.items():
         stores = [ActivationStore.open(root / f"{model}-{split}") for model in MODELS]
-        rows[split] = [store.rows(range(images)).reshape(-1, store.width).astype(np.float64) for store in stores]
+        rows[split] = [store.take(range(images)).reshape(-1, store.width).astype(np.float64) for store in stores]
     weights, *_ = np.linalg.lstsq(np.c_[rows["train"][1], np.ones(45)], rows["train"][0])
     guess = np.c_[rows["val"][1], np.ones(90)] @ weights
     truth = rows["val"][0]

@@ -5,7 +5,7 @@ The `weights` stage takes the shipped checkpoints or trains anew.
 """
 
 from usae.backbones.weights.pretraining.architectures import ARCHITECTURES, ObjectiveName, untrained
-from usae.backbones.weights.pretraining.recipes import RECIPES, Recipe
+from usae.backbones.weights.pretraining.recipes import RECIPES, TrainingRecipe
 from usae.backbones.weights.pretraining.shipped import save_half, shipped
 from usae.backbones.weights.pretraining.training import pretrain
 
@@ -13,7 +13,7 @@ __all__ = [
     "ARCHITECTURES",
     "RECIPES",
     "ObjectiveName",
-    "Recipe",
+    "TrainingRecipe",
     "pretrain",
     "save_half",
     "shipped",

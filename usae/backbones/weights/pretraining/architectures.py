@@ -39,8 +39,8 @@ def untrained(objective: ObjectiveName, seed: int) -> nn.Module:
 
 def normalised(backbone: nn.Module, pixels: Tensor) -> Tensor:
     """RGB in 0..1 [b, 3, s, s] to the input that the backbone's timm name expects."""
-    known: dict[str, Any] = cast(Any, backbone).pretrained_cfg
-    mean, std = (torch.tensor(known[key]).view(3, 1, 1) for key in ("mean", "std"))
+    config: dict[str, Any] = cast(Any, backbone).pretrained_cfg
+    mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
     return (pixels - mean) / std
 
 

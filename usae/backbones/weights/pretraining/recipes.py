@@ -6,7 +6,7 @@ from usae.backbones.weights.pretraining.architectures import ObjectiveName
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """`scenes` are drawn once and shown `epochs` times in batches of `batch`; AdamW's peak `learning_rate`."""
 
     scenes: int
@@ -15,8 +15,8 @@ class Recipe:
     learning_rate: float
 
 
-RECIPES: dict[ObjectiveName, Recipe] = {
-    "supervised": Recipe(scenes=12_000, epochs=4, batch=32, learning_rate=1.5e-3),
-    "distilled": Recipe(scenes=12_000, epochs=3, batch=32, learning_rate=2e-3),
-    "language": Recipe(scenes=12_000, epochs=5, batch=64, learning_rate=3e-3),
+RECIPES: dict[ObjectiveName, TrainingRecipe] = {
+    "supervised": TrainingRecipe(scenes=12_000, epochs=4, batch=32, learning_rate=1.5e-3),
+    "distilled": TrainingRecipe(scenes=12_000, epochs=3, batch=32, learning_rate=2e-3),
+    "language": TrainingRecipe(scenes=12_000, epochs=5, batch=64, learning_rate=3e-3),
 }

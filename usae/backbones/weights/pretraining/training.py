@@ -50,10 +50,10 @@ def pretrain(
         bar = progress(
             _batches(scenes, epochs, batch), total=steps, description=f"pretrain {objective}", unit="step"
         )
-        for step, numbers in enumerate(bar):
+        for step, images in enumerate(bar):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * _schedule(step / steps)
-            loss = _step(task, optimiser, numbers)
+            loss = _step(task, optimiser, images)
             task.after_step((step + 1) / steps)
             bar.set_postfix(loss=f"{loss:.3f}")
             if losses is not None:
@@ -61,8 +61,8 @@ def pretrain(
     return backbone.eval()
 
 
-def _step(task: Task, optimiser: torch.optim.Optimizer, numbers: Tensor) -> float:
-    loss = task(numbers)
+def _step(task: Task, optimiser: torch.optim.Optimizer, images: Tensor) -> float:
+    loss = task(images)
     optimiser.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(task.parameters(), LONGEST_GRADIENT)

@@ -1,7 +1,6 @@
 """Rows of images by number, from activation stores and code stores alike (table `alignment`)."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -50,13 +49,9 @@ class ActivationSource:
 
     def rows(self, images: Array) -> Rows:
         """See `Source`."""
-        homes, places = np.divmod(images, self.store.chunk_images)
-        parts = [self._chunks[home][place] for home, place in zip(homes, places, strict=True)]
-        return np.concatenate(parts).astype(np.float32)
-
-    @cached_property
-    def _chunks(self) -> list[Array]:
-        return [self.store.chunk(number) for number in range(self.store.chunks)]
+        increasing, order = np.unique(images, return_inverse=True)  # re-paired images come in any order
+        activations = self.store.take(increasing)[order].astype(np.float32)  # (images, tokens, units)
+        return activations.reshape(-1, self.units)
 
 
 @dataclass(frozen=True)

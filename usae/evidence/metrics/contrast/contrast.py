@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.matching import concatenated
 from usae.common.numerics.numbers import Numbers, rounded
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
@@ -158,8 +158,7 @@ def _encoded(
     """The codes of all models, some images at a time, rounded as stage `encode` stores them."""
     images, size = (min(getattr(s, name) for s in stores.values()) for name in ("images", "chunk_images"))
     with counter(images, description="contrast", unit="image") as bar:
-        for start in range(0, images, size):
-            span = range(start, min(start + size, images))
-            rows = {model: np.asarray(store.rows(span)) for model, store in stores.items()}
+        for span in image_spans(range(images), size):
+            rows = {model: np.asarray(store.take(span)) for model, store in stores.items()}
             yield tuple(code_chunk(sae, model, part, span, device) for model, part in rows.items())
             bar.update(len(span))

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.numbers import Numbers, rounded
 from usae.common.seeds import seed_of
 from usae.common.tables import Table, no_rows
@@ -74,9 +74,8 @@ def untrained_agreement(
     fresh, device = untrained(sae, stores, seed), next(sae.parameters()).device
     fires = LabelFires(labels, len(stores), sae.concepts, threshold)
     images = min(FLOOR_IMAGES, *(store.images for store in stores.values()))
-    for start in range(0, images, BLOCK_IMAGES):
-        span = range(start, min(start + BLOCK_IMAGES, images))
-        codes = [encoded(fresh, model, store.rows(span), device) for model, store in stores.items()]
+    for span in image_spans(range(images), BLOCK_IMAGES):
+        codes = [encoded(fresh, model, store.take(span), device) for model, store in stores.items()]
         fires.update([CodeChunk(np.array(span), *part) for part in codes])
     return agreement(fires.joint, fires.fires)
 
@@ -91,7 +90,7 @@ def untrained(sae: UniversalSAE, stores: Mapping[str, ActivationStore], seed: in
         part.mean.copy_(trained.mean)
         part.std.copy_(trained.std)
         part.encoder.norm.momentum = 1.0
-        rows = store.rows(range(min(CALIBRATION_IMAGES, store.images)))
+        rows = store.take(range(min(CALIBRATION_IMAGES, store.images)))
         part.encoder.train()(part.standardise(torch.from_numpy(rows.reshape(-1, store.width).astype(np.float32))))
     return fresh.eval().to(next(sae.parameters()).device)
 

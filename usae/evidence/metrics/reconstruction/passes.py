@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.common.errors import UserError
 from usae.common.numerics.ridge import Products, ridge_r2
 from usae.common.runtime.progress import progress
@@ -88,7 +88,7 @@ def model_spans(stores: Mapping[str, ActivationStore]) -> dict[str, slice]:
 
 def standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
     """(images, tokens, width) activations of increasing images, in the units in which they are reconstructed."""
-    return standard_units(sae, model, _rows(store, images))
+    return standard_units(sae, model, store.take(images).astype(np.float32))
 
 
 @torch.inference_mode()
@@ -110,21 +110,14 @@ def decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) ->
 
 def _runs(images: int, step: int, description: str) -> Iterator[Array]:
     """Consecutive images, `step` at a time."""
-    parts = [np.arange(start, min(start + step, images)) for start in range(0, images, step)]
-    yield from progress(parts, total=len(parts), description=description, unit="block")
+    blocks = [np.array(span) for span in image_spans(range(images), step)]
+    yield from progress(blocks, total=len(blocks), description=description, unit="block")
 
 
 def _side_by_side(sae: UniversalSAE, stores: Mapping[str, ActivationStore], images: Array) -> Array:
     """(images * tokens, sum of widths) standardised activations of all models."""
     parts = [standardised(sae, model, store, images) for model, store in stores.items()]
     return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], axis=1)
-
-
-def _rows(store: ActivationStore, images: Array) -> Array:
-    """Activations of increasing images, as float32, from however many chunks they lie in."""
-    homes = images // store.chunk_images
-    parts = [store.chunk(int(home))[images[homes == home] % store.chunk_images] for home in np.unique(homes)]
-    return np.concatenate(parts).astype(np.float32)
 
 
 def _refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, ActivationStore]) -> None:
@@ -142,7 +135,7 @@ def _refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, A
 @torch.inference_mode()
 def features(sae: UniversalSAE, model: str, store: ActivationStore, images: Array, unit: Unit = "image") -> Array:
     """Standardised activations of consecutive images: tokens (b * t, d), or their means (b, d) in float64."""
-    raw = store.rows(range(int(images[0]), int(images[-1]) + 1))  # (images, tokens, width)
+    raw = store.take(images)  # (images, tokens, width)
     rows = (
         raw.mean(axis=1, dtype=np.float64) if unit == "image" else raw.reshape(-1, raw.shape[2]).astype(np.float32)
     )
