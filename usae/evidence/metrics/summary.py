@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from usae.activations.store.manifests import SPLITS
 from usae.common.numerics.numbers import Numbers, median, rounded
 from usae.common.types import Array
 from usae.evidence.metrics.firing import counts as u
 from usae.evidence.metrics.firing.counts import unique_to
 from usae.evidence.metrics.firing.importance import log_fit, partial_fit
 
-USAE = "usae"  # value of column `sae` of the universal one
+USAE, INDEPENDENT = "usae", "independent"  # values of column `sae`
+TRAIN, HELD_OUT = SPLITS  # values of column `split`
 TOP_CONCEPTS = 1000
 MANY_COFIRES = 1000
 HIGH_ENTROPY = 0.95

@@ -30,10 +30,9 @@ from usae.evidence.metrics.firing.evidence import evidence
 from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
 from usae.evidence.metrics.reconstruction.passes import decoded, standardised
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
-from usae.evidence.metrics.summary import USAE, concept_numbers, nulls_beside, reconstruction_numbers
+from usae.evidence.metrics.summary import HELD_OUT, USAE, concept_numbers, nulls_beside, reconstruction_numbers
 from usae.sae.universal import UniversalSAE
 
-HELD_OUT = "val"
 MEASURES = {  # each with its value where images are re-paired, if it has one
     "r2_self_mean": None,
     "r2_cross_mean": None,

@@ -36,7 +36,7 @@ def reconstruction(
     `name` and `split` are the values of the columns `sae` and `split`. The codes may cover the first images of
     the activations only. Raises UserError when they are not of the same images or grid.
     """
-    _refuse_mismatch(codes, activations)
+    refuse_mismatch(codes, activations)
     table = Reconstruction(name, split)
     chunks = next(iter(codes.values())).chunks
     bar = progress(aligned_chunks(codes), total=chunks, description=f"reconstruction {name}", unit="chunk")
@@ -108,6 +108,34 @@ def decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) ->
         yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
 
 
+@torch.inference_mode()
+def features(sae: UniversalSAE, model: str, store: ActivationStore, images: Array, unit: Unit = "image") -> Array:
+    """Standardised activations of consecutive images: tokens (b * t, d), or their means (b, d) in float64."""
+    raw = store.rows(range(int(images[0]), int(images[-1]) + 1))  # (images, tokens, width)
+    rows = (
+        raw.mean(axis=1, dtype=np.float64) if unit == "image" else raw.reshape(-1, raw.shape[2]).astype(np.float32)
+    )
+    part = sae.part(model)
+    return np.asarray(part.standardise(torch.from_numpy(rows).to(part.mean.device)).cpu().numpy())
+
+
+def refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, ActivationStore]) -> None:
+    """Codes must be of the first images of the activations, and on their grid.
+
+    Raises:
+        UserError: they are not; every fault is named.
+    """
+    faults = [
+        f"{source} has codes of {store.images} images x {store.tokens} tokens, {target} has activations of"
+        f" {rows.images} x {rows.tokens}."
+        for source, store in codes.items()
+        for target, rows in activations.items()
+        if store.images > rows.images or store.tokens != rows.tokens
+    ]
+    if faults:
+        raise UserError.listing("Codes and activations disagree. Run `dvc repro encode`.", faults)
+
+
 def _runs(images: int, step: int, description: str) -> Iterator[Array]:
     """Consecutive images, `step` at a time."""
     parts = [np.arange(start, min(start + step, images)) for start in range(0, images, step)]
@@ -125,26 +153,3 @@ def _rows(store: ActivationStore, images: Array) -> Array:
     homes = images // store.chunk_images
     parts = [store.chunk(int(home))[images[homes == home] % store.chunk_images] for home in np.unique(homes)]
     return np.concatenate(parts).astype(np.float32)
-
-
-def _refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, ActivationStore]) -> None:
-    faults = [
-        f"{source} has codes of {store.images} images x {store.tokens} tokens, {target} has activations of"
-        f" {rows.images} x {rows.tokens}."
-        for source, store in codes.items()
-        for target, rows in activations.items()
-        if store.images > rows.images or store.tokens != rows.tokens
-    ]
-    if faults:
-        raise UserError.listing("Codes and activations disagree. Run `dvc repro encode`.", faults)
-
-
-@torch.inference_mode()
-def features(sae: UniversalSAE, model: str, store: ActivationStore, images: Array, unit: Unit = "image") -> Array:
-    """Standardised activations of consecutive images: tokens (b * t, d), or their means (b, d) in float64."""
-    raw = store.rows(range(int(images[0]), int(images[-1]) + 1))  # (images, tokens, width)
-    rows = (
-        raw.mean(axis=1, dtype=np.float64) if unit == "image" else raw.reshape(-1, raw.shape[2]).astype(np.float32)
-    )
-    part = sae.part(model)
-    return np.asarray(part.standardise(torch.from_numpy(rows).to(part.mean.device)).cpu().numpy())
