@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from usae.common.types import Array
+from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
 
 WORD = 64
@@ -39,8 +40,9 @@ class PackedFiring:
 def pack(chunk: CodeChunk, concepts: int, threshold: float) -> PackedFiring:
     """The codes above `threshold` of one model and chunk."""
     images, tokens, _ = chunk.indices.shape
-    image, token, slot = np.nonzero(chunk.values > np.float32(threshold))
-    cell = image * concepts + chunk.indices[image, token, slot]
+    row, concept = fired(chunk, threshold)
+    image, token = np.divmod(row, tokens)
+    cell = image * concepts + concept
     seen = np.zeros(images * concepts, dtype=bool)
     seen[cell] = True
     pairs = np.flatnonzero(seen)

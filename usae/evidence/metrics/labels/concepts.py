@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import sparse
 
 from usae.common.types import Array, Unit
-from usae.evidence.codes.rows import code_rows
+from usae.evidence.codes.rows import code_rows, fired_rows
 from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
 from usae.evidence.metrics.labels.labels import Labels
 
@@ -49,7 +49,7 @@ class LabelFires:
         """Add one chunk: the codes of every model, in order, for the same images."""
         tokens = codes[0].indices.shape[1]
         rows, labels = self.labels.matrix(codes[0].images, tokens)
-        firing = [code_rows(chunk, self.concepts)[rows] > np.float32(self.threshold) for chunk in codes]
+        firing = [fired_rows(chunk, self.concepts, self.threshold)[rows] for chunk in codes]
         if self.unit == "image":
             images, place = np.unique(rows // tokens, return_inverse=True)
             gather = sparse.csr_array(
