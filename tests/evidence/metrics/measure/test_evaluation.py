@@ -17,7 +17,7 @@ from usae.evidence.codes.encoding import encode_split
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.labels.labels import TokenLabels
 from usae.evidence.metrics.labels.loading import load_labels, one_of_each
-from usae.evidence.metrics.labels.tables import PROBES
+from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES, PROBES
 from usae.evidence.metrics.measure import concept_tables
 from usae.evidence.metrics.measure.concept_tables import CONCEPT_MODELS, EXEMPLARS, NULLS
 from usae.evidence.metrics.measure.evaluation import Evaluation, evaluate
@@ -278,7 +278,11 @@ def test_without_any_labels_the_columns_are_null(world, tmp_path):
     write_index(
         [Record(key=str(image), data=b"") for image in range(10)], data / "images" / "val.parquet", None, ()
     )
-    evaluated(MODELS, root, data).write(tmp_path / "reports")
+    evaluation = evaluated(MODELS, root, data)
+    evaluation.write(tmp_path / "reports")
+    assert evaluation.tables[LABEL_CONCEPTS].empty
+    assert evaluation.tables[LABEL_PROBES].empty
+    assert not [name for name in evaluation.numbers if name.startswith("label_")]
     table = pq.read_table(tmp_path / "reports" / "concepts.parquet")
     assert str(table.schema.field("top_label").type) == "string"
     assert table["top_label"].null_count == table["top_label_share"].null_count == CONCEPTS

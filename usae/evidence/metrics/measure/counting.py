@@ -19,16 +19,20 @@ from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.exemplars import Exemplars
 from usae.evidence.metrics.firing.nulls import BLOCK_IMAGES, CofireNulls, block_of
-from usae.evidence.metrics.labels.labels import LabelCounts, Labels
+from usae.evidence.metrics.labels.concepts import STRONGEST, LabelStatistics
+from usae.evidence.metrics.labels.labels import Labels
 
 
 @dataclass(frozen=True)
 class ConceptStatistics:
-    """What the pass leaves; `labels` is None for data without labels."""
+    """What the pass leaves; `labels` is None for data without labels.
+
+    exemplars: at least `measure.exemplars` images of each concept, with labels as many as its purity asks for.
+    """
 
     firing: FiringCounts
     exemplars: Exemplars
-    labels: LabelCounts | None
+    labels: LabelStatistics | None
     nulls: CofireNulls
 
     def merge(self, other: Self) -> None:
@@ -66,10 +70,11 @@ class Count:
 
     def _nothing(self, store: CodeStore) -> ConceptStatistics:
         size, permutations = (len(self.stores), store.concepts, self.params.threshold), self.params.permutations
+        kept = self.params.exemplars if self.labels is None else max(self.params.exemplars, STRONGEST)
         return ConceptStatistics(
             FiringCounts(*size),
-            Exemplars(tuple(self.stores), store.concepts, self.params.exemplars),
-            None if self.labels is None else LabelCounts(self.labels, *size[1:]),
+            Exemplars(tuple(self.stores), store.concepts, kept),
+            None if self.labels is None else LabelStatistics.none(self.labels, *size),
             CofireNulls(*size, permutations, self.seed, store.images, self.classes, self.block_images),
         )
 
@@ -84,7 +89,7 @@ def concept_statistics(
     dask: str | None = None,
     block_images: int = BLOCK_IMAGES,
 ) -> ConceptStatistics:
-    """Firing counts and their nulls, top images and label counts of the same images in all models.
+    """Firing counts and their nulls, top images and fires on labels of the same images in all models.
 
     `classes` (images,) are what null `class` keeps apart, None without. `dask`: see `runtime.dask`.
 

@@ -23,9 +23,9 @@ from usae.evidence.metrics.alignment.tables import ALIGNMENT
 from usae.evidence.metrics.dictionaries.consistency import consistency_frame
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.firing.counts import energy
-from usae.evidence.metrics.labels.agreement import label_tables
+from usae.evidence.metrics.labels.agreement import fresh_agreement, label_tables
 from usae.evidence.metrics.labels.labels import absent_labels
-from usae.evidence.metrics.labels.tables import PROBES
+from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES, PROBES
 from usae.evidence.metrics.measure.concept_tables import (
     CONCEPT_MODELS,
     CONCEPT_PAIRS,
@@ -34,7 +34,7 @@ from usae.evidence.metrics.measure.concept_tables import (
     NULLS,
     PATTERNS,
 )
-from usae.evidence.metrics.measure.counting import concept_statistics
+from usae.evidence.metrics.measure.counting import ConceptStatistics, concept_statistics
 from usae.evidence.metrics.measure.curves import curves
 from usae.evidence.metrics.measure.frames import (
     concept_models_frame,
@@ -105,13 +105,12 @@ def evaluate(
     """
     funnel = funnel or Funnel.none(opened.sae.concepts)
     table = with_ceiling(_reconstructions(opened), _ceiling(opened))
-    tables, numbers = _concepts(opened, params, seed, dask)
+    statistics = concept_statistics(opened.val.codes, opened.labels, params, seed, opened.classes, dask=dask)
+    tables, numbers = _concepts(opened, statistics, params.exemplars)
     tables |= {RECONSTRUCTION: table, PROBES: opened.probes, FUNNEL: funnel.counts}
     tables[CONCEPTS] = tables[CONCEPTS].join(funnel.verdicts)
     tables |= {CONSISTENCY: _consistency(opened, seed), ALIGNMENT: _alignment(opened, seed)}
-    of_labels, label_numbers = label_tables(
-        opened.sae, opened.val.codes, opened.val.activations, opened.labels, params.threshold, seed
-    )
+    of_labels, label_numbers = _labels(opened, statistics, seed)
     tables |= of_labels
     numbers = {
         **reconstruction_numbers(table),
@@ -175,13 +174,12 @@ def _consistency(opened: Opened, seed: int) -> pd.DataFrame:
 
 
 def _concepts(
-    opened: Opened, params: MeasureParams, seed: int, dask: str | None
+    opened: Opened, statistics: ConceptStatistics, exemplars: int
 ) -> tuple[dict[Table, pd.DataFrame], Numbers]:
-    """Tables and numbers of the concepts, from one pass over the held-out codes."""
+    """Tables and numbers of the concepts; `exemplars`: top images of each."""
     models, concepts = opened.models, opened.sae.concepts
-    statistics = concept_statistics(opened.val.codes, opened.labels, params, seed, opened.classes, dask=dask)
     firing, norms = statistics.firing, dictionary_norms(opened.sae, models)
-    labels = absent_labels(concepts) if statistics.labels is None else statistics.labels.frame()
+    labels = absent_labels(concepts) if statistics.labels is None else statistics.labels.tokens.top_labels()
     nulls = nulls_frame(firing, statistics.nulls, models)
     frame = concepts_frame(firing, norms, labels, models)
     tables = {
@@ -190,7 +188,7 @@ def _concepts(
         CONCEPT_PAIRS: concept_pairs_frame(firing, models),
         NULLS: nulls,
         PATTERNS: patterns_frame(firing, models),
-        EXEMPLARS: statistics.exemplars.frame(),
+        EXEMPLARS: statistics.exemplars.frame(exemplars),
     }
     energies = energy(firing.mean_codes, norms)
     return tables, {
@@ -198,3 +196,12 @@ def _concepts(
         **concept_numbers(firing, norms, models),
         **null_numbers(firing, statistics.nulls, nulls, energies, models),
     }
+
+
+def _labels(opened: Opened, statistics: ConceptStatistics, seed: int) -> tuple[dict[Table, pd.DataFrame], Numbers]:
+    """Tables and numbers of the labels; without rows and empty for data without labels."""
+    fires = statistics.labels
+    if fires is None:
+        return {table: no_rows(table) for table in (LABEL_CONCEPTS, LABEL_PROBES)}, {}
+    floor = fresh_agreement(opened.sae, opened.val.activations, fires.tokens, seed)
+    return label_tables(opened.val.codes, fires, floor, statistics.exemplars, seed)
