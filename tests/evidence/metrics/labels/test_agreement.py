@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-import torch
 
 from usae.activations.store import ActivationStore
 from usae.common.tables import write_table
 from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.metrics.firing.exemplars import Exemplars
-from usae.evidence.metrics.labels.agreement import fresh_agreement, label_tables, untrained
+from usae.evidence.metrics.labels.agreement import fresh_agreement, label_tables
 from usae.evidence.metrics.labels.concepts import LabelStatistics
 from usae.evidence.metrics.labels.labels import ImageLabels, TokenLabels, carried_by_images
 from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES
@@ -83,17 +82,6 @@ def test_classes_of_images_leave_the_unlabelled_out(run):
 def test_few_images_give_no_probes(run):
     rare = ImageLabels(("rare", "common"), (np.arange(IMAGES) > 20).astype(int))
     assert tables_of(run, rare)[0][LABEL_PROBES].empty
-
-
-def test_an_untrained_sae_is_normalised_and_follows_the_seed(run):
-    sae, _, stores = run
-    fresh, again, other = (untrained(sae, stores, seed) for seed in (0, 0, 1))
-    rows = torch.from_numpy(stores["a"].chunk(0)[:64].reshape(-1, 5).copy())
-    pre = fresh.pre_codes("a", rows)
-    np.testing.assert_allclose(pre.mean(0).detach(), 0, atol=1e-5)
-    np.testing.assert_allclose(pre.std(0).detach(), 1, atol=1e-2)
-    assert torch.equal(again.pre_codes("a", rows), pre)
-    assert not torch.equal(other.pre_codes("a", rows), pre)
 
 
 def test_images_carry_what_their_tokens_carry(truth):

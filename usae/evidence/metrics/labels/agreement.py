@@ -14,12 +14,12 @@ from scipy import sparse
 
 from usae.activations.store import ActivationStore
 from usae.common.numerics.numbers import Numbers, rounded
-from usae.common.seeds import seed_of
 from usae.common.tables import Table, no_rows
 from usae.common.types import Array
 from usae.evidence.codes.encoding import encoded
 from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
 from usae.evidence.metrics.firing.exemplars import Exemplars
+from usae.evidence.metrics.fresh import fresh_sae
 from usae.evidence.metrics.labels.concepts import (
     STRONGEST,
     Agreement,
@@ -35,7 +35,6 @@ from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES
 from usae.sae.universal import UniversalSAE
 
 FLOOR_IMAGES = 2000  # most images that the SAE before its first step encodes
-CALIBRATION_IMAGES = 64  # whose statistics its normalisation takes
 BLOCK_IMAGES = 64
 
 
@@ -75,7 +74,7 @@ def fresh_agreement(
     sae: UniversalSAE, stores: Mapping[str, ActivationStore], like: LabelFires, seed: int
 ) -> Agreement:
     """The weighted Jaccard of an SAE like `sae` before its first step, at the labels and threshold of `like`."""
-    fresh, device = untrained(sae, stores, seed), next(sae.parameters()).device
+    fresh, device = fresh_sae(sae, stores, seed), next(sae.parameters()).device
     fires = LabelFires(like.labels, len(stores), sae.concepts, like.threshold)
     images = min(FLOOR_IMAGES, *(store.images for store in stores.values()))
     for start in range(0, images, BLOCK_IMAGES):
@@ -83,21 +82,6 @@ def fresh_agreement(
         codes = [encoded(fresh, model, store.rows(span), device) for model, store in stores.items()]
         fires.update([CodeChunk(np.array(span), *part) for part in codes])
     return agreement(fires.joint, fires.fires)
-
-
-@torch.no_grad()
-def untrained(sae: UniversalSAE, stores: Mapping[str, ActivationStore], seed: int) -> UniversalSAE:
-    """An SAE like `sae` with random weights; its normalisation has seen some images, as in a first step."""
-    torch.manual_seed(seed_of(seed, "weights before the first step"))
-    fresh = UniversalSAE(sae.widths, sae.concepts, sae.k)
-    for model, store in stores.items():
-        part, trained = fresh.part(model), sae.part(model)
-        part.mean.copy_(trained.mean)
-        part.std.copy_(trained.std)
-        part.encoder.norm.momentum = 1.0
-        rows = store.rows(range(min(CALIBRATION_IMAGES, store.images)))
-        part.encoder.train()(part.standardise(torch.from_numpy(rows.reshape(-1, store.width).astype(np.float32))))
-    return fresh.eval().to(next(sae.parameters()).device)
 
 
 def _purity(strongest: Exemplars, labelled: Array, carried: sparse.csr_array, images: int) -> float:
