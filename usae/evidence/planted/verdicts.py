@@ -18,7 +18,6 @@ from usae.evidence.metrics.funnel import common_steps
 from usae.evidence.planted.recovery import Matches
 
 SHARED = "shared"
-EVEN = 0.95  # firing entropy above which the use of a concept counts as even
 LIFTED = 100.0
 AGREED = 0.5
 
@@ -111,7 +110,7 @@ def rules(found: Mapping[str, Array], evidence: pd.DataFrame, models: int) -> di
     labels: alive, in all models, significant.
     """
     significant = (evidence["q"] <= FALSE_DISCOVERY_RATE).to_numpy()
-    even = found["firing_entropy"] > EVEN
+    even = found["firing_entropy"] > u.HIGH_ENTROPY
     steps = common_steps(evidence, models, None)
     return {
         "entropy": even,

@@ -17,7 +17,8 @@ from usae.common.types import Array
 from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
 
-LOW_ENTROPY = 0.2
+LOW_ENTROPY = 0.2  # firing entropy below which one model owns a concept
+HIGH_ENTROPY = 0.95  # above it the models fire about equally often
 
 MAX_MODELS = 8
 CACHED_CELLS = 2**22  # (token, concept) cells marked at once: they stay in the processor's cache

@@ -16,11 +16,11 @@ from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.measure.concept_tables import CONCEPT_MODELS, CONCEPTS, NULLS
 from usae.evidence.metrics.measure.nulls_tables import top_sets
 from usae.evidence.metrics.measure.tables import FUNNEL, RECONSTRUCTION
+from usae.evidence.metrics.summary import TOP_CONCEPTS
 
 ENTROPY_BINS = 30
 RANK_BINS = 50
 COFIRE_BINS = 20
-TOP_CONCEPTS = 1000
 COSINES = np.linspace(0, 1, 21)
 
 

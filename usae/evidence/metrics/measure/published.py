@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from usae.common.numerics.numbers import Numbers, rounded
+from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
+from usae.evidence.metrics.summary import HELD_OUT, USAE
 
 EVERY = "/*"  # ends the name of a mean over models
 MODELS = ("siglip", "dinov2", "vit")
@@ -21,7 +23,7 @@ R2 = (
     " scalar mean, as here; whether of the whole set or of batches is not said"
 )
 ALONE = f"{R2}; read off a figure; how long the independent SAEs were trained is not said"
-ENTROPY = "paper: more than 1000 of 6144 at the peak; here: above 0.95, of the alive ones"
+ENTROPY = f"paper: more than 1000 of 6144 at the peak; here: above {HIGH_ENTROPY}, of the alive ones"
 TOP = (
     "the 1000 concepts with the most energy, of 6144 in the paper; k and threshold are not in it (official code:"
     " 32 and 0.1)"
@@ -77,9 +79,9 @@ def _ours(name: str, known: Numbers) -> float:
 def _of_reconstruction(table: pd.DataFrame) -> Numbers:
     """R2 about one scalar mean of every pair, of independent SAEs, and the MSE of every model's own codes."""
     found: Numbers = {}
-    for row in table[table["split"] == "val"].to_dict("records"):
+    for row in table[table["split"] == HELD_OUT].to_dict("records"):
         pair = f"{row['source']} to {row['target']}"
-        shared, own = row["sae"] == "usae", row["source"] == row["target"]
+        shared, own = row["sae"] == USAE, row["source"] == row["target"]
         found[f"pair/{pair}" if shared else f"alone/{row['source']}"] = rounded(row["r2_scalar"])
         if shared and own:
             found[f"mse/{row['source']}"] = rounded(row["mse"])

@@ -11,7 +11,7 @@ import torch
 
 from usae.activations.store import ActivationStore
 from usae.common.errors import UserError
-from usae.common.numerics.ridge import Products, ridge_r2
+from usae.common.numerics.ridge import VALIDATION, Products, ridge_r2
 from usae.common.runtime.progress import progress
 from usae.common.types import Array, Pair, Unit
 from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
@@ -20,7 +20,6 @@ from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
 
 BLOCK_IMAGES = 64
-VALIDATION = 5  # one in so many blocks of training images chooses the penalty of the ridge regressions
 
 
 def reconstruction(
