@@ -1,17 +1,43 @@
 """Activations into sparse codes, chunk by chunk (stage `encode`)."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from usae.activations.store import ActivationStore
+from usae.activations.store.manifests import SPLITS, load_manifests
+from usae.common.layout import Layout
 from usae.common.runtime.progress import counter
 from usae.evidence.codes.store import CodeChunk, CodeStore
 from usae.sae.universal import UniversalSAE
 
 ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
+
+
+def encode_all(
+    models: Sequence[str], train_images: int, layout: Layout, store_root: Path, device: torch.device
+) -> int:
+    """Write the codes of both splits, of every model by the universal SAE and by its independent one.
+
+    train_images: how many training images; held-out ones are all encoded. Returns images, summed over models.
+    """
+    manifests = load_manifests(layout.manifests, tuple(models))
+    sae = UniversalSAE.from_pretrained(layout.usae)
+    baselines = {model: UniversalSAE.from_pretrained(layout.baselines / model) for model in models}
+    images = 0
+    for split, limit in zip(SPLITS, (train_images, None), strict=True):
+        stores = {model: manifest.open(split, store_root) for model, manifest in manifests.items()}
+        size = min(store.chunk_images for store in stores.values())
+        shared, alone = layout.codes(split), layout.independent_codes(split)
+        for model, store in stores.items():
+            encode_split(sae, model, store, shared / model, "usae", limit, device, size)
+            images += encode_split(
+                baselines[model], model, store, alone / model, "independent", limit, device, size
+            )
+    return images
 
 
 @torch.inference_mode()

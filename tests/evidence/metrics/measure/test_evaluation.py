@@ -13,7 +13,8 @@ from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.common.errors import UserError
 from usae.common.layout import Layout
 from usae.common.params import MeasureParams
-from usae.evidence.codes.encoding import encode_split
+from usae.evidence.codes.encoding import encode_all, encode_split
+from usae.evidence.codes.store import open_codes
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.labels.labels import TokenLabels
 from usae.evidence.metrics.labels.loading import load_labels, one_of_each
@@ -63,8 +64,7 @@ def sae_of(models: tuple[str, ...], seed: int) -> UniversalSAE:
 def world(tmp_path):
     """A finished run of every stage before `measure`, in a few kilobytes."""
     data, root = tmp_path / "data", tmp_path / "stores"
-    sae = sae_of(MODELS, 0)
-    sae.save_pretrained(data / "usae")
+    sae_of(MODELS, 0).save_pretrained(data / "usae")
     for model in MODELS:
         splits = {split: store_of(root, model, split) for split in IMAGES}
         fixed = {"backbone": {}, "layer": -1, "norm": True, "grid": GRID, "fit": "squash", "dtype": "float16"}
@@ -72,13 +72,8 @@ def world(tmp_path):
         moments = {**scalars, "channel_mean": (), "channel_std": ()}
         manifest = Manifest(model=model, width=WIDTHS[model], **fixed, **moments, **splits)
         manifest.save(data / "manifests" / f"{model}.json")
-        alone = sae_of((model,), 1)
-        alone.save_pretrained(data / "baselines" / model)
-        for split, images in ENCODED.items():
-            store = manifest.open(split, root)
-            folder = data / "codes" / split
-            encode_split(sae, model, store, folder / model, "usae", images, CPU)
-            encode_split(alone, model, store, folder / "independent" / model, "independent", images, CPU)
+        sae_of((model,), 1).save_pretrained(data / "baselines" / model)
+    encode_all(MODELS, ENCODED["train"], Layout(tmp_path), root, CPU)
     write_images(data)
     return data, root
 
@@ -303,6 +298,15 @@ def test_probes_are_collected_where_there_are_some(world):
     (folder / "probes.json").write_text(json.dumps([record]))
     probes = evaluated(MODELS, root, data).tables[PROBES]
     assert probes.to_dict("records") == [{"model": "language", **record}]
+
+
+def test_encoding_counts_the_images_of_every_model_and_split(world):
+    data, root = world
+    assert encode_all(MODELS, ENCODED["train"], Layout(data.parent), root, CPU) == 2 * sum(ENCODED.values())
+    folders = [data / "codes" / split / kind for split in ENCODED for kind in ("", "independent")]
+    stores = [open_codes(folder, [model])[model] for folder in folders for model in MODELS]
+    assert [store.images for store in stores] == [10] * 4 + [5] * 4
+    assert [store.sae for store in stores] == ["usae", "usae", "independent", "independent"] * 2
 
 
 def test_truth_of_other_images_is_refused(world):
