@@ -91,8 +91,8 @@ def encoded(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices and values [b, t, k] of activations [b, t, d]."""
     rows = torch.from_numpy(activations.reshape(-1, activations.shape[-1]).astype(np.float32))
-    parts = [sae.encode(model, part.to(device)) for part in rows.split(ROWS)]
+    blocks = [sae.encode(model, block.to(device)) for block in rows.split(ROWS)]
     shape = (*activations.shape[:2], sae.k)
-    indices = torch.cat([part.indices.cpu() for part in parts]).numpy().reshape(shape)
-    values = torch.cat([part.values.cpu() for part in parts]).numpy().reshape(shape)
+    indices = torch.cat([block.indices.cpu() for block in blocks]).numpy().reshape(shape)
+    values = torch.cat([block.values.cpu() for block in blocks]).numpy().reshape(shape)
     return indices, values

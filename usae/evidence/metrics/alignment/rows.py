@@ -50,13 +50,13 @@ class ActivationSource:
 
     def rows(self, images: Array) -> Rows:
         """See `Source`."""
-        homes, places = np.divmod(images, self.store.chunk_images)
-        parts = [self._chunks[home][place] for home, place in zip(homes, places, strict=True)]
-        return np.concatenate(parts).astype(np.float32)
+        chunks, rows = np.divmod(images, self.store.chunk_images)
+        tokens = [self._chunks[chunk][row] for chunk, row in zip(chunks, rows, strict=True)]
+        return np.concatenate(tokens).astype(np.float32)
 
     @cached_property
     def _chunks(self) -> list[Array]:
-        return [self.store.chunk(number) for number in range(self.store.chunks)]
+        return [self.store.chunk(chunk) for chunk in range(self.store.chunks)]
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class CodeSource:
     def rows(self, images: Array) -> Rows:
         """See `Source`."""
         if missing := sorted({int(image) for image in images} - self.held.keys()):
-            found = code_rows(self.store.read(missing), self.units)
-            parts = {image: found[n * self.tokens : (n + 1) * self.tokens] for n, image in enumerate(missing)}
-            self.held.update(parts)
+            codes = code_rows(self.store.read(missing), self.units)
+            starts = range(0, codes.shape[0], self.tokens)
+            self.held.update((image, codes[n : n + self.tokens]) for image, n in zip(missing, starts, strict=True))
         rows = sparse.vstack([self.held[int(image)] for image in images], format="csr")
         return sparse.csr_array(rows)

@@ -160,8 +160,8 @@ def contrast(
 def excess(cofires: Array, expected: Array, fires: Array) -> Array:
     """(c,) (cofires - null mean) / (largest possible - null mean).
 
-    `expected` (c,): the null mean, of re-paired images; `fires` (m, c), whose rates say what is possible. Unlike the
-    lift it does not grow with rarity. NaN where the rates allow no more than that.
+    `expected` (c,): the null mean, of re-paired images; `fires` (m, c), whose rates say what is possible. Unlike
+    the lift it does not grow with rarity. NaN where the rates allow no more than that.
     """
     room = fires.min(axis=0) - expected
     return np.asarray(np.divide(cofires - expected, room, out=np.full(len(room), np.nan), where=room > 0))

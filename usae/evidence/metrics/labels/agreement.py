@@ -86,8 +86,8 @@ def fresh_agreement(
 
 def _purity(strongest: Exemplars, labelled: Array, carried: sparse.csr_array, images: int) -> float:
     """Mean over concepts and models of `label_purity`; unlabelled images carry nothing."""
-    numbers = np.arange(len(labelled))
-    spread = sparse.csr_array((np.ones(len(labelled)), (labelled, numbers)), (images, len(labelled)))
+    order = np.arange(len(labelled))
+    spread = sparse.csr_array((np.ones(len(labelled)), (labelled, order)), (images, len(labelled)))
     every = sparse.csr_array(spread @ carried)
     frame, purities = strongest.frame(STRONGEST), []
     for model in strongest.models:

@@ -52,9 +52,9 @@ class LabelFires:
         rows, labels = self.labels.matrix(codes[0].images, tokens)
         firing = [fired_rows(chunk, self.concepts, self.threshold)[rows] for chunk in codes]
         if self.unit == "image":
-            images, place = np.unique(rows // tokens, return_inverse=True)
+            images, image_of_row = np.unique(rows // tokens, return_inverse=True)
             gather = sparse.csr_array(
-                (np.ones(len(rows)), (place, np.arange(len(rows)))), (len(images), len(rows))
+                (np.ones(len(rows)), (image_of_row, np.arange(len(rows)))), (len(images), len(rows))
             )
             labels, firing = (gather @ labels) > 0, [(gather @ fired) > 0 for fired in firing]
         self.units += labels.shape[0]
@@ -146,10 +146,10 @@ def label_purity(images: Array, carried: sparse.csr_array) -> Array:
 
     `images` (c, n): rows of `carried` (images, labels), -1 for none.
     """
-    concept, place = np.nonzero(images >= 0)
+    concept, rank = np.nonzero(images >= 0)
     shape = (len(images), carried.shape[0])
-    shown = sparse.csr_array((np.ones(len(concept)), (concept, images[concept, place])), shape=shape)
-    common = (shown @ carried).tocsr().max(axis=1).toarray().ravel()
+    top = sparse.csr_array((np.ones(len(concept)), (concept, images[concept, rank])), shape=shape)
+    common = (top @ carried).tocsr().max(axis=1).toarray().ravel()
     return _share(common, (images >= 0).sum(axis=1))
 
 
@@ -176,15 +176,15 @@ class LabelRanking:
         rows, labels = self.labels.matrix(codes.images, codes.indices.shape[1])
         values = code_rows(codes, self.total)[rows][:, self.concepts]  # (rows, pairs)
         carried = labels[:, self.targets]  # (rows, pairs)
-        for counts, part, number in (
+        for counts, part, units in (
             (self.everywhere, values, np.full(len(self.concepts), len(rows))),
             (self.carrying, values.multiply(carried), np.asarray(carried.sum(axis=0)).ravel()),
         ):
-            known = part.tocoo()
-            known.eliminate_zeros()
-            bins = known.data.astype(np.float16).view(np.uint16).astype(np.int64) >> DROPPED_BITS
-            counts += np.bincount(known.col * BINS + bins, minlength=counts.size).reshape(counts.shape)
-            counts[:, 0] += number - np.bincount(known.col, minlength=len(self.concepts))
+            entries = part.tocoo()
+            entries.eliminate_zeros()
+            bins = entries.data.astype(np.float16).view(np.uint16).astype(np.int64) >> DROPPED_BITS
+            counts += np.bincount(entries.col * BINS + bins, minlength=counts.size).reshape(counts.shape)
+            counts[:, 0] += units - np.bincount(entries.col, minlength=len(self.concepts))
 
     def merge(self, other: Self) -> None:
         """Add the counts of other images."""

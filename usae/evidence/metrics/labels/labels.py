@@ -70,14 +70,14 @@ class ImageLabels:
 
 
 def carried_by_images(labels: Labels, images: Array, tokens: int) -> tuple[Array, sparse.csr_array]:
-    """Which of `images` are labelled, (n,) places, and their (n, labels) of 0 and 1.
+    """Which of `images` are labelled, (n,) as positions, and their (n, labels) of 0 and 1.
 
     An image carries what one of its tokens carries.
     """
     rows, carried = labels.matrix(images, tokens)
-    places, group = np.unique(rows // tokens, return_inverse=True)
-    gather = sparse.csr_array((np.ones(len(rows)), (group, np.arange(len(rows)))), (len(places), len(rows)))
-    return places, sparse.csr_array((gather @ carried) > 0, dtype=np.int32)
+    labelled, group = np.unique(rows // tokens, return_inverse=True)
+    gather = sparse.csr_array((np.ones(len(rows)), (group, np.arange(len(rows)))), (len(labelled), len(rows)))
+    return labelled, sparse.csr_array((gather @ carried) > 0, dtype=np.int32)
 
 
 def top_labels(labels: Sequence[str], joint: Array, fires: Array, base: Array) -> pd.DataFrame:

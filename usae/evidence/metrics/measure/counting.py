@@ -45,7 +45,7 @@ class ConceptStatistics:
 
 
 @dataclass(frozen=True)
-class Count:
+class BlockCount:
     """The count of some chunks, as paths and plain values: all that a worker process is told."""
 
     stores: Mapping[str, Path]
@@ -57,14 +57,14 @@ class Count:
 
     def __call__(self, chunks: range) -> ConceptStatistics:
         """Count consecutive chunks, which are one block of the nulls."""
-        codes = {model: CodeStore.open(path) for model, path in self.stores.items()}
-        statistics = self._nothing(next(iter(codes.values())))
-        for parts in aligned_chunks(codes, chunks):
-            statistics.firing.update(parts)
-            statistics.exemplars.update(parts)
-            statistics.nulls.update(parts)
+        stores = {model: CodeStore.open(path) for model, path in self.stores.items()}
+        statistics = self._nothing(next(iter(stores.values())))
+        for codes in aligned_chunks(stores, chunks):
+            statistics.firing.update(codes)
+            statistics.exemplars.update(codes)
+            statistics.nulls.update(codes)
             if statistics.labels is not None:
-                statistics.labels.update(parts)
+                statistics.labels.update(codes)
         statistics.nulls.finish()
         return statistics
 
@@ -98,20 +98,20 @@ def concept_statistics(
     """
     first = next(iter(codes.values()))
     paths = {model: store.path.absolute() for model, store in codes.items()}
-    count = Count(paths, labels, params, seed, classes, block_images)
-    parts = cluster.in_order(dask, count, blocks(first, block_images))
+    count = BlockCount(paths, labels, params, seed, classes, block_images)
+    counted = cluster.in_order(dask, count, blocks(first, block_images))
     with counter(first.images, description="concepts", unit="image") as bar:
-        total = next(parts)
+        total = next(counted)
         bar.update(total.firing.tokens // first.tokens)
-        for part in parts:
-            total.merge(part)
-            bar.update(part.firing.tokens // first.tokens)
+        for statistics in counted:
+            total.merge(statistics)
+            bar.update(statistics.firing.tokens // first.tokens)
     return total
 
 
 def blocks(store: CodeStore, block_images: int) -> list[range]:
     """The chunks of each block of the nulls."""
-    numbers = range(store.chunks)
-    homes = [block_of(chunk * store.chunk_images, store.images, block_images) for chunk in numbers]
-    parts = [list(group) for _, group in groupby(numbers, key=homes.__getitem__)]
-    return [range(part[0], part[-1] + 1) for part in parts]
+    chunks = range(store.chunks)
+    block = [block_of(chunk * store.chunk_images, store.images, block_images) for chunk in chunks]
+    groups = [list(members) for _, members in groupby(chunks, key=block.__getitem__)]
+    return [range(group[0], group[-1] + 1) for group in groups]

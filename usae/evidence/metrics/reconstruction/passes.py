@@ -37,12 +37,12 @@ def reconstruction(
     """
     refuse_mismatch(codes, activations)
     table = Reconstruction(name, split)
-    chunks = next(iter(codes.values())).chunks
-    bar = progress(aligned_chunks(codes), total=chunks, description=f"reconstruction {name}", unit="chunk")
-    for parts in bar:
-        sources = dict(zip(codes, parts, strict=True))
+    total = next(iter(codes.values())).chunks
+    bar = progress(aligned_chunks(codes), total=total, description=f"reconstruction {name}", unit="chunk")
+    for chunks in bar:
+        sources = dict(zip(codes, chunks, strict=True))
         for target, store in activations.items():
-            truth = standardised(sae, target, store, parts[0].images)
+            truth = standardised(sae, target, store, chunks[0].images)
             table.update(target, truth, decoded(sae, target, sources))
     return table
 
@@ -74,8 +74,8 @@ def training_products(
     step = max(1, min(BLOCK_IMAGES, images // VALIDATION))
     origin = _side_by_side(sae, train, np.arange(step)).mean(axis=0, dtype=np.float64)
     fit, validation = Products.none(origin), Products.none(origin)
-    for number, block in enumerate(_runs(images, step, "ridge, fit")):
-        (fit if number % VALIDATION else validation).update(_side_by_side(sae, train, block))
+    for index, block in enumerate(_runs(images, step, "ridge, fit")):
+        (fit if index % VALIDATION else validation).update(_side_by_side(sae, train, block))
     return fit, validation
 
 
@@ -137,18 +137,18 @@ def refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, Ac
 
 def _runs(images: int, step: int, description: str) -> Iterator[Array]:
     """Consecutive images, `step` at a time."""
-    parts = [np.arange(start, min(start + step, images)) for start in range(0, images, step)]
-    yield from progress(parts, total=len(parts), description=description, unit="block")
+    runs = [np.arange(start, min(start + step, images)) for start in range(0, images, step)]
+    yield from progress(runs, total=len(runs), description=description, unit="block")
 
 
 def _side_by_side(sae: UniversalSAE, stores: Mapping[str, ActivationStore], images: Array) -> Array:
     """(images * tokens, sum of widths) standardised activations of all models."""
-    parts = [standardised(sae, model, store, images) for model, store in stores.items()]
-    return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], axis=1)
+    blocks = [standardised(sae, model, store, images) for model, store in stores.items()]
+    return np.concatenate([block.reshape(-1, block.shape[-1]) for block in blocks], axis=1)
 
 
 def _rows(store: ActivationStore, images: Array) -> Array:
     """Activations of increasing images, as float32, from however many chunks they lie in."""
     homes = images // store.chunk_images
-    parts = [store.chunk(int(home))[images[homes == home] % store.chunk_images] for home in np.unique(homes)]
-    return np.concatenate(parts).astype(np.float32)
+    blocks = [store.chunk(int(home))[images[homes == home] % store.chunk_images] for home in np.unique(homes)]
+    return np.concatenate(blocks).astype(np.float32)
