@@ -25,7 +25,8 @@ from usae.evidence.metrics.dictionaries.consistency import consistency_frame
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.exemplars import Exemplars
 from usae.evidence.metrics.firing.nulls import CofireNulls
-from usae.evidence.metrics.labels.labels import ImageLabels, LabelCounts
+from usae.evidence.metrics.labels.concepts import LabelFires
+from usae.evidence.metrics.labels.labels import ImageLabels
 from usae.evidence.metrics.measure.counting import concept_statistics
 from usae.evidence.metrics.measure.frames import (
     concept_models_frame,
@@ -88,7 +89,8 @@ def labels(folder: Path, _: int) -> None:
     """Fires per class."""
     codes = open_codes(folder, MODELS)
     classes = np.arange(codes[MODELS[0]].images) % CLASSES
-    counts = LabelCounts(ImageLabels(tuple(map(str, range(CLASSES))), classes), CONCEPTS, THRESHOLD)
+    labels = ImageLabels(tuple(map(str, range(CLASSES))), classes)
+    counts = LabelFires(labels, len(MODELS), CONCEPTS, THRESHOLD)
     for chunks in aligned_chunks(codes):
         counts.update(chunks)
 
@@ -112,7 +114,7 @@ def paper_tables(folder: Path, _: int) -> None:
     found = concept_statistics(codes, labels, params, 0, None)
     norms = np.ones((len(MODELS), CONCEPTS))
     assert found.labels is not None
-    concepts_frame(found.firing, norms, found.labels.frame(), MODELS)
+    concepts_frame(found.firing, norms, found.labels.tokens.top_labels(), MODELS)
     concept_models_frame(found.firing, norms, MODELS)
     concept_pairs_frame(found.firing, MODELS)
     patterns_frame(found.firing, MODELS)

@@ -3,26 +3,24 @@
 dvc repro measure
 """
 
-from pathlib import Path
-
 from pipeline import stage
 from usae.activations.store import store_root
+from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.device import configure
 from usae.evidence.metrics.measure.evaluation import evaluate
-
-REPORTS = Path("reports")
+from usae.evidence.metrics.measure.funnel_tables import Funnel
+from usae.evidence.metrics.measure.opened import Opened
 
 
 @stage
 def main(params: Params) -> str:
     """Measure `data/codes` and write `reports/`."""
-    device = configure(params.runtime)
-    root, dask = store_root(params.runtime.store), params.runtime.dask
-    evaluation = evaluate(
-        params.models, params.measure, root, device, seed=params.seed, reports=REPORTS, dask=dask
-    )
-    evaluation.write(REPORTS)
+    device, layout = configure(params.runtime), Layout()
+    opened = Opened.load(params.models, layout, store_root(params.runtime.store), device)
+    funnel = Funnel.load(layout.reports, len(params.models))
+    evaluation = evaluate(opened, params.measure, params.seed, funnel, params.runtime.dask)
+    evaluation.write(layout.reports)
     return evaluation.headline
 
 

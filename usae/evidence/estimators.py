@@ -1,13 +1,18 @@
-"""Any estimator from its folder: what was saved says which method it is of."""
+"""What the measures do with any estimator: open it, whatever its method, and read its decoder."""
 
 import importlib
 import json
 from pathlib import Path
 from typing import cast
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from usae.common.errors import UserError
 from usae.common.variant import UNIVERSAL
 from usae.sae.estimator import Estimator
+from usae.sae.sparse import SparseCodes
 from usae.sae.universal import CONFIG, UniversalSAE
 
 
@@ -30,3 +35,10 @@ def load_estimator(folder: str | Path) -> Estimator:
             f"'{folder}' holds an estimator of method '{name}', but there is no usae/methods/{name}.py."
         ) from error
     return cast(Estimator, module.ESTIMATOR.from_pretrained(folder))
+
+
+@torch.inference_mode()
+def decoder_rows(estimator: Estimator, model: str) -> Float[Tensor, "c d"]:
+    """What each concept adds to `model`, in standardised units, where its code is 1."""
+    concepts = torch.arange(estimator.concepts, device=estimator.device)[:, None]
+    return estimator.decode(model, SparseCodes(concepts, torch.ones_like(concepts, dtype=torch.float32)))

@@ -23,6 +23,11 @@ class Estimator(Protocol):
     concepts: int
     k: int
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
     def standardise(self, model: str, tokens: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Raw activations in the units in which they are reconstructed."""
         ...

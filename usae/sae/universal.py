@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -72,6 +73,11 @@ class UniversalSAE(nn.Module):
             "about": self.config,
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
 
     def part(self, model: str) -> StandardisedSAE:
         """One model's encoder, dictionary and statistics.

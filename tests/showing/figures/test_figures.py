@@ -225,7 +225,7 @@ def test_r2_of_one_model_has_no_others(reports):
 
 
 def test_entropy_claim_counts_alive_concepts_only():
-    concepts = pd.DataFrame({"firing_entropy": [1.0, 0.95, 0.2, 0.9, np.nan]})
+    concepts = pd.DataFrame({"firing_entropy": [1.0, 0.96, 0.2, 0.95, np.nan]})
     nothing = pd.DataFrame({"run": [], "firing_entropy": []})
     assert entropy_picture(concepts, nothing, MODELS).claim == (
         "2 of 4 alive concepts (50 %) fire about equally often in all 3 models"

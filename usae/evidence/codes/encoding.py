@@ -1,17 +1,44 @@
 """Activations into sparse codes, chunk by chunk (stage `encode`)."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from usae.activations.store import ActivationStore
+from usae.activations.store.manifests import SPLITS, load_manifests
+from usae.common.layout import Layout
 from usae.common.runtime.progress import counter
 from usae.evidence.codes.store import CodeChunk, CodeStore
+from usae.evidence.estimators import load_estimator
 from usae.sae.estimator import Estimator
 
 ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
+
+
+def encode_all(
+    models: Sequence[str], train_images: int, layout: Layout, store_root: Path, device: torch.device
+) -> int:
+    """Write the codes of both splits, of every model by the universal SAE and by its independent one.
+
+    train_images: how many training images; held-out ones are all encoded. Returns images, summed over models.
+    """
+    manifests = load_manifests(layout.manifests, tuple(models))
+    sae = load_estimator(layout.usae)
+    baselines = {model: load_estimator(layout.baselines / model) for model in models}
+    images = 0
+    for split, limit in zip(SPLITS, (train_images, None), strict=True):
+        stores = {model: manifest.open(split, store_root) for model, manifest in manifests.items()}
+        size = min(store.chunk_images for store in stores.values())
+        shared, alone = layout.codes(split), layout.independent_codes(split)
+        for model, store in stores.items():
+            encode_split(sae, model, store, shared / model, "usae", limit, device, size)
+            images += encode_split(
+                baselines[model], model, store, alone / model, "independent", limit, device, size
+            )
+    return images
 
 
 @torch.inference_mode()
@@ -65,8 +92,8 @@ def encoded(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices and values [b, t, k] of activations [b, t, d]."""
     rows = torch.from_numpy(activations.reshape(-1, activations.shape[-1]).astype(np.float32))
-    parts = [sae.encode({model: part.to(device)})[model] for part in rows.split(ROWS)]
+    blocks = [sae.encode({model: block.to(device)})[model] for block in rows.split(ROWS)]
     shape = (*activations.shape[:2], sae.k)
-    indices = torch.cat([part.indices.cpu() for part in parts]).numpy().reshape(shape)
-    values = torch.cat([part.values.cpu() for part in parts]).numpy().reshape(shape)
+    indices = torch.cat([block.indices.cpu() for block in blocks]).numpy().reshape(shape)
+    values = torch.cat([block.values.cpu() for block in blocks]).numpy().reshape(shape)
     return indices, values

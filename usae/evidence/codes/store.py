@@ -129,8 +129,8 @@ class CodeStore:
         rows = np.asarray(images, dtype=np.int64)  # (images,)
         outside = rows[(rows < 0) | (rows >= self.images)]
         if outside.size:
-            found = ", ".join(map(str, outside.tolist()))
-            raise UserError(f"The codes in {self.path} hold images 0 to {self.images - 1}, not {found}.")
+            missing = ", ".join(map(str, outside.tolist()))
+            raise UserError(f"The codes in {self.path} hold images 0 to {self.images - 1}, not {missing}.")
         indices = np.asarray(self._indices.get_orthogonal_selection((rows,)))  # (images, tokens, k)
         values = np.asarray(self._values.get_orthogonal_selection((rows,))).astype(np.float32)
         return CodeChunk(rows, indices, values)
@@ -188,9 +188,9 @@ def _array(group: zarr.Group, name: str, path: Path) -> zarr.Array[Any]:
 def _disagreements(stores: Mapping[str, CodeStore]) -> list[str]:
     faults = []
     for field in ("images", "tokens", "chunk_images", "concepts", "sae"):
-        found = {model: getattr(store, field) for model, store in stores.items()}
-        if len(set(found.values())) > 1:
-            listing = ", ".join(f"{model}: {value}" for model, value in found.items())
+        values = {model: getattr(store, field) for model, store in stores.items()}
+        if len(set(values.values())) > 1:
+            listing = ", ".join(f"{model}: {value}" for model, value in values.items())
             faults.append(f"The models disagree on `{field}` ({listing}). Run `dvc repro --force encode`.")
     for model, store in stores.items():
         if store.model != model:
@@ -203,13 +203,13 @@ def _faults(indices: Array, values: Array, expected: tuple[int, ...], concepts: 
         return [f"Expected the shape {expected}, found indices {indices.shape} and values {values.shape}."]
     faults = []
     if indices.size and (indices.min() < 0 or indices.max() >= concepts):
-        found = f"{indices.min()} to {indices.max()}"
-        faults.append(f"Expected concepts 0 to {concepts - 1}, found indices {found}.")
+        limits = f"{indices.min()} to {indices.max()}"
+        faults.append(f"Expected concepts 0 to {concepts - 1}, found indices {limits}.")
     if not np.isfinite(values).all():
         faults.append(
             "Expected finite codes, found NaN or infinity: the SAE has diverged. Lower `train.learning_rate`."
         )
     elif values.size and (values.min() < 0 or values.max() > FLOAT16_MAX):
-        found = f"{values.min():.6g} to {values.max():.6g}"
-        faults.append(f"Expected codes from 0 to {FLOAT16_MAX:.0f} (float16), found {found}.")
+        limits = f"{values.min():.6g} to {values.max():.6g}"
+        faults.append(f"Expected codes from 0 to {FLOAT16_MAX:.0f} (float16), found {limits}.")
     return faults

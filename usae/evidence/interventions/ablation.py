@@ -18,6 +18,7 @@ from usae.common.numerics.matching import unit
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.seeds import generator
 from usae.common.types import Array
+from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.interventions.readouts import mean_codes
 
@@ -141,7 +142,8 @@ def _centred(rows: Array, axis: int) -> Array:
 
 def _fired(chunk: CodeChunk, concepts: int, threshold: float) -> sparse.csr_array:
     """(b, c) of 0 and 1: where a code of the image exceeds the threshold."""
-    image, token, slot = np.nonzero(chunk.values > np.float32(threshold))
-    column = chunk.indices[image, token, slot].astype(np.int64)
-    tokens = sparse.csr_array((np.ones(len(image)), (image, column)), shape=(len(chunk.images), concepts))
+    token, concept = fired(chunk, threshold)
+    image = token // chunk.indices.shape[1]
+    shape = (len(chunk.images), concepts)
+    tokens = sparse.csr_array((np.ones(len(image)), (image, concept.astype(np.int64))), shape=shape)
     return sparse.csr_array(tokens > 0)

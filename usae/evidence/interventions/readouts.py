@@ -18,9 +18,10 @@ from usae.common.numerics.ridge import VALIDATION, LinearMap, Products, ridge_ma
 from usae.common.runtime.progress import progress
 from usae.common.types import Array, Unit
 from usae.evidence.codes.store import CodeChunk
+from usae.evidence.estimators import decoder_rows
 from usae.evidence.metrics.labels.labels import ImageLabels, Labels, carried_by_images
 from usae.evidence.metrics.reconstruction.passes import features, model_spans
-from usae.sae.universal import UniversalSAE
+from usae.sae.estimator import Estimator
 
 BLOCK_IMAGES = 64
 MIN_IMAGES = 10  # with a label, and without it, among the training images of its readout
@@ -85,7 +86,7 @@ def common_targets(
 
 
 def fit_readouts(
-    sae: UniversalSAE, stores: Mapping[str, ActivationStore], targets: Targets, images: int
+    sae: Estimator, stores: Mapping[str, ActivationStore], targets: Targets, images: int
 ) -> dict[str, LinearMap]:
     """Per model the map from activations (d,) to scores of the labels (L,), from the first `images` images."""
     spans = model_spans(stores)
@@ -107,9 +108,9 @@ def fit_readouts(
 
 
 @torch.inference_mode()
-def through_decoder(sae: UniversalSAE, model: str, readout: LinearMap) -> LinearMap:
+def through_decoder(sae: Estimator, model: str, readout: LinearMap) -> LinearMap:
     """From mean codes (c,) to the scores (L,) that the readout gives to the model's reconstruction."""
-    dictionary = (sae.part(model).gain * sae.dictionary(model)).double().cpu().numpy()  # (concepts, width)
+    dictionary = decoder_rows(sae, model).double().cpu().numpy()  # (concepts, width)
     return LinearMap(dictionary @ readout.weights, readout.offset)
 
 

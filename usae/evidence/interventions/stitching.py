@@ -25,7 +25,7 @@ from usae.evidence.codes.rows import code_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.interventions.readouts import Targets, mean_codes, through_decoder
 from usae.evidence.metrics.reconstruction.passes import features
-from usae.sae.universal import UniversalSAE
+from usae.sae.estimator import Estimator
 
 Stream = Literal["activations", "usae", "independent"]
 MeanStd = tuple[Array, Array]  # (c,) means and standard deviations of codes
@@ -63,8 +63,8 @@ class Route:
 
 
 def all_routes(
-    sae: UniversalSAE,
-    independent: Mapping[str, UniversalSAE],
+    sae: Estimator,
+    independent: Mapping[str, Estimator],
     readouts: Mapping[str, LinearMap],
     translations: Mapping[Pair, LinearMap],
     matches: Mapping[Pair, LinearMap],
@@ -89,7 +89,7 @@ def all_routes(
 
 def run_routes(
     routes: Sequence[Route],
-    sae: UniversalSAE,
+    sae: Estimator,
     stores: Mapping[str, ActivationStore],
     codes: Mapping[str, CodeStore],
     independent_codes: Mapping[str, CodeStore],

@@ -16,13 +16,14 @@ from usae.common.numerics.ridge import LinearMap, ridge_map
 from usae.common.runtime.progress import progress
 from usae.common.tables import no_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
+from usae.evidence.estimators import load_estimator
 from usae.evidence.interventions.ablation import ImageFires, ablation_frame
 from usae.evidence.interventions.readouts import Targets, common_targets, fit_readouts, through_decoder
 from usae.evidence.interventions.stitching import all_routes, matched_codes, run_routes
 from usae.evidence.interventions.tables import ABLATION, STITCHING
 from usae.evidence.metrics.labels.loading import load_labels
 from usae.evidence.metrics.reconstruction.passes import model_spans, training_products
-from usae.sae.universal import UniversalSAE
+from usae.sae.estimator import Estimator
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Study:
     independent: SAE of each model by itself. train, val: activations. codes: universal ones, of held-out images.
     """
 
-    sae: UniversalSAE
-    independent: Mapping[str, UniversalSAE]
+    sae: Estimator
+    independent: Mapping[str, Estimator]
     train: Mapping[str, ActivationStore]
     val: Mapping[str, ActivationStore]
     codes: Mapping[str, CodeStore]
@@ -44,10 +45,8 @@ class Study:
         """Open a run; UserError where something is missing or does not belong together."""
         manifests = load_manifests(layout.manifests, models)
         train, val = ({model: manifests[model].open(split, store_root) for model in models} for split in SPLITS)
-        sae = UniversalSAE.from_pretrained(layout.usae).to(device)
-        independent = {
-            model: UniversalSAE.from_pretrained(layout.baselines / model).to(device) for model in models
-        }
+        sae = load_estimator(layout.usae).to(device)
+        independent = {model: load_estimator(layout.baselines / model).to(device) for model in models}
         return cls(sae, independent, train, val, open_codes(layout.codes("val"), models), layout)
 
     def targets(self, images: int) -> tuple[Targets, Targets] | None:

@@ -74,10 +74,10 @@ def common_steps(rows: pd.DataFrame, models: int, bar: float | None) -> list[Ste
 
 def own_steps(stability: pd.DataFrame, ablation: pd.DataFrame | None) -> list[Step]:
     """What is asked of the run alone: found again from most starts, and of like effect in all models."""
-    found = stability[stability["run"].str.startswith(SEED)]
+    matches = stability[stability["run"].str.startswith(SEED)]
     steps = []
-    if len(found):
-        cosines = found.pivot(index="run", columns="concept_id", values="cosine").to_numpy()  # (seeds, concepts)
+    if len(matches):
+        cosines = matches.pivot(index="run", columns="concept_id", values="cosine").to_numpy()  # (seeds, concepts)
         matched, runs = 1 + (cosines > MATCHED).sum(axis=0), 1 + len(cosines)
         best = cosines.max(axis=0)
         why = [f"found in {n} of {runs} seeds; best match {b:.2f}" for n, b in zip(matched, best, strict=True)]

@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from usae.activations.store.manifests import SPLITS
 from usae.common.numerics.numbers import Numbers, median, rounded
 from usae.common.types import Array
 from usae.evidence.metrics.firing import counts as u
 from usae.evidence.metrics.firing.counts import unique_to
 from usae.evidence.metrics.firing.importance import log_fit, partial_fit
 
-USAE = "usae"  # value of column `sae` of the universal one
+USAE, INDEPENDENT = "usae", "independent"  # values of column `sae`
+TRAIN, HELD_OUT = SPLITS  # values of column `split`
 TOP_CONCEPTS = 1000
 MANY_COFIRES = 1000
-HIGH_ENTROPY = 0.95
 HEADLINES = (
     "r2_self_mean",
     "r2_cross_mean",
@@ -60,7 +61,7 @@ def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str])
         "alive": int(fires.any(axis=0).sum()),
         "alive_in_all_models": int(fires.all(axis=0).sum()),
         "firing_entropy_median": median(entropy),
-        "firing_entropy_high_share": float((entropy > HIGH_ENTROPY).sum() / max(fires.any(axis=0).sum(), 1)),
+        "firing_entropy_high_share": float((entropy > u.HIGH_ENTROPY).sum() / max(fires.any(axis=0).sum(), 1)),
         "universality_median": median(u.universality(cofires, fires)),
         "lift_median": median(u.lift(cofires, fires, firing.tokens)),
         **_per_model("dead_share", models, (fires == 0).mean(axis=1)),
@@ -75,23 +76,23 @@ def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str])
 def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
     """The flat numbers of table `reconstruction`: the matrix, its means, and the price of sharing concepts."""
     numbers: dict[str, float] = {}
-    for split, prefix in (("val", ""), ("train", "train_")):
-        usae = table[(table["sae"] == "usae") & (table["split"] == split)]
-        own = usae["source"] == usae["target"]
+    for split, prefix in ((HELD_OUT, ""), (TRAIN, "train_")):
+        shared = table[(table["sae"] == USAE) & (table["split"] == split)]
+        own = shared["source"] == shared["target"]
         for column, name in (("r2_channel", "r2"), ("r2_scalar", "r2_scalar")):
-            if len(usae):
-                numbers[f"{prefix}{name}_self_mean"] = float(usae.loc[own, column].mean())
-                numbers[f"{prefix}{name}_cross_mean"] = float(usae.loc[~own, column].mean())
-    held_out = table[table["split"] == "val"]
-    cross = held_out[(held_out["sae"] == "usae") & (held_out["source"] != held_out["target"])]
+            if len(shared):
+                numbers[f"{prefix}{name}_self_mean"] = float(shared.loc[own, column].mean())
+                numbers[f"{prefix}{name}_cross_mean"] = float(shared.loc[~own, column].mean())
+    held_out = table[table["split"] == HELD_OUT]
+    cross = held_out[(held_out["sae"] == USAE) & (held_out["source"] != held_out["target"])]
     if "r2_ridge" in table and cross["r2_ridge"].notna().any():
         numbers["r2_ridge_cross_mean"] = float(cross["r2_ridge"].mean())
         numbers["r2_of_ridge_cross"] = float(cross["r2_channel"].mean() / cross["r2_ridge"].mean())
-    shared, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in ("usae", "independent"))
-    numbers |= {f"r2/{source}/{target}": value for (source, target), value in shared.items()}
+    by_all, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in (USAE, INDEPENDENT))
+    numbers |= {f"r2/{source}/{target}": value for (source, target), value in by_all.items()}
     numbers |= {f"r2_independent/{model}": value for (model, _), value in alone.items()}
     if alone:
-        tax = [value - shared.get(pair, np.nan) for pair, value in alone.items()]
+        tax = [value - by_all.get(pair, np.nan) for pair, value in alone.items()]
         numbers["alignment_tax_mean"] = float(np.mean(tax))
     return {name: rounded(value) for name, value in numbers.items()}
 

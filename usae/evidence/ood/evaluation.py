@@ -25,12 +25,13 @@ from usae.common.params import ExtractParams, RuntimeParams
 from usae.common.runtime.progress import counter
 from usae.common.types import Array
 from usae.evidence.codes.encoding import code_chunk
+from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.firing.counts import FiringCounts, energy, lift
 from usae.evidence.metrics.reconstruction.passes import decoded, standard_units
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
 from usae.evidence.ood.images import KEY
 from usae.images.pixels.index import ImageIndex
-from usae.sae.universal import UniversalSAE
+from usae.sae.estimator import Estimator
 
 log = logging.getLogger("usae")
 
@@ -45,7 +46,7 @@ class OodEvaluation:
     threshold: the code above which a concept fires.
     """
 
-    sae: UniversalSAE
+    sae: Estimator
     networks: Mapping[str, Forward]
     params: ExtractParams
     runtime: RuntimeParams
@@ -64,7 +65,7 @@ class OodEvaluation:
         device: torch.device,
     ) -> "OodEvaluation":
         """The universal SAE of a run, and the networks of the models of `manifests`."""
-        sae = UniversalSAE.from_pretrained(layout.usae).to(device)
+        sae = load_estimator(layout.usae).to(device)
         networks = {
             model: Forward(
                 Backbone.load(layout.weights / model, manifest.layer, manifest.grid, manifest.norm).to(device),

@@ -13,13 +13,12 @@ import pandas as pd
 from usae.common.numerics.ranking import roc_auc
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.types import Array
-from usae.evidence.metrics.firing.counts import firing_entropy, lift, universality
+from usae.evidence.metrics.firing.counts import HIGH_ENTROPY, firing_entropy, lift, universality
 from usae.evidence.metrics.funnel import common_steps
 from usae.evidence.planted.recovery import Matches
 
 SHARED = "shared"
 TRACKED, CALLED_UNIVERSAL = "tracked", "called universal"  # quantities of table `planted`
-EVEN = 0.95  # firing entropy above which the use of a concept counts as even
 LIFTED = 100.0
 AGREED = 0.5
 
@@ -110,7 +109,7 @@ def rules(scores: Mapping[str, Array], evidence: pd.DataFrame, models: int) -> d
     networks, no further seeds and no labels here.
     """
     significant = (evidence["q"] <= FALSE_DISCOVERY_RATE).to_numpy()
-    even = scores["firing_entropy"] > EVEN
+    even = scores["firing_entropy"] > HIGH_ENTROPY
     steps = common_steps(evidence, models, None)
     return {
         "entropy": even,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import sparse
 
+from usae.evidence.codes.rows import fired_rows
 from usae.evidence.codes.store import CodeChunk
 from usae.sae.universal import UniversalSAE
 
@@ -35,7 +35,7 @@ class Cofiring:
     def update(self, chunks: Iterable[CodeChunk]) -> None:
         """Add one chunk of every model."""
         for chunk in chunks:
-            fired = self._fired(chunk)  # (tokens, concepts)
+            fired = fired_rows(chunk, self.concepts, self.threshold)  # (tokens, concepts)
             self.cofires += np.asarray((fired[:, list(self.chosen)].T @ fired).todense(), dtype=np.int64)
             self.fires += np.asarray(fired.sum(axis=0), dtype=np.int64).ravel()
 
@@ -47,12 +47,6 @@ class Cofiring:
             concept: [pair for pair in nearest(row, concept) if pair[1] >= LEAST_SHARE]
             for concept, row in zip(self.chosen, shares, strict=True)
         }
-
-    def _fired(self, chunk: CodeChunk) -> "sparse.csr_array":
-        on = chunk.values > self.threshold  # (images, tokens, k)
-        rows = np.nonzero(on.reshape(chunk.tokens, -1))[0]
-        shape = (chunk.tokens, self.concepts)
-        return sparse.csr_array((np.ones(rows.size, np.int32), (rows, chunk.indices[on])), shape=shape)
 
 
 @torch.no_grad()

@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from usae.evidence.controls.names import RUN, SHUFFLED
+from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
 from usae.showing.figures.theme import INK, MISSING, MUTED, OKABE_ITO, RC, Picture, headline, percent, sentence
 
 PANELS = {
     "firing_entropy_median": "firing entropy, median",
-    "firing_entropy_high_share": "entropy above 0.95, share",
+    "firing_entropy_high_share": f"entropy above {HIGH_ENTROPY}, share",
     "r2_cross_mean": "cross R²",
     "cofire_proportion_mean": "co-fire proportion",
     "lift_median": "lift, median",

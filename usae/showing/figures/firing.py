@@ -10,6 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from scipy import stats
 
 from usae.evidence.controls.names import SHUFFLED
+from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
 from usae.showing.figures.theme import (
     INK,
     MAP,
@@ -25,7 +26,6 @@ from usae.showing.figures.theme import (
 )
 
 MOST_POINTS = 1000  # drawn one by one: more points are an image inside the SVG, longer lines are thinned
-EVEN = 0.9  # firing entropy above which we call the use of a concept even
 BINS = 25
 TOP_SHARE = 1 / 6  # the paper averages over the top 1000 of 6144 concepts
 NO_CODES = "Run `dvc repro measure`; if it stays so, the SAE fires on nothing: look at the loss curves."
@@ -39,7 +39,7 @@ def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, mode
     null = _entropies(broken)
     if not entropy.size:
         return sentence("firing_entropy", "No concept fires", NO_CODES)
-    even = int((entropy > EVEN).sum())
+    even = int((entropy > HIGH_ENTROPY).sum())
     claim = (
         f"{even:,} of {entropy.size:,} alive concepts ({percent(even / entropy.size)}) fire about equally often "
         f"in all {len(models)} models"
@@ -75,8 +75,8 @@ def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, mode
     axes.set(xlabel="firing entropy (0 = one model only, 1 = all equally)", ylabel="concepts", xlim=(0, 1))
     beside = f" With images re-paired between the models, and only positions in common, it is {_share_even(null)}."
     note = (
-        f"Equal rates do not mean the same tokens: see the co-firing figures. 'About equally' is above {EVEN}."
-        f"{beside if null.size else ''}"
+        "Equal rates do not mean the same tokens: see the co-firing figures. "
+        f"'About equally' is above {HIGH_ENTROPY}.{beside if null.size else ''}"
     )
     return Picture("firing_entropy", claim, note, figure)
 
@@ -157,7 +157,7 @@ def _entropies(concepts: pd.DataFrame) -> np.ndarray:
 
 
 def _share_even(entropy: np.ndarray) -> str:
-    return percent(float((entropy > EVEN).mean())) if entropy.size else MISSING
+    return percent(float((entropy > HIGH_ENTROPY).mean())) if entropy.size else MISSING
 
 
 def _ranked(concept_models: pd.DataFrame, model: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
 from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, headline, percent, sentence
 
 PANELS = {
@@ -16,7 +17,6 @@ PANELS = {
     "shuffled": "trained on re-paired images",
 }
 KINDS = {"shared": "all models", "pair": "two models", "private": "one model", "twin": "one model, hard"}
-EVEN = 0.95
 LOWEST = 0.1  # lifts below this, and 0, are drawn here
 
 
@@ -68,7 +68,7 @@ def _panel(axes: Axes, concepts: pd.DataFrame, title: str) -> None:
             rows["firing_entropy"], lifts, color=colour, label=label, s=32, alpha=0.85, linewidths=0, clip_on=False
         )
     axes.axhline(1, color=MUTED, linewidth=1.0)
-    axes.axvline(EVEN, color=MUTED, linestyle="--", linewidth=1.2)
+    axes.axvline(HIGH_ENTROPY, color=MUTED, linestyle="--", linewidth=1.2)
     axes.set(title=title, xlabel="firing entropy", xlim=(0, 1), yscale="log")
 
 

@@ -9,7 +9,7 @@ from usae.evidence.codes.store import CodeStore
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.buddies import best_buddies, rosetta_units
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource
-from usae.evidence.metrics.alignment.similarity import Score, linear_cka, mutual_knn, neighbours, prepared
+from usae.evidence.metrics.alignment.similarity import Similarity, linear_cka, mutual_knn, neighbours, prepared
 from usae.evidence.metrics.alignment.tables import ALIGNMENT
 
 
@@ -102,10 +102,10 @@ def test_features_are_clamped_at_the_quantile_of_what_is_not_zero():
 
 
 def test_scores_are_calibrated_against_their_null():
-    score = Score.against(0.6, np.array([0.1, 0.3, 0.2]))
+    score = Similarity.against(0.6, np.array([0.1, 0.3, 0.2]))
     assert score.calibrated == pytest.approx((0.6 - 0.2) / 0.8)
     assert score.p == 0.25
-    assert Score.against(0.2, np.array([0.1, 0.3, 0.2])).p == 0.75
+    assert Similarity.against(0.2, np.array([0.1, 0.3, 0.2])).p == 0.75
 
 
 def test_streamed_correlations_are_numpys_dense_and_sparse(rng, chunks, dense):

@@ -8,7 +8,7 @@ import torch
 from usae.common.tables import write_table
 from usae.evidence.codes.encoding import encode_split
 from usae.evidence.codes.store import open_codes
-from usae.evidence.metrics.contrast.contrast import MEASURES, contrast, contrasts, excess
+from usae.evidence.metrics.contrast.contrast import MEASURES, contrast, contrast_tables, excess
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, CONTROLS, STABILITY
 from usae.evidence.metrics.firing.nulls import IMAGES
 from usae.evidence.metrics.measure.counting import concept_statistics
@@ -73,7 +73,7 @@ def test_tables_of_the_run_and_its_controls(stores, measure, tmp_path):
     folders = {run: tmp_path / run for run in models}
     for seed, run in enumerate(models):
         sae_of(models[run], seed).save_pretrained(folders[run])
-    tables = contrasts(folders, stores, measure, 0, CPU)
+    tables = contrast_tables(folders, stores, measure, 0, CPU)
     for declared, table in tables.items():
         write_table(declared, table, tmp_path / f"{declared.name}.parquet")
     assert tables[CONTROL_CONCEPTS].groupby("run")["concept_id"].count().to_dict() == dict.fromkeys(models, 20)
@@ -86,7 +86,7 @@ def test_tables_of_the_run_and_its_controls(stores, measure, tmp_path):
 
 def test_a_model_alone_has_no_null(stores, measure, tmp_path):
     sae_of("a", 0).save_pretrained(tmp_path / "usae")
-    tables = contrasts({"usae": tmp_path / "usae"}, stores, measure, 0, CPU)
+    tables = contrast_tables({"usae": tmp_path / "usae"}, stores, measure, 0, CPU)
     for declared, table in tables.items():
         write_table(declared, table, tmp_path / f"{declared.name}.parquet")
     assert (tables[CONTROL_CONCEPTS]["null_mean"] == 0).all()

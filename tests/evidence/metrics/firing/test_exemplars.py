@@ -58,6 +58,12 @@ def test_fewer_or_more_places_than_images(chunks, count):
     assert frame.groupby(["concept_id", "ranking"]).size().max() == min(count, 11)
 
 
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_the_first_of_many_are_those_that_fewer_would_keep(chunks, count):
+    parts = chunks(2)
+    pd.testing.assert_frame_equal(kept(parts, count=9).frame(count), kept(parts, count=count).frame())
+
+
 def test_memory_does_not_grow_with_images(chunks):
     few, many = kept(chunks(2, images=(4,) * 5)), kept(chunks(2, images=(4,) * 10))
     assert sys.getsizeof(few.keys) == sys.getsizeof(many.keys)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-import torch
 
 from usae.activations.store import ActivationStore
 from usae.common.tables import write_table
-from usae.evidence.codes.store import CodeStore
-from usae.evidence.metrics.labels.agreement import label_tables, untrained
+from usae.evidence.codes.store import CodeStore, aligned_chunks
+from usae.evidence.metrics.firing.exemplars import Exemplars
+from usae.evidence.metrics.labels.agreement import fresh_agreement, label_tables
+from usae.evidence.metrics.labels.concepts import LabelStatistics
 from usae.evidence.metrics.labels.labels import ImageLabels, TokenLabels, carried_by_images
 from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES
 from usae.sae.universal import UniversalSAE
@@ -44,8 +45,17 @@ def run(truth, tmp_path):
     return UniversalSAE(WIDTHS, 8, 3).eval(), codes, stores
 
 
+def tables_of(run, labels):
+    sae, codes, stores = run
+    fires, strongest = LabelStatistics.none(labels, 2, 8, 0.1), Exemplars(tuple(codes), 8, 60)
+    for chunks in aligned_chunks(codes):
+        fires.update(chunks)
+        strongest.update(chunks)
+    return label_tables(codes, fires, fresh_agreement(sae, stores, fires.tokens, 0), strongest, 0)
+
+
 def test_concepts_that_are_the_labels_are_found_everywhere(run, truth, tmp_path):
-    tables, numbers = label_tables(*run, TokenLabels(NAMES, truth.reshape(IMAGES, GRID, GRID, LABELS)), 0.1, 0)
+    tables, numbers = tables_of(run, TokenLabels(NAMES, truth.reshape(IMAGES, GRID, GRID, LABELS)))
     for table, frame in tables.items():
         write_table(table, frame, tmp_path / f"{table.name}.parquet")
     best = tables[LABEL_CONCEPTS]
@@ -64,33 +74,14 @@ def test_concepts_that_are_the_labels_are_found_everywhere(run, truth, tmp_path)
 
 def test_classes_of_images_leave_the_unlabelled_out(run):
     classes = np.where(np.arange(IMAGES) % 3 == 2, -1, np.arange(IMAGES) % 3)
-    tables, _ = label_tables(*run, ImageLabels(("even", "odd"), classes), 0.1, 0)
+    tables, _ = tables_of(run, ImageLabels(("even", "odd"), classes))
     assert set(tables[LABEL_CONCEPTS]["tokens"]) == {IMAGES * 2 // 3 * GRID**2}
     assert (tables[LABEL_PROBES]["n"] == 24).all()
 
 
-def test_without_labels_the_tables_have_no_rows(run, tmp_path):
-    tables, numbers = label_tables(*run, None, 0.1, 0)
-    assert numbers == {}
-    for table, frame in tables.items():
-        write_table(table, frame, tmp_path / f"{table.name}.parquet")
-        assert frame.empty
-
-
 def test_few_images_give_no_probes(run):
     rare = ImageLabels(("rare", "common"), (np.arange(IMAGES) > 20).astype(int))
-    assert label_tables(*run, rare, 0.1, 0)[0][LABEL_PROBES].empty
-
-
-def test_an_untrained_sae_is_normalised_and_follows_the_seed(run):
-    sae, _, stores = run
-    fresh, again, other = (untrained(sae, stores, seed) for seed in (0, 0, 1))
-    rows = torch.from_numpy(stores["a"].chunk(0)[:64].reshape(-1, 5).copy())
-    pre = fresh.pre_codes("a", rows)
-    np.testing.assert_allclose(pre.mean(0).detach(), 0, atol=1e-5)
-    np.testing.assert_allclose(pre.std(0).detach(), 1, atol=1e-2)
-    assert torch.equal(again.pre_codes("a", rows), pre)
-    assert not torch.equal(other.pre_codes("a", rows), pre)
+    assert tables_of(run, rare)[0][LABEL_PROBES].empty
 
 
 def test_images_carry_what_their_tokens_carry(truth):

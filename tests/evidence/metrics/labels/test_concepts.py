@@ -4,12 +4,12 @@ from scipy import sparse
 
 from usae.common.numerics.ranking import roc_auc
 from usae.common.tables import write_table
-from usae.evidence.codes.store import CodeStore
+from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.metrics.labels.concepts import (
+    LabelConcepts,
     LabelFires,
     LabelRanking,
     agreement,
-    label_concepts,
     label_purity,
     weighted_jaccard,
 )
@@ -136,7 +136,14 @@ def test_the_table_names_each_labels_concept(tmp_path):
             part = values[8 * chunk : 8 * chunk + 8]
             store.write(chunk, np.broadcast_to(np.arange(3) + number, part.shape), part)
         codes[model] = store
-    frame = label_concepts(codes, labels, 0.1)
+    fires = LabelFires(labels, 2, 4, 0.1)
+    for chunks in aligned_chunks(codes):
+        fires.update(chunks)
+    first, others = LabelConcepts(fires), LabelConcepts(fires)
+    for number, chunks in enumerate(aligned_chunks(codes)):
+        (others if number else first).update(chunks)
+    first.merge(others)
+    frame = first.frame(tuple(codes))
     write_table(LABEL_CONCEPTS, frame, tmp_path / "table.parquet")
     assert frame["concept_id"].tolist() == [1, 0, 2, 1]
     assert frame["iou"].tolist() == [1, 1, 1, 1]

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 
 from usae.evidence.codes.store import CodeChunk
-from usae.evidence.metrics.labels.labels import ImageLabels, LabelCounts, TokenLabels, absent_labels
+from usae.evidence.metrics.labels.concepts import LabelFires
+from usae.evidence.metrics.labels.labels import ImageLabels, TokenLabels, absent_labels
 
 
 def one_hot(values):
@@ -14,7 +15,7 @@ def one_hot(values):
 
 
 def counted(labels, *parts, concepts=3):
-    counts = LabelCounts(labels, concepts, 0.1)
+    counts = LabelFires(labels, len(parts[0]), concepts, 0.1)
     for part in parts:
         counts.update(part)
     return counts
@@ -30,11 +31,11 @@ def test_token_labels_count_over_the_union_of_models():
     first = one_hot([[0, 1, -1, -1], [-1, -1, -1, 0]])
     second = one_hot([[0, 1, 1, -1], [-1, -1, -1, -1]])
     counts = counted(labels, (first, second))
-    assert counts.tokens == 8
+    assert counts.units == 8
     assert counts.present.tolist() == [2, 1]
-    assert counts.fires.tolist() == [3, 3, 0]
-    assert counts.joint.tolist() == [[3, 0], [0, 2], [0, 0]]
-    frame = counts.frame()
+    assert counts.fires.sum(axis=0).tolist() == [3, 3, 0]
+    assert counts.joint.sum(axis=0).tolist() == [[3, 0], [0, 2], [0, 0]]
+    frame = counts.top_labels()
     assert frame["top_label"].tolist()[:2] == ["shape: circle", "colour: red"]
     assert pd.isna(frame["top_label"][2])
     np.testing.assert_allclose(frame["top_label_share"], [1, 2 / 3, np.nan])
@@ -46,18 +47,18 @@ def test_the_top_label_beats_its_base_rate_most_rather_than_being_frequent():
     coverage[0, ..., 0] = 255  # on every token: share 1, base 1
     coverage[0, 0, 0, 1] = 255  # on one token of four: share 1/2, base 1/4
     counts = counted(TokenLabels(("everywhere", "corner"), coverage), (one_hot([[0, 0, -1, -1]]),))
-    assert counts.frame()["top_label"][0] == "corner"
+    assert counts.top_labels()["top_label"][0] == "corner"
 
 
 def test_image_labels_lie_on_all_tokens_and_leave_unlabelled_images_out():
     labels = ImageLabels(("cat", "dog"), np.array([1, -1, 0]))
     counts = counted(labels, (one_hot([[0, 0], [0, 0], [0, 1]]),))
-    assert counts.tokens == 4
+    assert counts.units == 4
     assert counts.present.tolist() == [2, 2]
-    assert counts.fires.tolist() == [3, 1, 0]
-    assert counts.joint.tolist() == [[1, 2], [1, 0], [0, 0]]
-    assert counts.frame()["top_label"].tolist()[:2] == ["dog", "cat"]
-    assert pd.isna(counts.frame()["top_label"][2])
+    assert counts.fires.sum(axis=0).tolist() == [3, 1, 0]
+    assert counts.joint.sum(axis=0).tolist() == [[1, 2], [1, 0], [0, 0]]
+    assert counts.top_labels()["top_label"].tolist()[:2] == ["dog", "cat"]
+    assert pd.isna(counts.top_labels()["top_label"][2])
 
 
 def test_merge_equals_one_pass(chunks):
@@ -66,7 +67,7 @@ def test_merge_equals_one_pass(chunks):
     whole = counted(labels, *parts, concepts=12)
     left, right = counted(labels, *parts[:2], concepts=12), counted(labels, *parts[2:], concepts=12)
     left.merge(right)
-    pd.testing.assert_frame_equal(left.frame(), whole.frame())
+    pd.testing.assert_frame_equal(left.top_labels(), whole.top_labels())
 
 
 def test_counts_equal_a_dense_computation(chunks, dense):
@@ -76,7 +77,7 @@ def test_counts_equal_a_dense_computation(chunks, dense):
     fired = (dense(parts) > np.float32(0.1)).sum(axis=0)  # (images, tokens, concepts)
     carried = coverage.reshape(11, 9, 4) > 127
     counts = counted(TokenLabels(tuple("abcd"), coverage), *parts, concepts=12)
-    np.testing.assert_array_equal(counts.joint, np.einsum("itc,ita->ca", fired, carried))
+    np.testing.assert_array_equal(counts.joint.sum(axis=0), np.einsum("itc,ita->ca", fired, carried))
 
 
 def test_truth_on_a_finer_grid_is_averaged_over_each_token():

@@ -11,15 +11,18 @@ import torch
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.common.errors import UserError
+from usae.common.layout import Layout
 from usae.common.params import MeasureParams
-from usae.evidence.codes.encoding import encode_split
+from usae.evidence.codes.encoding import encode_all, encode_split
+from usae.evidence.codes.store import open_codes
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.labels.labels import TokenLabels
 from usae.evidence.metrics.labels.loading import load_labels, one_of_each
-from usae.evidence.metrics.labels.tables import PROBES
+from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES, PROBES
 from usae.evidence.metrics.measure import concept_tables
 from usae.evidence.metrics.measure.concept_tables import CONCEPT_MODELS, EXEMPLARS, NULLS
-from usae.evidence.metrics.measure.evaluation import evaluate
+from usae.evidence.metrics.measure.evaluation import Evaluation, evaluate
+from usae.evidence.metrics.measure.opened import Opened
 from usae.evidence.metrics.measure.tables import RECONSTRUCTION
 from usae.evidence.metrics.summary import HEADLINES
 from usae.images.pixels.index import Record, write_index
@@ -61,8 +64,7 @@ def sae_of(models: tuple[str, ...], seed: int) -> UniversalSAE:
 def world(tmp_path):
     """A finished run of every stage before `measure`, in a few kilobytes."""
     data, root = tmp_path / "data", tmp_path / "stores"
-    sae = sae_of(MODELS, 0)
-    sae.save_pretrained(data / "usae")
+    sae_of(MODELS, 0).save_pretrained(data / "usae")
     for model in MODELS:
         splits = {split: store_of(root, model, split) for split in IMAGES}
         fixed = {"backbone": {}, "layer": -1, "norm": True, "grid": GRID, "fit": "squash", "dtype": "float16"}
@@ -70,13 +72,8 @@ def world(tmp_path):
         moments = {**scalars, "channel_mean": (), "channel_std": ()}
         manifest = Manifest(model=model, width=WIDTHS[model], **fixed, **moments, **splits)
         manifest.save(data / "manifests" / f"{model}.json")
-        alone = sae_of((model,), 1)
-        alone.save_pretrained(data / "baselines" / model)
-        for split, images in ENCODED.items():
-            store = manifest.open(split, root)
-            folder = data / "codes" / split
-            encode_split(sae, model, store, folder / model, "usae", images, CPU)
-            encode_split(alone, model, store, folder / "independent" / model, "independent", images, CPU)
+        sae_of((model,), 1).save_pretrained(data / "baselines" / model)
+    encode_all(MODELS, ENCODED["train"], Layout(tmp_path), root, CPU)
     write_images(data)
     return data, root
 
@@ -89,6 +86,10 @@ def write_images(data: Path, truth_images: int = IMAGES["val"]) -> None:
     np.savez(
         data / "images" / "val_truth.npz", names=np.array(["shape: circle", "colour: red"]), coverage=coverage
     )
+
+
+def evaluated(models: tuple[str, ...], root: Path, data: Path, seed: int = 0) -> Evaluation:
+    return evaluate(Opened.load(models, Layout(data.parent), root, CPU), PARAMS, seed)
 
 
 def test_a_scenes_class_is_the_one_label_of_a_group_that_it_has():
@@ -104,7 +105,7 @@ def test_a_scenes_class_is_the_one_label_of_a_group_that_it_has():
 
 def test_tables_numbers_and_files_fit_together(world, tmp_path):
     data, root = world
-    found = evaluate(MODELS, PARAMS, root, CPU, data)
+    found = evaluated(MODELS, root, data)
     found.write(tmp_path / "reports")
     reports = {file.stem: pd.read_parquet(file) for file in (tmp_path / "reports").glob("*.parquet")}
     assert set(reports) == {
@@ -155,7 +156,7 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
 
 def test_reconstruction_equals_encoding_and_decoding_at_once(world):
     data, root = world
-    table = evaluate(MODELS, PARAMS, root, CPU, data).tables[RECONSTRUCTION]
+    table = evaluated(MODELS, root, data).tables[RECONSTRUCTION]
     assert len(table) == 2 * (4 + 2)
     sae = UniversalSAE.from_pretrained(data / "usae")
     tokens = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(0)) for m in MODELS}
@@ -175,7 +176,7 @@ def test_reconstruction_equals_encoding_and_decoding_at_once(world):
 def test_the_ceiling_is_a_regression_on_the_encoded_training_images(world):
     """Directly: least squares from all five training images, judged on the held-out ones."""
     data, root = world
-    table = evaluate(MODELS, PARAMS, root, CPU, data).tables[RECONSTRUCTION]
+    table = evaluated(MODELS, root, data).tables[RECONSTRUCTION]
     rows = {}
     for split, images in ENCODED.items():
         stores = [ActivationStore.open(root / f"{model}-{split}") for model in MODELS]
@@ -196,41 +197,41 @@ def test_the_ceiling_is_a_regression_on_the_encoded_training_images(world):
 def test_without_encoded_training_images_there_is_no_ceiling(world):
     data, root = world
     (data / "codes" / "train").rename(data / "set-aside")
-    found = evaluate(MODELS, PARAMS, root, CPU, data)
+    found = evaluated(MODELS, root, data)
     assert found.tables[RECONSTRUCTION]["r2_ridge"].isna().all()
     assert "r2_ridge_cross_mean" not in found.numbers
 
 
 def test_classes_are_kept_apart_where_images_have_some(world):
     data, root = world
-    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables[NULLS]["null"]) == {"images", "class", "tokens"}
+    assert set(evaluated(MODELS, root, data).tables[NULLS]["null"]) == {"images", "class", "tokens"}
     records = [Record(key=str(image), data=b"") for image in range(10)]
     write_index(records, data / "images" / "val.parquet", None, ())
-    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables[NULLS]["null"]) == {"images", "tokens"}
+    assert set(evaluated(MODELS, root, data).tables[NULLS]["null"]) == {"images", "tokens"}
 
 
 def test_the_seed_is_that_of_the_permutations(world):
     data, root = world
-    means = [evaluate(MODELS, PARAMS, root, CPU, data, seed).tables[NULLS]["null_mean"] for seed in (0, 0, 1)]
+    means = [evaluated(MODELS, root, data, seed).tables[NULLS]["null_mean"] for seed in (0, 0, 1)]
     assert means[0].equals(means[1])
     assert not means[0].equals(means[2])
 
 
 def test_independent_saes_are_matched_with_the_universal_one(world):
     data, root = world
-    table = evaluate(MODELS, PARAMS, root, CPU, data).tables[CONSISTENCY]
+    table = evaluated(MODELS, root, data).tables[CONSISTENCY]
     assert table.groupby(["model", "against"]).size().tolist() == [CONCEPTS] * 4
     for split in IMAGES:
         (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
     (data / "baselines" / "language").rename(data / "set-aside")
-    assert set(evaluate(MODELS, PARAMS, root, CPU, data).tables[CONSISTENCY]["model"]) == {"supervised"}
+    assert set(evaluated(MODELS, root, data).tables[CONSISTENCY]["model"]) == {"supervised"}
 
 
 def test_writing_again_gives_the_same_bytes(world, tmp_path):
     data, root = world
 
     def digests():
-        evaluate(MODELS, PARAMS, root, CPU, data).write(tmp_path / "reports")
+        evaluated(MODELS, root, data).write(tmp_path / "reports")
         files = sorted(file for file in (tmp_path / "reports").rglob("*") if file.is_file())
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -241,9 +242,9 @@ def test_writing_again_gives_the_same_bytes(world, tmp_path):
 
 def test_models_come_from_the_argument_and_in_its_order(world):
     data, root = world
-    found = evaluate(MODELS[::-1], PARAMS, root, CPU, data)
+    found = evaluated(MODELS[::-1], root, data)
     assert found.tables[CONCEPT_MODELS]["model"].tolist()[:2] == ["language", "supervised"]
-    only = evaluate(("language",), PARAMS, root, CPU, data)
+    only = evaluated(("language",), root, data)
     assert only.numbers["r2_cross_mean"] is None
     assert set(only.tables[EXEMPLARS]["ranking"]) == {"mean", "language"}
     assert only.headline.startswith(f"r2_self_mean {only.numbers['r2_self_mean']}, r2_cross_mean None")
@@ -251,18 +252,18 @@ def test_models_come_from_the_argument_and_in_its_order(world):
 
 def test_independent_saes_are_optional(world):
     data, root = world
-    full = evaluate(MODELS, PARAMS, root, CPU, data).numbers
+    full = evaluated(MODELS, root, data).numbers
     assert "r2_independent/language" in full
     assert "alignment_tax_mean" in full
     for split in IMAGES:
         (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
-    assert "alignment_tax_mean" not in evaluate(MODELS, PARAMS, root, CPU, data).numbers
+    assert "alignment_tax_mean" not in evaluated(MODELS, root, data).numbers
 
 
 def test_without_truth_the_labels_of_images_are_used(world):
     data, root = world
     (data / "images" / "val_truth.npz").unlink()
-    concepts = evaluate(MODELS, PARAMS, root, CPU, data).tables[concept_tables.CONCEPTS]
+    concepts = evaluated(MODELS, root, data).tables[concept_tables.CONCEPTS]
     assert set(concepts["top_label"].dropna()) <= {"even", "odd"}
 
 
@@ -272,7 +273,11 @@ def test_without_any_labels_the_columns_are_null(world, tmp_path):
     write_index(
         [Record(key=str(image), data=b"") for image in range(10)], data / "images" / "val.parquet", None, ()
     )
-    evaluate(MODELS, PARAMS, root, CPU, data).write(tmp_path / "reports")
+    evaluation = evaluated(MODELS, root, data)
+    evaluation.write(tmp_path / "reports")
+    assert evaluation.tables[LABEL_CONCEPTS].empty
+    assert evaluation.tables[LABEL_PROBES].empty
+    assert not [name for name in evaluation.numbers if name.startswith("label_")]
     table = pq.read_table(tmp_path / "reports" / "concepts.parquet")
     assert str(table.schema.field("top_label").type) == "string"
     assert table["top_label"].null_count == table["top_label_share"].null_count == CONCEPTS
@@ -291,8 +296,17 @@ def test_probes_are_collected_where_there_are_some(world):
         "n": 90,
     }
     (folder / "probes.json").write_text(json.dumps([record]))
-    probes = evaluate(MODELS, PARAMS, root, CPU, data).tables[PROBES]
+    probes = evaluated(MODELS, root, data).tables[PROBES]
     assert probes.to_dict("records") == [{"model": "language", **record}]
+
+
+def test_encoding_counts_the_images_of_every_model_and_split(world):
+    data, root = world
+    assert encode_all(MODELS, ENCODED["train"], Layout(data.parent), root, CPU) == 2 * sum(ENCODED.values())
+    folders = [data / "codes" / split / kind for split in ENCODED for kind in ("", "independent")]
+    stores = [open_codes(folder, [model])[model] for folder in folders for model in MODELS]
+    assert [store.images for store in stores] == [10] * 4 + [5] * 4
+    assert [store.sae for store in stores] == ["usae", "usae", "independent", "independent"] * 2
 
 
 def test_truth_of_other_images_is_refused(world):
@@ -312,4 +326,4 @@ def test_codes_of_more_images_than_activations_are_refused(world):
     with pytest.raises(
         UserError, match="supervised has codes of 14 images x 9 tokens, language has activations of"
     ):
-        evaluate(MODELS, PARAMS, root, CPU, data)
+        evaluated(MODELS, root, data)

@@ -19,7 +19,7 @@ from usae.evidence.metrics.alignment.buddies import NEAREST, best_buddies, roset
 from usae.evidence.metrics.alignment.rows import Source
 from usae.evidence.metrics.alignment.similarity import (
     NEIGHBOURS,
-    Score,
+    Similarity,
     linear_cka,
     mutual_knn,
     neighbours,
@@ -63,7 +63,7 @@ def alignment_frame(
 
 def _features(sources: Mapping[str, Source], images: Array, positions: Array) -> dict[str, dict[str, Array]]:
     """Dense rows [images, units] of each model: means over tokens, and the token at `positions` of each image."""
-    found: dict[str, dict[str, Array]] = {"image means": {}, "tokens": {}}
+    features: dict[str, dict[str, Array]] = {"image means": {}, "tokens": {}}
     for model, source in sources.items():
         means, tokens = [], []
         for start in range(0, len(images), BLOCK):
@@ -72,8 +72,8 @@ def _features(sources: Mapping[str, Source], images: Array, positions: Array) ->
             share = np.full((1, source.tokens), 1 / source.tokens)
             means.append(_dense(sparse.kron(sparse.eye_array(len(first)), share, format="csr") @ block))
             tokens.append(_dense(block[first + positions[start : start + BLOCK]]))
-        found["image means"][model], found["tokens"][model] = np.concatenate(means), np.concatenate(tokens)
-    return found
+        features["image means"][model], features["tokens"][model] = np.concatenate(means), np.concatenate(tokens)
+    return features
 
 
 def _likeness(space: str, features: Mapping[str, Array], orders: Sequence[Array]) -> Iterator[Row]:
@@ -91,27 +91,27 @@ def _buddies(space: str, sources: Mapping[str, Source], images: Array, orders: S
     models = tuple(sources)
     pairings = [np.arange(len(images)), *orders]
     bar = progress(pairings, total=len(pairings), description=f"buddies in {space}", unit="pairing")
-    found = [_buddy_numbers(_correlations(sources, images, order), models) for order in bar]
-    for key, value in found[0].items():
-        null = np.array([numbers[key] for numbers in found[1:]])
-        yield _row(*key[:1], space, *key[1:], Score.against(value, null))
+    by_pairing = [_buddy_numbers(_correlations(sources, images, order), models) for order in bar]
+    for key, value in by_pairing[0].items():
+        null = np.array([numbers[key] for numbers in by_pairing[1:]])
+        yield _row(*key[:1], space, *key[1:], Similarity.against(value, null))
 
 
 def _correlations(sources: Mapping[str, Source], images: Array, order: Array) -> dict[tuple[str, str], Array]:
     """Correlations of every pair of models; model i shows the images moved i times by `order`."""
-    shown, partner = {}, np.arange(len(images))
+    images_of, partner = {}, np.arange(len(images))
     for model in sources:
-        shown[model] = images[partner]
+        images_of[model] = images[partner]
         partner = order[partner]
     sums = {
         (one, other): CrossCorrelation(sources[one].units, sources[other].units)
         for one, other in combinations(sources, 2)
     }
     for start in range(0, len(images), BLOCK):
-        rows = {model: source.rows(shown[model][start : start + BLOCK]) for model, source in sources.items()}
+        rows = {model: source.rows(images_of[model][start : start + BLOCK]) for model, source in sources.items()}
         for (one, other), pair in sums.items():
             pair.update(rows[one], rows[other])
-    return {pair: found.correlations for pair, found in sums.items()}
+    return {pair: correlation.correlations for pair, correlation in sums.items()}
 
 
 def _buddy_numbers(
@@ -133,7 +133,7 @@ def _dense(rows: Rows) -> Array:
     return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
 
 
-def _row(measure: str, space: str, one: str, other: str, score: Score) -> Row:
+def _row(measure: str, space: str, one: str, other: str, score: Similarity) -> Row:
     return {
         "measure": measure,
         "space": space,

@@ -45,8 +45,8 @@ def best_buddies(correlations: Array, nearest: int = 1) -> Buddies:
 def rosetta_units(correlations: Mapping[tuple[str, str], Array], models: tuple[str, ...]) -> Array:
     """(tuples, m) units that are mutual nearest in every pair of models; keys: pairs in the order of `models`."""
     first, *others = models
-    found = {pair: best_buddies(correlations[pair]) for pair in combinations(models, 2)}
-    maps = {pair: dict(np.column_stack([both.left, both.right]).tolist()) for pair, both in found.items()}
+    buddies = {pair: best_buddies(correlations[pair]) for pair in combinations(models, 2)}
+    maps = {pair: dict(np.column_stack([both.left, both.right]).tolist()) for pair, both in buddies.items()}
     tuples = []
     for unit in range(next(iter(correlations.values())).shape[0]):
         chain = {first: unit} | {other: maps[first, other].get(unit, -1) for other in others}

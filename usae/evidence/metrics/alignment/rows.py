@@ -74,8 +74,8 @@ class CodeSource:
     def rows(self, images: Array) -> Rows:
         """See `Source`."""
         if missing := sorted({int(image) for image in images} - self.held.keys()):
-            found = code_rows(self.store.read(missing), self.units)
-            parts = {image: found[n * self.tokens : (n + 1) * self.tokens] for n, image in enumerate(missing)}
-            self.held.update(parts)
+            codes = code_rows(self.store.read(missing), self.units)
+            starts = range(0, codes.shape[0], self.tokens)
+            self.held.update((image, codes[n : n + self.tokens]) for image, n in zip(missing, starts, strict=True))
         rows = sparse.vstack([self.held[int(image)] for image in images], format="csr")
         return sparse.csr_array(rows)

@@ -16,7 +16,7 @@ CLAMP = 0.95  # quantile of the absolute values at which they are cut off
 
 
 @dataclass(frozen=True)
-class Score:
+class Similarity:
     """A similarity with its null. null_mean, null_sd: over re-pairings; p: share of them, the true one included,
     that reach it."""
 
@@ -26,7 +26,7 @@ class Score:
     p: float
 
     @classmethod
-    def against(cls, value: float, null: Array) -> "Score":
+    def against(cls, value: float, null: Array) -> "Similarity":
         """A value beside those of re-paired rows."""
         p = (1 + int((null >= value).sum())) / (1 + len(null))
         return cls(float(value), float(null.mean()), float(null.std(ddof=1)), p)
@@ -57,27 +57,29 @@ def neighbours(features: Array, k: int = NEIGHBOURS) -> Array:
     return np.argpartition(-similarity, k - 1, axis=1)[:, :k]
 
 
-def mutual_knn(left: Array, right: Array, permutations: Sequence[Array]) -> Score:
+def mutual_knn(left: Array, right: Array, permutations: Sequence[Array]) -> Similarity:
     """Share of neighbours (n, k) in common; independent rows give k / (n - 1). `permutations`: each (n,)."""
     rows = np.arange(len(left))[:, None]
     member = np.zeros((len(left), len(left)), dtype=bool)
     member[rows, left] = True
     null = []
     for order in permutations:
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        null.append(member[rows, place[right[order]]].mean())
-    return Score.against(member[rows, right].mean(), np.array(null))
+        position = np.empty_like(order)
+        position[order] = np.arange(len(order))
+        null.append(member[rows, position[right[order]]].mean())
+    return Similarity.against(member[rows, right].mean(), np.array(null))
 
 
-def linear_cka(left: Array, right: Array, permutations: Sequence[Array]) -> tuple[Score, Score]:
+def linear_cka(left: Array, right: Array, permutations: Sequence[Array]) -> tuple[Similarity, Similarity]:
     """Biased and unbiased linear CKA of features [n, d] and [n, e]; take the unbiased one when n < 10 d."""
     one, other = _Gram.of(left), _Gram.of(right)
-    found = one.hsic(other, np.arange(len(left)))
+    observed = one.hsic(other, np.arange(len(left)))
     null = np.array([one.hsic(other, order) for order in permutations])  # (permutations, 2)
     own = [gram.hsic(gram, np.arange(len(left))) for gram in (one, other)]
     scale = np.sqrt(np.abs(own[0] * own[1]))  # (2,)
-    biased, unbiased = (Score.against(found[kind] / scale[kind], null[:, kind] / scale[kind]) for kind in (0, 1))
+    biased, unbiased = (
+        Similarity.against(observed[kind] / scale[kind], null[:, kind] / scale[kind]) for kind in (0, 1)
+    )
     return biased, unbiased
 
 

@@ -13,16 +13,20 @@ import pandas as pd
 import torch
 
 from usae.activations.store import ActivationStore, image_spans
+from usae.activations.store.manifests import load_manifests
+from usae.common.layout import Layout
 from usae.common.numerics.matching import concatenated
 from usae.common.numerics.numbers import Numbers, rounded
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
-from usae.common.params import MeasureParams
+from usae.common.params import MeasureParams, Params
 from usae.common.runtime.progress import counter
 from usae.common.tables import Table
 from usae.common.types import Array
 from usae.evidence.codes.encoding import code_chunk
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.controls.names import RUN, SEED
+from usae.evidence.controls.variants import variants
+from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.contrast.stability import stability_frame, stability_numbers
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, CONTROLS, STABILITY
 from usae.evidence.metrics.firing import counts as u
@@ -30,10 +34,9 @@ from usae.evidence.metrics.firing.evidence import evidence
 from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
 from usae.evidence.metrics.reconstruction.passes import decoded, standardised
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
-from usae.evidence.metrics.summary import USAE, concept_numbers, nulls_beside, reconstruction_numbers
-from usae.sae.universal import UniversalSAE
+from usae.evidence.metrics.summary import HELD_OUT, USAE, concept_numbers, nulls_beside, reconstruction_numbers
+from usae.sae.estimator import Estimator
 
-HELD_OUT = "val"
 MEASURES = {  # each with its value where images are re-paired, if it has one
     "r2_self_mean": None,
     "r2_cross_mean": None,
@@ -65,40 +68,53 @@ class Contrast:
 
     def numbers(self, run: str) -> pd.DataFrame:
         """Rows of table `controls`."""
-        models = [str(number) for number in range(self.firing.models)]
-        known: Numbers = {
+        models = [str(model) for model in range(self.firing.models)]
+        numbers: Numbers = {
             **reconstruction_numbers(self.reconstruction),
             **concept_numbers(self.firing, np.ones_like(self.energies), models),
             **nulls_beside(self.firing, self.permuted, self.energies),
         }
         significant = (evidence(self.firing, self.permuted)["q"] <= FALSE_DISCOVERY_RATE).sum()
         significant /= max(self.firing.fires.any(axis=0).sum(), 1)
-        known["significant_share"] = rounded(float(significant))
+        numbers["significant_share"] = rounded(float(significant))
         columns = {
             "measure": list(MEASURES),
-            "value": [known.get(name) for name in MEASURES],
-            "null": [None if null is None else known[null] for null in MEASURES.values()],
+            "value": [numbers.get(name) for name in MEASURES],
+            "null": [None if null is None else numbers[null] for null in MEASURES.values()],
         }
         return pd.DataFrame(columns).astype({"value": float, "null": float}).assign(run=run)
 
 
-def contrasts(
+def contrasts(params: Params, layout: Layout, store_root: Path, device: torch.device) -> dict[Table, pd.DataFrame]:
+    """Tables `controls`, `control_concepts` and `stability` of the universal SAE and all its controls in `layout`.
+
+    Raises:
+        UserError: an SAE or held-out activations are missing.
+    """
+    folders = {RUN: layout.usae, **{name: layout.controls / name for name in variants(params)}}
+    manifests = load_manifests(layout.manifests, params.models)
+    manifests |= load_manifests(layout.untrained, params.models)
+    stores = {model: manifest.open(HELD_OUT, store_root) for model, manifest in manifests.items()}
+    return contrast_tables(folders, stores, params.measure, params.seed, device)
+
+
+def contrast_tables(
     folders: Mapping[str, Path],
     stores: Mapping[str, ActivationStore],
     params: MeasureParams,
     seed: int,
     device: torch.device,
 ) -> dict[Table, pd.DataFrame]:
-    """Tables `controls`, `control_concepts` and `stability` of the SAEs in `folders`, the universal one first.
+    """The tables of `contrasts`, of the SAEs in `folders`, the universal one first.
 
     `stores`: held-out activations by model, of untrained networks too.
     """
     numbers, concepts, dictionaries = [], [], {}
     for run, folder in folders.items():
-        sae = UniversalSAE.from_pretrained(folder)
-        found = contrast(sae, {model: stores[model] for model in sae.models}, params, seed, device)
-        numbers.append(found.numbers(run))
-        concepts.append(found.concepts(run))
+        sae = load_estimator(folder)
+        measured = contrast(sae, {model: stores[model] for model in sae.models}, params, seed, device)
+        numbers.append(measured.numbers(run))
+        concepts.append(measured.concepts(run))
         if run == RUN or run.startswith(SEED):
             with torch.inference_mode():
                 dictionaries[run] = concatenated([sae.dictionary(model).cpu().numpy() for model in sae.models])
@@ -112,7 +128,7 @@ def contrasts(
 
 
 def contrast(
-    sae: UniversalSAE,
+    sae: Estimator,
     stores: Mapping[str, ActivationStore],
     params: MeasureParams,
     seed: int,
@@ -143,17 +159,17 @@ def contrast(
 
 
 def excess(cofires: Array, expected: Array, fires: Array) -> Array:
-    """(c,) how far co-fires go from what re-paired images give, 0, to all that the rates allow, 1.
+    """(c,) (cofires - null mean) / (largest possible - null mean).
 
-    `expected` (c,): their mean with re-paired images; `fires` (m, c). Unlike the lift it does not grow with
-    rarity. NaN where the rates allow no more than that.
+    `expected` (c,): the null mean, of re-paired images; `fires` (m, c), whose rates say what is possible. Unlike
+    the lift it does not grow with rarity. NaN where the rates allow no more than that.
     """
     room = fires.min(axis=0) - expected
     return np.asarray(np.divide(cofires - expected, room, out=np.full(len(room), np.nan), where=room > 0))
 
 
 def _encoded(
-    sae: UniversalSAE, stores: Mapping[str, ActivationStore], device: torch.device
+    sae: Estimator, stores: Mapping[str, ActivationStore], device: torch.device
 ) -> Iterator[tuple[CodeChunk, ...]]:
     """The codes of all models, some images at a time, rounded as stage `encode` stores them."""
     images, size = (min(getattr(s, name) for s in stores.values()) for name in ("images", "chunk_images"))

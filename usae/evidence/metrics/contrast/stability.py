@@ -19,14 +19,14 @@ from usae.evidence.metrics.dictionaries.consistency import GAUSSIAN, above, auc
 def stability_frame(dictionaries: Mapping[str, Array], seed: int) -> pd.DataFrame:
     """Table `stability`: the run's concepts (c, sum of d) matched one to one with those of the other seeds."""
     own = dictionaries[RUN]
-    parts = []
+    matches = []
     for run, rows in dictionaries.items():
         if run != RUN:
             partner, cosine = matching(own, rows)
-            parts.append(pd.DataFrame({"partner": partner, "cosine": cosine}).assign(run=run))
+            matches.append(pd.DataFrame({"partner": partner, "cosine": cosine}).assign(run=run))
     floor = random_matching(own.shape[0], own.shape[1], seed)
-    parts.append(pd.DataFrame({"partner": np.full(len(own), -1), "cosine": floor}).assign(run=GAUSSIAN))
-    frame = pd.concat([part.rename_axis("concept_id").reset_index() for part in parts], ignore_index=True)
+    matches.append(pd.DataFrame({"partner": np.full(len(own), -1), "cosine": floor}).assign(run=GAUSSIAN))
+    frame = pd.concat([match.rename_axis("concept_id").reset_index() for match in matches], ignore_index=True)
     return frame.assign(partner=frame["partner"].where(frame["partner"] >= 0).astype("Int32"))
 
 

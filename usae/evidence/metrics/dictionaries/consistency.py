@@ -23,7 +23,7 @@ INDEPENDENT, GAUSSIAN = "independent", "gaussian"
 def consistency_frame(universal: Mapping[str, Array], independent: Mapping[str, Array], seed: int) -> pd.DataFrame:
     """Table `consistency` of two mappings, model -> dictionary (c, d); models of one width share a baseline."""
     baselines: dict[tuple[int, ...], Array] = {}
-    parts = []
+    frames = []
     for model in progress(independent, total=len(independent), description="consistency", unit="model"):
         rows = universal[model]
         if rows.shape not in baselines:
@@ -33,11 +33,11 @@ def consistency_frame(universal: Mapping[str, Array], independent: Mapping[str, 
             (INDEPENDENT, matching(rows, independent[model])),
             (GAUSSIAN, (none, baselines[rows.shape])),
         ):
-            found = pd.DataFrame({"concept_id": np.arange(len(rows)), "partner": partner, "cosine": cosine})
-            parts.append(found.assign(model=model, against=against))
-    if not parts:
+            matched = pd.DataFrame({"concept_id": np.arange(len(rows)), "partner": partner, "cosine": cosine})
+            frames.append(matched.assign(model=model, against=against))
+    if not frames:
         return pd.DataFrame(columns=["model", "against", "concept_id", "partner", "cosine"])
-    frame = pd.concat(parts, ignore_index=True)
+    frame = pd.concat(frames, ignore_index=True)
     return frame.assign(partner=frame["partner"].where(frame["partner"] >= 0).astype("Int32"))
 
 

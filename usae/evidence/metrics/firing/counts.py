@@ -6,7 +6,7 @@ firing entropy, co-firing proportion and energy of arXiv 2502.03714 follow exact
 independent models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -14,9 +14,11 @@ import numpy as np
 
 from usae.common.errors import UserError
 from usae.common.types import Array
+from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
 
-LOW_ENTROPY = 0.2
+LOW_ENTROPY = 0.2  # firing entropy below which one model owns a concept
+HIGH_ENTROPY = 0.95  # above it the models fire about equally often
 
 MAX_MODELS = 8
 CACHED_CELLS = 2**22  # (token, concept) cells marked at once: they stay in the processor's cache
@@ -28,7 +30,7 @@ class FiringCounts:
 
     `patterns` (c, 2^m): tokens on which exactly the models of the bitmask fire (column 0, nobody, stays 0);
     `active` (m, c): tokens with a code above 0; `sums` and `maxima` (m, c): of the codes, without threshold.
-    The comparison `code > threshold` is made in float32, so a code equal to the threshold does not fire.
+    What fires is `codes.rows.fired`.
     """
 
     models: int
@@ -106,13 +108,9 @@ class FiringCounts:
 
     def _count_patterns(self, codes: Sequence[CodeChunk]) -> None:
         """Mark who fires in a small table of cells, some tokens at a time, and read the marks back."""
-        k = codes[0].indices.shape[2]
         step = max(1, CACHED_CELLS // self.concepts)  # tokens
         marks = np.zeros(min(step, codes[0].tokens) * self.concepts, dtype=np.uint8)
-        rows = [(chunk.indices.reshape(-1, k), chunk.values.reshape(-1, k)) for chunk in codes]
-        for start in range(0, codes[0].tokens, step):
-            tokens = slice(start, start + step)
-            cells = [_cells(indices[tokens], values[tokens], self) for indices, values in rows]
+        for cells in self._cells(codes, step):
             for model, cell in enumerate(cells):
                 marks[cell] |= np.uint8(1 << model)
             for model, cell in enumerate(cells):
@@ -122,6 +120,16 @@ class FiringCounts:
                 self.patterns += np.bincount(events, minlength=self.patterns.size).reshape(self.patterns.shape)
             for cell in cells:
                 marks[cell] = 0
+
+    def _cells(self, codes: Sequence[CodeChunk], step: int) -> Iterator[list[Array]]:
+        """For every `step` tokens, per model: token, counted from the first of them, times c plus concept."""
+        fires = [fired(chunk, self.threshold) for chunk in codes]
+        for start in range(0, codes[0].tokens, step):
+            spans = [slice(*np.searchsorted(token, (start, start + step))) for token, _ in fires]
+            yield [
+                (token[span] - start) * self.concepts + concept[span]
+                for (token, concept), span in zip(fires, spans, strict=True)
+            ]
 
 
 def firing_entropy(fires: Array) -> Array:
@@ -181,12 +189,6 @@ def top_by_energy(energies: Array, count: int) -> Array:
     summed = energies.sum(axis=0)  # (concepts,)
     order = np.argsort(-summed, kind="stable")[:count]
     return np.asarray(order[summed[order] > 0])
-
-
-def _cells(indices: Array, values: Array, counts: FiringCounts) -> Array:
-    """Token times c plus concept, for every fire among codes (tokens, k)."""
-    token, slot = np.nonzero(values > np.float32(counts.threshold))
-    return np.asarray(token * counts.concepts + indices[token, slot])
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:

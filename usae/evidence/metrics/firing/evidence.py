@@ -11,15 +11,15 @@ from usae.evidence.metrics.firing.counts import FiringCounts, firing_entropy
 def evidence(firing: FiringCounts, permuted: Array) -> pd.DataFrame:
     """A row per concept: do all models co-fire more often than with re-paired images, `permuted` (B, c)?"""
     fires = firing.fires
-    found = significance(firing.cofires, permuted, np.asarray(fires.all(axis=0)))
+    null_test = significance(firing.cofires, permuted, np.asarray(fires.all(axis=0)))
     columns = {
         "concept_id": np.arange(firing.concepts),
         "models_alive": (fires > 0).sum(axis=0),
         "firing_entropy": firing_entropy(fires),
         "cofires": firing.cofires,
-        "null_mean": found.mean,
-        "lift": found.lift,
-        "p": found.p,
-        "q": found.q,
+        "null_mean": null_test.mean,
+        "lift": null_test.lift,
+        "p": null_test.p,
+        "q": null_test.q,
     }
     return pd.DataFrame(columns)

@@ -47,19 +47,19 @@ class Exemplars:
         for ranking, keys in enumerate(other.keys):
             self._keep(ranking, keys)
 
-    def frame(self) -> pd.DataFrame:
-        """Rows of `exemplars.parquet`: concept_id, ranking, rank from 0, image, code."""
-        ranked = -np.sort(-self.keys, axis=2)  # (rankings, concepts, count), best first
+    def frame(self, count: int | None = None) -> pd.DataFrame:
+        """Table `exemplars`: concept_id, ranking, rank from 0, image, code; the top `count` (None: all)."""
+        ranked = -np.sort(-self.keys, axis=2)[..., :count]  # (rankings, concepts, count), best first
         ranking, concept, rank = np.nonzero(ranked)
-        found = ranked[ranking, concept, rank]
+        keys = ranked[ranking, concept, rank]
         names = np.array([MEAN, *self.models], dtype=object)
         frame = pd.DataFrame(
             {
                 "concept_id": concept,
                 "ranking": names[ranking],
                 "rank": rank,
-                "image": LAST_IMAGE - (found & LAST_IMAGE),
-                "code": (found >> IMAGE_BITS).astype(np.uint32).view(np.float32),
+                "image": LAST_IMAGE - (keys & LAST_IMAGE),
+                "code": (keys >> IMAGE_BITS).astype(np.uint32).view(np.float32),
             }
         )
         return frame.sort_values("concept_id", kind="stable", ignore_index=True)

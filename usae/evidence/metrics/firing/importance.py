@@ -15,7 +15,7 @@ SMALLEST = 3
 
 
 @dataclass(frozen=True)
-class Fit:
+class LogFit:
     """Pearson r and least-squares slope over `concepts` concepts; NaN below three or without any spread."""
 
     r: float
@@ -23,13 +23,13 @@ class Fit:
     concepts: int
 
 
-def log_fit(x: Array, y: Array, above: float = 0) -> Fit:
+def log_fit(x: Array, y: Array, above: float = 0) -> LogFit:
     """Fit log10(y) on log10(x) over the concepts with x > `above` and y > 0; x and y are (c,)."""
     chosen = (x > max(above, 0)) & (y > 0)
     return _fit(np.log10(x[chosen]), np.log10(y[chosen]))
 
 
-def partial_fit(cofires: Array, energies: Array, fires: Array) -> Fit:
+def partial_fit(cofires: Array, energies: Array, fires: Array) -> LogFit:
     """Fit of log10(energy) on log10(co-fires) after both are regressed on the sum of log10 f_ik over models.
 
     `cofires`, `energies` (c,), `fires` (m, c); over the concepts with co-fires.
@@ -40,15 +40,15 @@ def partial_fit(cofires: Array, energies: Array, fires: Array) -> Fit:
     return _fit(_residual(x, rates), _residual(y, rates))
 
 
-def _fit(x: Array, y: Array) -> Fit:
+def _fit(x: Array, y: Array) -> LogFit:
     count = len(x)
     if count < SMALLEST:
-        return Fit(np.nan, np.nan, count)
+        return LogFit(np.nan, np.nan, count)
     dx, dy = x - x.mean(), y - y.mean()
     xx, yy, xy = float(dx @ dx), float(dy @ dy), float(dx @ dy)
     if min(xx, yy) < 1e-12 * count:
-        return Fit(np.nan, np.nan, count)
-    return Fit(xy / np.sqrt(xx * yy), xy / xx, count)
+        return LogFit(np.nan, np.nan, count)
+    return LogFit(xy / np.sqrt(xx * yy), xy / xx, count)
 
 
 def _residual(y: Array, x: Array) -> Array:

@@ -112,26 +112,26 @@ def groups(models: int) -> tuple[Group, ...]:
 
 
 def permuted(classes: Array, rng: np.random.Generator) -> Array:
-    """(n,) a random order of n images in which every place keeps its class."""
+    """(n,) a random order of n images in which every position keeps its class."""
     order = np.empty(len(classes), dtype=np.int64)
     order[np.argsort(classes, kind="stable")] = np.lexsort((rng.random(len(classes)), classes))
     return order
 
 
 def cofires(members: Sequence[tuple[PackedFiring, Array]], rng: np.random.Generator | None = None) -> Array:
-    """(c,) tokens on which all members fire, when place p shows image order[p] of each (firing, order).
+    """(c,) tokens on which all members fire, when position p shows image order[p] of each (firing, order).
 
     With `rng` the tokens of every image are shuffled independently: where a concept fires on a and on b of t
     tokens, the overlap is hypergeometric, and is drawn as such.
     """
     (first, order), *others = sorted(members, key=lambda member: len(member[0].image))
     concepts = first.slot.shape[1]
-    place, concept = np.argsort(order)[first.image], first.concept  # (pairs,)
+    position, concept = np.argsort(order)[first.image], first.concept  # (pairs,)
     fires = first.bits if rng is None else first.sizes
     for other, order in others:
-        rows = other.slot.ravel().take(order[place] * concepts + concept)
+        rows = other.slot.ravel().take(order[position] * concepts + concept)
         both = np.flatnonzero(rows >= 0)
-        place, concept, rows, fires = place[both], concept[both], rows[both], fires[both]
+        position, concept, rows, fires = position[both], concept[both], rows[both], fires[both]
         if rng is None:
             fires = fires & other.bits[rows]
         else:

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from usae.common.types import Array
+from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
 
 WORD = 64
@@ -39,8 +40,9 @@ class PackedFiring:
 def pack(chunk: CodeChunk, concepts: int, threshold: float) -> PackedFiring:
     """The codes above `threshold` of one model and chunk."""
     images, tokens, _ = chunk.indices.shape
-    image, token, slot = np.nonzero(chunk.values > np.float32(threshold))
-    cell = image * concepts + chunk.indices[image, token, slot]
+    row, concept = fired(chunk, threshold)
+    image, token = np.divmod(row, tokens)
+    cell = image * concepts + concept
     seen = np.zeros(images * concepts, dtype=bool)
     seen[cell] = True
     pairs = np.flatnonzero(seen)
@@ -53,16 +55,18 @@ def pack(chunk: CodeChunk, concepts: int, threshold: float) -> PackedFiring:
     return PackedFiring(tokens, pairs // concepts, pairs % concepts, bits, row_of.reshape(images, concepts))
 
 
-def joined(parts: Sequence[PackedFiring]) -> PackedFiring:
+def joined(chunks: Sequence[PackedFiring]) -> PackedFiring:
     """Several chunks as one; their images follow each other."""
-    images = np.cumsum([0, *(len(part.slot) for part in parts)])
-    pairs = np.cumsum([0, *(len(part.bits) for part in parts)])
-    slots = [np.where(part.slot < 0, -1, part.slot + np.int32(n)) for part, n in zip(parts, pairs, strict=False)]
+    images = np.cumsum([0, *(len(chunk.slot) for chunk in chunks)])
+    pairs = np.cumsum([0, *(len(chunk.bits) for chunk in chunks)])
+    slots = [
+        np.where(chunk.slot < 0, -1, chunk.slot + np.int32(n)) for chunk, n in zip(chunks, pairs, strict=False)
+    ]
     return PackedFiring(
-        parts[0].tokens,
-        np.concatenate([part.image + n for part, n in zip(parts, images, strict=False)]),
-        np.concatenate([part.concept for part in parts]),
-        np.concatenate([part.bits for part in parts]),
+        chunks[0].tokens,
+        np.concatenate([chunk.image + n for chunk, n in zip(chunks, images, strict=False)]),
+        np.concatenate([chunk.concept for chunk in chunks]),
+        np.concatenate([chunk.bits for chunk in chunks]),
         np.concatenate(slots),
     )
 

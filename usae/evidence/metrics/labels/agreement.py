@@ -4,7 +4,7 @@ Stage `measure`. The weighted Jaccard has a large floor where labels differ in f
 of an SAE before its first step. That one selects per model: SPARC's global selection would impose the agreement.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,65 +14,74 @@ from scipy import sparse
 
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.numbers import Numbers, rounded
-from usae.common.seeds import seed_of
 from usae.common.tables import Table, no_rows
 from usae.common.types import Array
 from usae.evidence.codes.encoding import encoded
 from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
 from usae.evidence.metrics.firing.exemplars import Exemplars
-from usae.evidence.metrics.labels.concepts import Agreement, LabelFires, agreement, label_concepts, label_purity
-from usae.evidence.metrics.labels.labels import Labels, carried_by_images
+from usae.evidence.metrics.fresh import fresh_sae
+from usae.evidence.metrics.labels.concepts import (
+    STRONGEST,
+    Agreement,
+    LabelConcepts,
+    LabelFires,
+    LabelStatistics,
+    agreement,
+    label_purity,
+)
+from usae.evidence.metrics.labels.labels import carried_by_images
 from usae.evidence.metrics.labels.probes import ProbeSamples, co_occurring, draw_tasks
 from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES
+from usae.sae.estimator import Estimator
 from usae.sae.universal import UniversalSAE
 
-STRONGEST = 50  # images behind the purity of a concept
 FLOOR_IMAGES = 2000  # most images that the SAE before its first step encodes
-CALIBRATION_IMAGES = 64  # whose statistics its normalisation takes
 BLOCK_IMAGES = 64
 
 
 def label_tables(
-    sae: UniversalSAE,
-    codes: Mapping[str, CodeStore],
-    activations: Mapping[str, ActivationStore],
-    labels: Labels | None,
-    threshold: float,
-    seed: int,
+    codes: Mapping[str, CodeStore], fires: LabelStatistics, floor: Agreement, strongest: Exemplars, seed: int
 ) -> tuple[dict[Table, pd.DataFrame], Numbers]:
-    """Both tables, and `label_jaccard`, `label_jaccard_all`, each with its `_floor`, and `label_purity`."""
-    if labels is None:
-        return {table: no_rows(table) for table in (LABEL_CONCEPTS, LABEL_PROBES)}, {}
-    store = next(iter(codes.values()))
-    by_token, by_image = (LabelFires(labels, len(codes), store.concepts, threshold, u) for u in ("token", "image"))
-    strongest = Exemplars(tuple(codes), store.concepts, STRONGEST)
+    """Both tables, and `label_jaccard`, `label_jaccard_all`, each with its `_floor`, and `label_purity`.
+
+    `fires` and `strongest`, at least 50 images of each concept, are of the same `codes`, which are read once more.
+    """
+    models, store, labels = tuple(codes), next(iter(codes.values())), fires.tokens.labels
+    labelled, carried = carried_by_images(labels, np.arange(store.images), store.tokens)
+    concepts = LabelConcepts(fires.tokens)
+    tasks = [replace(task, images=labelled[task.images]) for task in draw_tasks(carried.toarray() > 0, seed)]
+    probes = ProbeSamples(tasks, co_occurring(fires.images.joint, tasks)) if tasks else None
     for chunks in aligned_chunks(codes):
-        for sums in (by_token, by_image, strongest):
-            sums.update(chunks)
-    known, carried = carried_by_images(labels, np.arange(store.images), store.tokens)
-    alike = agreement(by_token.joint, by_token.fires)
-    floor = untrained_agreement(sae, activations, labels, threshold, seed)
+        concepts.update(chunks)
+        if probes:
+            probes.update(chunks)
+    tables = {
+        LABEL_CONCEPTS: concepts.frame(models),
+        LABEL_PROBES: probes.frame(models, labels.names) if probes else no_rows(LABEL_PROBES),
+    }
+    alike = agreement(fires.tokens.joint, fires.tokens.fires)
     numbers = {
         "label_jaccard": alike.alive,
         "label_jaccard_floor": floor.alive,
         "label_jaccard_all": alike.every,
         "label_jaccard_all_floor": floor.every,
-        "label_purity": _purity(strongest, known, carried, store.images),
-    }
-    tables = {
-        LABEL_CONCEPTS: label_concepts(codes, labels, threshold),
-        LABEL_PROBES: _probes(codes, labels.names, known, carried, by_image.joint, seed),
+        "label_purity": _purity(strongest, labelled, carried, store.images),
     }
     return tables, {name: rounded(value) for name, value in numbers.items()}
 
 
 @torch.no_grad()
-def untrained_agreement(
-    sae: UniversalSAE, stores: Mapping[str, ActivationStore], labels: Labels, threshold: float, seed: int
+def fresh_agreement(
+    sae: Estimator, stores: Mapping[str, ActivationStore], like: LabelFires, seed: int
 ) -> Agreement:
-    """The weighted Jaccard of an SAE like `sae` before its first step, drawn at random."""
-    fresh, device = untrained(sae, stores, seed), next(sae.parameters()).device
-    fires = LabelFires(labels, len(stores), sae.concepts, threshold)
+    """The weighted Jaccard of an SAE like `sae` before its first step, at the labels and threshold of `like`.
+
+    NaN for other methods, whose first step this is not.
+    """
+    if not isinstance(sae, UniversalSAE):
+        return Agreement(float("nan"), float("nan"), 0)
+    fresh, device = fresh_sae(sae, stores, seed), sae.device
+    fires = LabelFires(like.labels, len(stores), sae.concepts, like.threshold)
     images = min(FLOOR_IMAGES, *(store.images for store in stores.values()))
     for span in image_spans(range(images), BLOCK_IMAGES):
         codes = [encoded(fresh, model, store.take(span), device) for model, store in stores.items()]
@@ -80,48 +89,16 @@ def untrained_agreement(
     return agreement(fires.joint, fires.fires)
 
 
-@torch.no_grad()
-def untrained(sae: UniversalSAE, stores: Mapping[str, ActivationStore], seed: int) -> UniversalSAE:
-    """An SAE like `sae` with random weights; its normalisation has seen some images, as in a first step."""
-    torch.manual_seed(seed_of(seed, "weights before the first step"))
-    fresh = UniversalSAE(sae.widths, sae.concepts, sae.k)
-    for model, store in stores.items():
-        part, trained = fresh.part(model), sae.part(model)
-        part.mean.copy_(trained.mean)
-        part.std.copy_(trained.std)
-        part.encoder.norm.momentum = 1.0
-        rows = store.take(range(min(CALIBRATION_IMAGES, store.images)))
-        part.encoder.train()(part.standardise(torch.from_numpy(rows.reshape(-1, store.width).astype(np.float32))))
-    return fresh.eval().to(next(sae.parameters()).device)
-
-
-def _purity(strongest: Exemplars, known: Array, carried: sparse.csr_array, images: int) -> float:
+def _purity(strongest: Exemplars, labelled: Array, carried: sparse.csr_array, images: int) -> float:
     """Mean over concepts and models of `label_purity`; unlabelled images carry nothing."""
-    spread = sparse.csr_array((np.ones(len(known)), (known, np.arange(len(known)))), (images, len(known)))
+    order = np.arange(len(labelled))
+    spread = sparse.csr_array((np.ones(len(labelled)), (labelled, order)), (images, len(labelled)))
     every = sparse.csr_array(spread @ carried)
-    frame, purities = strongest.frame(), []
+    frame, purities = strongest.frame(STRONGEST), []
     for model in strongest.models:
         rows = frame[frame["ranking"] == model]
-        top = np.full((strongest.concepts, strongest.count), -1)
+        top = np.full((strongest.concepts, STRONGEST), -1)
         top[rows["concept_id"], rows["rank"]] = rows["image"]
         purities.append(label_purity(top, every))
     values = np.concatenate(purities)
     return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
-
-
-def _probes(
-    codes: Mapping[str, CodeStore],
-    names: Sequence[str],
-    known: Array,
-    carried: sparse.csr_array,
-    joint: Array,
-    seed: int,
-) -> pd.DataFrame:
-    """Table `label_probes`; without rows where no label has enough images."""
-    tasks = [replace(task, images=known[task.images]) for task in draw_tasks(carried.toarray() > 0, seed)]
-    if not tasks:
-        return no_rows(LABEL_PROBES)
-    samples = ProbeSamples(tasks, co_occurring(joint, tasks))
-    for chunks in aligned_chunks(codes):
-        samples.update(chunks)
-    return samples.frame(tuple(codes), names)

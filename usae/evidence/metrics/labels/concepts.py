@@ -5,7 +5,7 @@ profiles (SPARC, arXiv 2507.06265). That last one is high without any alignment 
 read it beside the same measure of untrained networks. Everything streams over codes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Self
@@ -15,12 +15,13 @@ import pandas as pd
 from scipy import sparse
 
 from usae.common.types import Array, Unit
-from usae.evidence.codes.rows import code_rows
-from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
-from usae.evidence.metrics.labels.labels import Labels
+from usae.evidence.codes.rows import code_rows, fired_rows
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.labels.labels import Labels, top_labels
 
 DROPPED_BITS = 5  # of a float16 code: codes within 3 % of each other rank as ties
 BINS = 2**15 >> DROPPED_BITS
+STRONGEST = 50  # images behind the purity of a concept (SPARC)
 
 
 @dataclass
@@ -49,11 +50,11 @@ class LabelFires:
         """Add one chunk: the codes of every model, in order, for the same images."""
         tokens = codes[0].indices.shape[1]
         rows, labels = self.labels.matrix(codes[0].images, tokens)
-        firing = [code_rows(chunk, self.concepts)[rows] > np.float32(self.threshold) for chunk in codes]
+        firing = [fired_rows(chunk, self.concepts, self.threshold)[rows] for chunk in codes]
         if self.unit == "image":
-            images, place = np.unique(rows // tokens, return_inverse=True)
+            images, image_of_row = np.unique(rows // tokens, return_inverse=True)
             gather = sparse.csr_array(
-                (np.ones(len(rows)), (place, np.arange(len(rows)))), (len(images), len(rows))
+                (np.ones(len(rows)), (image_of_row, np.arange(len(rows)))), (len(images), len(rows))
             )
             labels, firing = (gather @ labels) > 0, [(gather @ fired) > 0 for fired in firing]
         self.units += labels.shape[0]
@@ -76,6 +77,34 @@ class LabelFires:
         """(m, c, labels) units with fire and label over units with either; NaN where there is neither."""
         union = self.fires[..., None] + self.present - self.joint
         return _share(self.joint, union)
+
+    def top_labels(self) -> pd.DataFrame:
+        """The label columns of table `concepts`, models summed; see `labels.top_labels`."""
+        base = self.present / max(self.units, 1)  # (labels,)
+        return top_labels(self.labels.names, self.joint.sum(axis=0), self.fires.sum(axis=0), base)
+
+
+@dataclass
+class LabelStatistics:
+    """Fires of all models on labelled tokens, and in labelled images."""
+
+    tokens: LabelFires
+    images: LabelFires
+
+    @classmethod
+    def none(cls, labels: Labels, models: int, concepts: int, threshold: float) -> Self:
+        """Nothing counted yet."""
+        return cls(*(LabelFires(labels, models, concepts, threshold, unit) for unit in ("token", "image")))
+
+    def update(self, codes: Sequence[CodeChunk]) -> None:
+        """Add one chunk: the codes of every model, in order, for the same images."""
+        self.tokens.update(codes)
+        self.images.update(codes)
+
+    def merge(self, other: Self) -> None:
+        """Add the counts of other images."""
+        self.tokens.merge(other.tokens)
+        self.images.merge(other.images)
 
 
 @dataclass(frozen=True)
@@ -115,12 +144,12 @@ def agreement(joint: Array, fires: Array) -> Agreement:
 def label_purity(images: Array, carried: sparse.csr_array) -> Array:
     """(c,) share of a concept's strongest images that carry their most common label; NaN without images.
 
-    `images` (c, n): rows of `carried` (images, labels), -1 for none; SPARC takes the 50 strongest.
+    `images` (c, n): rows of `carried` (images, labels), -1 for none.
     """
-    concept, place = np.nonzero(images >= 0)
+    concept, rank = np.nonzero(images >= 0)
     shape = (len(images), carried.shape[0])
-    shown = sparse.csr_array((np.ones(len(concept)), (concept, images[concept, place])), shape=shape)
-    common = (shown @ carried).tocsr().max(axis=1).toarray().ravel()
+    top = sparse.csr_array((np.ones(len(concept)), (concept, images[concept, rank])), shape=shape)
+    common = (top @ carried).tocsr().max(axis=1).toarray().ravel()
     return _share(common, (images >= 0).sum(axis=1))
 
 
@@ -147,15 +176,15 @@ class LabelRanking:
         rows, labels = self.labels.matrix(codes.images, codes.indices.shape[1])
         values = code_rows(codes, self.total)[rows][:, self.concepts]  # (rows, pairs)
         carried = labels[:, self.targets]  # (rows, pairs)
-        for counts, part, number in (
+        for counts, part, units in (
             (self.everywhere, values, np.full(len(self.concepts), len(rows))),
             (self.carrying, values.multiply(carried), np.asarray(carried.sum(axis=0)).ravel()),
         ):
-            known = part.tocoo()
-            known.eliminate_zeros()
-            bins = known.data.astype(np.float16).view(np.uint16).astype(np.int64) >> DROPPED_BITS
-            counts += np.bincount(known.col * BINS + bins, minlength=counts.size).reshape(counts.shape)
-            counts[:, 0] += number - np.bincount(known.col, minlength=len(self.concepts))
+            entries = part.tocoo()
+            entries.eliminate_zeros()
+            bins = entries.data.astype(np.float16).view(np.uint16).astype(np.int64) >> DROPPED_BITS
+            counts += np.bincount(entries.col * BINS + bins, minlength=counts.size).reshape(counts.shape)
+            counts[:, 0] += units - np.bincount(entries.col, minlength=len(self.concepts))
 
     def merge(self, other: Self) -> None:
         """Add the counts of other images."""
@@ -172,23 +201,42 @@ class LabelRanking:
         return _share(won, pairs)
 
 
-def label_concepts(codes: Mapping[str, CodeStore], labels: Labels, threshold: float) -> pd.DataFrame:
-    """Table `label_concepts`: per model and label the concept of largest IoU, in two passes over the codes."""
-    stores = list(codes.values())
-    counts = LabelFires(labels, len(codes), stores[0].concepts, threshold)
-    for chunks in aligned_chunks(codes):
-        counts.update(chunks)
-    iou = np.nan_to_num(counts.iou)  # (models, concepts, labels)
-    best, targets = iou.argmax(axis=1), np.arange(len(labels.names))
-    frames = []
-    for number, (model, store) in enumerate(codes.items()):
-        ranking = LabelRanking(labels, store.concepts, best[number], targets)
-        for chunk in store:
+@dataclass
+class LabelConcepts:
+    """Per model and label the concept of largest IoU, and how its codes rank tokens.
+
+    fires: of all images, counted before. best, iou (m, labels): that concept and its IoU.
+    """
+
+    fires: LabelFires
+    best: Array = field(init=False)
+    iou: Array = field(init=False)
+    rankings: list[LabelRanking] = field(init=False)
+
+    def __post_init__(self) -> None:
+        iou = np.nan_to_num(self.fires.iou)  # (models, concepts, labels)
+        self.best, self.iou = iou.argmax(axis=1), iou.max(axis=1)
+        labels, concepts = self.fires.labels, self.fires.concepts
+        self.rankings = [LabelRanking(labels, concepts, best, np.arange(len(best))) for best in self.best]
+
+    def update(self, codes: Sequence[CodeChunk]) -> None:
+        """Add one chunk: the codes of every model, in order, for the same images."""
+        for ranking, chunk in zip(self.rankings, codes, strict=True):
             ranking.update(chunk)
-        columns = {"model": model, "label": labels.names, "concept_id": best[number]}
-        columns |= {"iou": iou[number, best[number], targets], "auroc": ranking.auroc}
-        frames.append(pd.DataFrame({**columns, "present": counts.present, "tokens": counts.units}))
-    return pd.concat(frames, ignore_index=True)
+
+    def merge(self, other: Self) -> None:
+        """Add the rankings of other images."""
+        for ranking, more in zip(self.rankings, other.rankings, strict=True):
+            ranking.merge(more)
+
+    def frame(self, models: Sequence[str]) -> pd.DataFrame:
+        """Table `label_concepts`."""
+        names, counts = self.fires.labels.names, {"present": self.fires.present, "tokens": self.fires.units}
+        frames = []
+        for model, best, iou, ranking in zip(models, self.best, self.iou, self.rankings, strict=True):
+            columns = {"model": model, "label": names, "concept_id": best, "iou": iou, "auroc": ranking.auroc}
+            frames.append(pd.DataFrame({**columns, **counts}))
+        return pd.concat(frames, ignore_index=True)
 
 
 def _share(part: Array, whole: Array) -> Array:

@@ -5,7 +5,7 @@ the label of an image lies on all its tokens, and unlabelled images are left out
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -14,7 +14,6 @@ import pandas as pd
 from scipy import sparse
 
 from usae.common.types import Array
-from usae.evidence.codes.store import CodeChunk
 
 COVERED = 127
 
@@ -71,74 +70,36 @@ class ImageLabels:
 
 
 def carried_by_images(labels: Labels, images: Array, tokens: int) -> tuple[Array, sparse.csr_array]:
-    """Which of `images` are labelled, (n,) places, and their (n, labels) of 0 and 1.
+    """Which of `images` are labelled, (n,) as positions, and their (n, labels) of 0 and 1.
 
     An image carries what one of its tokens carries.
     """
     rows, carried = labels.matrix(images, tokens)
-    places, group = np.unique(rows // tokens, return_inverse=True)
-    gather = sparse.csr_array((np.ones(len(rows)), (group, np.arange(len(rows)))), (len(places), len(rows)))
-    return places, sparse.csr_array((gather @ carried) > 0, dtype=np.int32)
+    labelled, group = np.unique(rows // tokens, return_inverse=True)
+    gather = sparse.csr_array((np.ones(len(rows)), (group, np.arange(len(rows)))), (len(labelled), len(rows)))
+    return labelled, sparse.csr_array((gather @ carried) > 0, dtype=np.int32)
 
 
-@dataclass
-class LabelCounts:
-    """Counts over labelled tokens; a fire is one (token, model) pair, models are summed.
+def top_labels(labels: Sequence[str], joint: Array, fires: Array, base: Array) -> pd.DataFrame:
+    """(c rows) top_label, top_label_share, top_label_base; null for concepts that never fire.
 
-    `joint` (c, labels): fires on tokens with the label; `fires` (c,); `present` (labels,): tokens with it.
+    `joint` (c, labels): fires on tokens with the label; `fires` (c,); `base` (labels,): share of the labelled
+    tokens with it. top_label_share = fires on tokens with the label / all fires of the concept; the top label has
+    the largest share - base, the first of equals.
     """
-
-    labels: Labels
-    concepts: int
-    threshold: float
-    tokens: int = 0
-    joint: Array = field(init=False)
-    fires: Array = field(init=False)
-    present: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.joint = np.zeros((self.concepts, len(self.labels.names)), dtype=np.int64)
-        self.fires = np.zeros(self.concepts, dtype=np.int64)
-        self.present = np.zeros(len(self.labels.names), dtype=np.int64)
-
-    def update(self, codes: Sequence[CodeChunk]) -> None:
-        """Add one chunk: the codes of every model for the same images."""
-        rows, labels = self.labels.matrix(codes[0].images, codes[0].indices.shape[1])
-        firing = _firing(codes, self.concepts, self.threshold)[rows]  # (rows, concepts)
-        joint = (firing.T @ labels).tocoo()
-        self.joint[joint.row, joint.col] += joint.data
-        self.fires += np.asarray(firing.sum(axis=0)).ravel()
-        self.present += np.asarray(labels.sum(axis=0)).ravel()
-        self.tokens += len(rows)
-
-    def merge(self, other: Self) -> None:
-        """Add the counts of other images."""
-        self.joint += other.joint
-        self.fires += other.fires
-        self.present += other.present
-        self.tokens += other.tokens
-
-    def frame(self) -> pd.DataFrame:
-        """(c rows) top_label, top_label_share, top_label_base; null for concepts that never fire.
-
-        share = fires on tokens with the label / all fires of the concept; base = tokens with the label / all
-        labelled tokens; the top label has the largest share - base, the first of equals.
-        """
-        alive = (self.fires > 0) & bool(self.present.any())
-        if not alive.any():
-            return absent_labels(self.concepts)
-        base = self.present / self.tokens  # (labels,)
-        share = self.joint / np.maximum(self.fires, 1)[:, None]  # (concepts, labels)
-        best = (share - base).argmax(axis=1)  # (concepts,)
-        names = np.array(self.labels.names, dtype=object)[best]
-        shares = share[np.arange(self.concepts), best]
-        return pd.DataFrame(
-            {
-                "top_label": np.where(alive, names, None),
-                "top_label_share": np.where(alive, shares, np.nan),
-                "top_label_base": np.where(alive, base[best], np.nan),
-            }
-        )
+    alive = (fires > 0) & bool(base.any())
+    if not alive.any():
+        return absent_labels(len(fires))
+    share = joint / np.maximum(fires, 1)[:, None]  # (concepts, labels)
+    best = (share - base).argmax(axis=1)  # (concepts,)
+    shares = share[np.arange(len(fires)), best]
+    return pd.DataFrame(
+        {
+            "top_label": np.where(alive, np.array(labels, dtype=object)[best], None),
+            "top_label_share": np.where(alive, shares, np.nan),
+            "top_label_base": np.where(alive, base[best], np.nan),
+        }
+    )
 
 
 def absent_labels(concepts: int) -> pd.DataFrame:
@@ -154,15 +115,3 @@ def _overlaps(old: int, new: int) -> Array:
     start, lower = np.arange(new)[:, None] * old, np.arange(old) * new  # in units of 1 / (old * new)
     overlap = np.minimum(start + old, lower + new) - np.maximum(start, lower)  # (new, old)
     return np.asarray(np.clip(overlap, 0, None) / old)
-
-
-def _firing(codes: Sequence[CodeChunk], concepts: int, threshold: float) -> sparse.csr_array:
-    """(images * tokens, c): how many models fire."""
-    tokens = codes[0].tokens
-    rows, columns = [], []
-    for chunk in codes:
-        fired = chunk.values.reshape(tokens, -1) > np.float32(threshold)  # (tokens, k)
-        rows.append(np.nonzero(fired)[0])
-        columns.append(chunk.indices.reshape(tokens, -1)[fired].astype(np.int64))
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    return sparse.csr_array((np.ones(len(row), dtype=np.int32), (row, column)), shape=(tokens, concepts))

@@ -34,8 +34,8 @@ def load_labels(folder: Path, split: str, images: int) -> Labels | None:
                 f" {len(index)}. Run `dvc repro --force images`."
             )
         return labels
-    numbers = index.frame["label"].astype("Int64").fillna(-1).to_numpy(dtype=np.int64)
-    return ImageLabels(index.label_names, numbers) if index.label_names and (numbers >= 0).any() else None
+    classes = index.frame["label"].astype("Int64").fillna(-1).to_numpy(dtype=np.int64)
+    return ImageLabels(index.label_names, classes) if index.label_names and (classes >= 0).any() else None
 
 
 def load_classes(folder: Path, split: str, images: int) -> Array | None:
@@ -43,10 +43,10 @@ def load_classes(folder: Path, split: str, images: int) -> Array | None:
 
     In the generated world it is the background, of which every image has one.
     """
-    classes = ImageIndex.load(folder / f"{split}.parquet").frame["label"].astype("Int64").fillna(-1)
-    numbers = classes.to_numpy(dtype=np.int64)[:images]
-    if (numbers >= 0).any():
-        return numbers
+    column = ImageIndex.load(folder / f"{split}.parquet").frame["label"].astype("Int64").fillna(-1)
+    classes = column.to_numpy(dtype=np.int64)[:images]
+    if (classes >= 0).any():
+        return classes
     truth = folder / f"{split}_truth.npz"
     return one_of_each(TokenLabels.load(truth), images) if truth.is_file() else None
 

@@ -24,7 +24,7 @@ STEPS = 50
 
 
 @dataclass(frozen=True)
-class Task:
+class ProbeTask:
     """One label. images: of both kinds; positive: which carry it; part: 0 train, 1 validation, 2 test."""
 
     label: int
@@ -40,7 +40,7 @@ class ProbeSamples:
     candidates (tasks, models, 20): concepts.
     """
 
-    tasks: Sequence[Task]
+    tasks: Sequence[ProbeTask]
     candidates: Array
 
     def __post_init__(self) -> None:
@@ -54,21 +54,21 @@ class ProbeSamples:
             peaks = image_peaks(chunk, int(max(chunk.indices.max(initial=0), self.candidates.max())) + 1)
             for task, chosen, values in zip(self.tasks, self.candidates[:, model], self.values, strict=True):
                 rows = np.flatnonzero(np.isin(task.images, images))
-                places = np.searchsorted(images, task.images[rows])
-                values[model, rows] = peaks[np.ix_(places, chosen)]
+                positions = np.searchsorted(images, task.images[rows])
+                values[model, rows] = peaks[np.ix_(positions, chosen)]
 
     def frame(self, models: Sequence[str], names: Sequence[str]) -> pd.DataFrame:
         """One row per task and model: model, label, concept_id, log_loss, positives, n (images tested)."""
         rows = []
         for task, values, chosen in zip(self.tasks, self.values, self.candidates, strict=True):
-            for number, model in enumerate(models):
-                best, loss = best_probe(values[number], task.positive, task.part)
+            for model, codes, candidates in zip(models, values, chosen, strict=True):
+                best, loss = best_probe(codes, task.positive, task.part)
                 tested = task.part == 2
                 rows.append(
                     {
                         "model": model,
                         "label": names[task.label],
-                        "concept_id": int(chosen[number, best]),
+                        "concept_id": int(candidates[best]),
                         "log_loss": loss,
                         "positives": int((task.positive & tested).sum()),
                         "n": int(tested.sum()),
@@ -77,7 +77,7 @@ class ProbeSamples:
         return pd.DataFrame(rows, columns=["model", "label", "concept_id", "log_loss", "positives", "n"])
 
 
-def draw_tasks(carried: Array, seed: int, minimum: int = MIN_POSITIVES) -> list[Task]:
+def draw_tasks(carried: Array, seed: int, minimum: int = MIN_POSITIVES) -> list[ProbeTask]:
     """A balanced task for every label with more than `minimum` images on both sides, both split alike.
 
     `carried` (images, labels) says which image carries which label.
@@ -90,11 +90,11 @@ def draw_tasks(carried: Array, seed: int, minimum: int = MIN_POSITIVES) -> list[
         if size > minimum:
             part = np.digitize(np.arange(size), np.round(np.array(SHARES) * size))
             images = np.concatenate([kind[:size] for kind in kinds])
-            tasks.append(Task(label, images, np.repeat([True, False], size), np.tile(part, 2)))
+            tasks.append(ProbeTask(label, images, np.repeat([True, False], size), np.tile(part, 2)))
     return tasks
 
 
-def co_occurring(joint: Array, tasks: Sequence[Task], count: int = CANDIDATES) -> Array:
+def co_occurring(joint: Array, tasks: Sequence[ProbeTask], count: int = CANDIDATES) -> Array:
     """(tasks, m, count) concepts that fire most often in images with the task's label; `joint` (m, c, labels)."""
     chosen = joint[:, :, [task.label for task in tasks]]  # (models, concepts, tasks)
     order = np.argsort(-chosen, axis=1, kind="stable")[:, : min(count, joint.shape[1])]
@@ -115,20 +115,20 @@ def fit_logistic(values: Array, positive: Array) -> tuple[Array, Array]:
     Least of weight squared / 2 + sum of log-losses, as scikit-learn's at C = 1, by damped Newton steps.
     """
     x, y = values.astype(np.float64), positive.astype(np.float64)[:, None]
-    found = np.zeros((2, x.shape[1]))
-    loss = _objective(found, x, positive)
+    solution = np.zeros((2, x.shape[1]))
+    loss = _objective(solution, x, positive)
     for _ in range(STEPS):
-        step = _newton(found, x, y)
+        step = _newton(solution, x, y)
         for _ in range(30):
-            tried = _objective(found - step, x, positive)
+            tried = _objective(solution - step, x, positive)
             worse = tried > loss
             if not worse.any():
                 break
             step = np.where(worse, step / 2, step)
-        found, loss = found - step, np.minimum(tried, loss)
+        solution, loss = solution - step, np.minimum(tried, loss)
         if np.abs(step).max(initial=0) < 1e-10:
             break
-    return found[0], found[1]
+    return solution[0], solution[1]
 
 
 def log_loss(logits: Array, positive: Array) -> Array:
@@ -144,14 +144,14 @@ def image_peaks(codes: CodeChunk, concepts: int) -> Array:
     return peaks
 
 
-def _objective(found: Array, x: Array, positive: Array) -> Array:
-    return np.asarray(PENALTY * found[0] ** 2 / 2 + len(x) * log_loss(x * found[0] + found[1], positive))
+def _objective(solution: Array, x: Array, positive: Array) -> Array:
+    return np.asarray(PENALTY * solution[0] ** 2 / 2 + len(x) * log_loss(x * solution[0] + solution[1], positive))
 
 
-def _newton(found: Array, x: Array, y: Array) -> Array:
+def _newton(solution: Array, x: Array, y: Array) -> Array:
     """(2, s) the Newton step."""
-    chance = expit(x * found[0] + found[1])  # (n, s)
-    gradient = np.stack([PENALTY * found[0] + (x * (chance - y)).sum(axis=0), (chance - y).sum(axis=0)])
+    chance = expit(x * solution[0] + solution[1])  # (n, s)
+    gradient = np.stack([PENALTY * solution[0] + (x * (chance - y)).sum(axis=0), (chance - y).sum(axis=0)])
     spread = chance * (1 - chance)
     a, b, c = PENALTY + (x * x * spread).sum(axis=0), (x * spread).sum(axis=0), spread.sum(axis=0)
     determinant = np.maximum(a * c - b * b, np.finfo(float).tiny)

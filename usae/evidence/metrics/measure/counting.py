@@ -19,16 +19,20 @@ from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.exemplars import Exemplars
 from usae.evidence.metrics.firing.nulls import BLOCK_IMAGES, CofireNulls, block_of
-from usae.evidence.metrics.labels.labels import LabelCounts, Labels
+from usae.evidence.metrics.labels.concepts import STRONGEST, LabelStatistics
+from usae.evidence.metrics.labels.labels import Labels
 
 
 @dataclass(frozen=True)
 class ConceptStatistics:
-    """What the pass leaves; `labels` is None for data without labels."""
+    """What the pass leaves; `labels` is None for data without labels.
+
+    exemplars: at least `measure.exemplars` images of each concept, with labels as many as its purity asks for.
+    """
 
     firing: FiringCounts
     exemplars: Exemplars
-    labels: LabelCounts | None
+    labels: LabelStatistics | None
     nulls: CofireNulls
 
     def merge(self, other: Self) -> None:
@@ -41,7 +45,7 @@ class ConceptStatistics:
 
 
 @dataclass(frozen=True)
-class Count:
+class BlockCount:
     """The count of some chunks, as paths and plain values: all that a worker process is told."""
 
     stores: Mapping[str, Path]
@@ -53,23 +57,24 @@ class Count:
 
     def __call__(self, chunks: range) -> ConceptStatistics:
         """Count consecutive chunks, which are one block of the nulls."""
-        codes = {model: CodeStore.open(path) for model, path in self.stores.items()}
-        statistics = self._nothing(next(iter(codes.values())))
-        for parts in aligned_chunks(codes, chunks):
-            statistics.firing.update(parts)
-            statistics.exemplars.update(parts)
-            statistics.nulls.update(parts)
+        stores = {model: CodeStore.open(path) for model, path in self.stores.items()}
+        statistics = self._nothing(next(iter(stores.values())))
+        for codes in aligned_chunks(stores, chunks):
+            statistics.firing.update(codes)
+            statistics.exemplars.update(codes)
+            statistics.nulls.update(codes)
             if statistics.labels is not None:
-                statistics.labels.update(parts)
+                statistics.labels.update(codes)
         statistics.nulls.finish()
         return statistics
 
     def _nothing(self, store: CodeStore) -> ConceptStatistics:
         size, permutations = (len(self.stores), store.concepts, self.params.threshold), self.params.permutations
+        kept = self.params.exemplars if self.labels is None else max(self.params.exemplars, STRONGEST)
         return ConceptStatistics(
             FiringCounts(*size),
-            Exemplars(tuple(self.stores), store.concepts, self.params.exemplars),
-            None if self.labels is None else LabelCounts(self.labels, *size[1:]),
+            Exemplars(tuple(self.stores), store.concepts, kept),
+            None if self.labels is None else LabelStatistics.none(self.labels, *size),
             CofireNulls(*size, permutations, self.seed, store.images, self.classes, self.block_images),
         )
 
@@ -84,7 +89,7 @@ def concept_statistics(
     dask: str | None = None,
     block_images: int = BLOCK_IMAGES,
 ) -> ConceptStatistics:
-    """Firing counts and their nulls, top images and label counts of the same images in all models.
+    """Firing counts and their nulls, top images and fires on labels of the same images in all models.
 
     `classes` (images,) are what null `class` keeps apart, None without. `dask`: see `runtime.dask`.
 
@@ -93,20 +98,20 @@ def concept_statistics(
     """
     first = next(iter(codes.values()))
     paths = {model: store.path.absolute() for model, store in codes.items()}
-    count = Count(paths, labels, params, seed, classes, block_images)
-    parts = cluster.in_order(dask, count, blocks(first, block_images))
+    count = BlockCount(paths, labels, params, seed, classes, block_images)
+    counted = cluster.in_order(dask, count, blocks(first, block_images))
     with counter(first.images, description="concepts", unit="image") as bar:
-        total = next(parts)
+        total = next(counted)
         bar.update(total.firing.tokens // first.tokens)
-        for part in parts:
-            total.merge(part)
-            bar.update(part.firing.tokens // first.tokens)
+        for statistics in counted:
+            total.merge(statistics)
+            bar.update(statistics.firing.tokens // first.tokens)
     return total
 
 
 def blocks(store: CodeStore, block_images: int) -> list[range]:
     """The chunks of each block of the nulls."""
-    numbers = range(store.chunks)
-    homes = [block_of(chunk * store.chunk_images, store.images, block_images) for chunk in numbers]
-    parts = [list(group) for _, group in groupby(numbers, key=homes.__getitem__)]
-    return [range(part[0], part[-1] + 1) for part in parts]
+    chunks = range(store.chunks)
+    block = [block_of(chunk * store.chunk_images, store.images, block_images) for chunk in chunks]
+    groups = [list(members) for _, members in groupby(chunks, key=block.__getitem__)]
+    return [range(group[0], group[-1] + 1) for group in groups]

@@ -16,11 +16,11 @@ from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.measure.concept_tables import CONCEPT_MODELS, CONCEPTS, NULLS
 from usae.evidence.metrics.measure.nulls_tables import top_sets
 from usae.evidence.metrics.measure.tables import FUNNEL, RECONSTRUCTION
+from usae.evidence.metrics.summary import TOP_CONCEPTS
 
 ENTROPY_BINS = 30
 RANK_BINS = 50
 COFIRE_BINS = 20
-TOP_CONCEPTS = 1000
 COSINES = np.linspace(0, 1, 21)
 
 
@@ -47,19 +47,19 @@ def entropy_histogram(concepts: pd.DataFrame, evidence: pd.DataFrame) -> pd.Data
     that was trained on re-paired images, where there is one."""
     edges = np.linspace(0, 1, ENTROPY_BINS + 1)
     null = evidence.loc[evidence["run"] == SHUFFLED, "firing_entropy"]
-    parts = []
+    frames = []
     for run, values in {RUN: concepts["firing_entropy"], SHUFFLED: null}.items():
         counts, _ = np.histogram(values.dropna().astype(np.float64).clip(0, 1), edges)
-        parts.append(
+        frames.append(
             pd.DataFrame({"run": run, "firing_entropy": (edges[1:] + edges[:-1]) / 2, "concepts": counts})
         )
-    return pd.concat(parts if len(null) else parts[:1], ignore_index=True)
+    return pd.concat(frames if len(null) else frames[:1], ignore_index=True)
 
 
 def funnel_steps(funnel: pd.DataFrame) -> pd.DataFrame:
     """passes ("run 1. step"), concepts: how many pass the step and all before it."""
-    number = funnel.groupby("run", sort=False).cumcount() + 1
-    passes = funnel["run"].astype(str) + " " + number.astype(str) + ". " + funnel["step"].astype(str)
+    step = funnel.groupby("run", sort=False).cumcount() + 1
+    passes = funnel["run"].astype(str) + " " + step.astype(str) + ". " + funnel["step"].astype(str)
     return pd.DataFrame({"passes": passes, "concepts": funnel["concepts"]})
 
 
@@ -70,7 +70,7 @@ def cofire_curve(concepts: pd.DataFrame, concept_models: pd.DataFrame, models: S
     wide = concept_models.pivot(index="concept_id", columns="model", values="cofire_proportion")
     runs = [run for run in np.array_split(order, RANK_BINS) if len(run)]
     last = np.cumsum([len(run) for run in runs])
-    parts = [
+    frames = [
         pd.DataFrame(
             {
                 "model": model,
@@ -80,7 +80,7 @@ def cofire_curve(concepts: pd.DataFrame, concept_models: pd.DataFrame, models: S
         )
         for model in models
     ]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def importance_curve(concepts: pd.DataFrame) -> pd.DataFrame:
@@ -100,14 +100,14 @@ def importance_curve(concepts: pd.DataFrame) -> pd.DataFrame:
 
 def consistency_curves(table: pd.DataFrame, sets: Mapping[str, Array]) -> pd.DataFrame:
     """model, concepts (a set, or gaussian), threshold, share: of the matched cosines above the threshold."""
-    parts = []
+    frames = []
     for (model, against), rows in table.groupby(["model", "against"], sort=False):
         cosines = rows.set_index("concept_id")["cosine"]
         chosen = {GAUSSIAN: cosines.index.to_numpy()} if against == GAUSSIAN else sets
         for name, concepts in chosen.items():
             share = survival(cosines.loc[concepts].to_numpy(), COSINES)
-            parts.append(pd.DataFrame({"model": model, "concepts": name, "threshold": COSINES, "share": share}))
-    return pd.concat(parts) if parts else pd.DataFrame(columns=["model", "concepts", "threshold", "share"])
+            frames.append(pd.DataFrame({"model": model, "concepts": name, "threshold": COSINES, "share": share}))
+    return pd.concat(frames) if frames else pd.DataFrame(columns=["model", "concepts", "threshold", "share"])
 
 
 def null_counts(table: pd.DataFrame) -> pd.DataFrame:

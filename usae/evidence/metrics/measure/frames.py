@@ -61,7 +61,7 @@ def concept_pairs_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.Dat
     """Table `concept_pairs`: concepts in order, and ordered pairs of models within each."""
     pairs = list(permutations(range(len(models)), 2))
     fires = firing.fires
-    parts = []
+    frames = []
     for model, other in pairs:
         both, own = firing.together([model, other]), fires[[model, other]]
         columns = {
@@ -73,10 +73,10 @@ def concept_pairs_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.Dat
             "cofire_ceiling": u.cofire_ceiling(own)[0],
             "lift": u.lift(both, own, firing.tokens),
         }
-        parts.append(pd.DataFrame(columns))
-    if not parts:
+        frames.append(pd.DataFrame(columns))
+    if not frames:
         return no_rows(CONCEPT_PAIRS)
-    return pd.concat(parts).sort_values("concept_id", kind="stable", ignore_index=True)
+    return pd.concat(frames).sort_values("concept_id", kind="stable", ignore_index=True)
 
 
 def patterns_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.DataFrame:

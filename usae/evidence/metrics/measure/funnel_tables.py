@@ -52,16 +52,16 @@ class Funnel:
         for name, rows in evidence.groupby("run", sort=False):
             steps = common_steps(rows.sort_values("concept_id"), models, bar)
             judged[name] = steps + (own_steps(stability, ablation) if name == RUN else [])
-        found = [counts(steps).assign(run=run) for run, steps in judged.items()]
-        return cls(verdicts(judged[RUN]), pd.concat(found, ignore_index=True), evidence)
+        frames = [counts(steps).assign(run=run) for run, steps in judged.items()]
+        return cls(verdicts(judged[RUN]), pd.concat(frames, ignore_index=True), evidence)
 
     @property
     def numbers(self) -> Numbers:
         """How many concepts pass everything, and their share of the alive ones, here and in the controls."""
-        found: Numbers = {}
+        numbers: Numbers = {}
         for run, rows in self.counts.groupby("run", sort=False):
             last = rows.iloc[-1]
             if run == RUN:
-                found["universal"] = int(last["concepts"])
-            found["universal_share" if run == RUN else f"universal_share/{run}"] = rounded(float(last["share"]))
-        return found
+                numbers["universal"] = int(last["concepts"])
+            numbers["universal_share" if run == RUN else f"universal_share/{run}"] = rounded(float(last["share"]))
+        return numbers

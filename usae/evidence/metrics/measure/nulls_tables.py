@@ -23,28 +23,28 @@ TOP_SHARE = 1 / 6  # "top" concepts, at most TOP_CONCEPTS: as the paper's 1000 o
 
 def nulls_frame(firing: u.FiringCounts, nulls: CofireNulls, models: Sequence[str]) -> pd.DataFrame:
     """Table `nulls`: for every null and group of models, the concepts that fire in all of the group."""
-    parts: list[pd.DataFrame] = []
+    frames: list[pd.DataFrame] = []
     for (null, group), permuted in nulls.counts.items():
         observed, tested = firing.together(group), np.asarray(firing.fires[list(group)].all(axis=0))
-        found = significance(observed, permuted, tested)
+        null_test = significance(observed, permuted, tested)
         columns = {
             "concept_id": np.arange(firing.concepts),
             "models": "+".join(models[model] for model in group),
             "null": null,
             "cofires": observed,
-            "null_mean": found.mean,
-            "null_sd": found.sd,
-            "lift": found.lift,
-            "z": found.z,
-            "p": found.p,
-            "p_tail": found.tail,
-            "q": found.q,
-            "significant": found.significant,
+            "null_mean": null_test.mean,
+            "null_sd": null_test.sd,
+            "lift": null_test.lift,
+            "z": null_test.z,
+            "p": null_test.p,
+            "p_tail": null_test.tail,
+            "q": null_test.q,
+            "significant": null_test.significant,
         }
-        parts.append(pd.DataFrame(columns).loc[tested])
-    if not parts:
+        frames.append(pd.DataFrame(columns).loc[tested])
+    if not frames:
         return no_rows(NULLS)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def significant_concepts(table: pd.DataFrame, models: Sequence[str], concepts: int) -> pd.Series:
@@ -110,13 +110,13 @@ def consistency_numbers(table: pd.DataFrame, sets: Mapping[str, Array]) -> Numbe
 
 def _position_share(images: pd.DataFrame, tokens: pd.DataFrame) -> float:
     """Median share of a concept's co-fires beyond its rates that positions explain."""
-    rates, kept, found = (
+    rates, kept, observed = (
         tokens["null_mean"].to_numpy(),
         images["null_mean"].to_numpy(),
         images["cofires"].to_numpy(),
     )
-    above_rates = found > rates
-    return median((kept - rates)[above_rates] / (found - rates)[above_rates])
+    above_rates = observed > rates
+    return median((kept - rates)[above_rates] / (observed - rates)[above_rates])
 
 
 def _rows(table: pd.DataFrame, null: str, models: Sequence[str]) -> pd.DataFrame:

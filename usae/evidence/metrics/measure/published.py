@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from usae.common.numerics.numbers import Numbers, rounded
+from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
+from usae.evidence.metrics.summary import HELD_OUT, USAE
 
 EVERY = "/*"  # ends the name of a mean over models
 MODELS = ("siglip", "dinov2", "vit")
@@ -21,7 +23,7 @@ R2 = (
     " scalar mean, as here; whether of the whole set or of batches is not said"
 )
 ALONE = f"{R2}; read off a figure; how long the independent SAEs were trained is not said"
-ENTROPY = "paper: more than 1000 of 6144 at the peak; here: above 0.95, of the alive ones"
+ENTROPY = f"paper: more than 1000 of 6144 at the peak; here: above {HIGH_ENTROPY}, of the alive ones"
 TOP = (
     "the 1000 concepts with the most energy, of 6144 in the paper; k and threshold are not in it (official code:"
     " 32 and 0.1)"
@@ -50,8 +52,8 @@ class Published:
 
 def paper_frame(numbers: Numbers, reconstruction: pd.DataFrame) -> pd.DataFrame:
     """Table `paper`, from the numbers of table `summary` and from table `reconstruction`."""
-    known = {**numbers, **_of_reconstruction(reconstruction)}
-    values = [_ours(row.ours, known) for row in PUBLISHED]
+    ours = {**numbers, **_of_reconstruction(reconstruction)}
+    values = [_ours(row.ours, ours) for row in PUBLISHED]
     return pd.DataFrame(
         {
             "where": [row.where for row in PUBLISHED],
@@ -65,25 +67,25 @@ def paper_frame(numbers: Numbers, reconstruction: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _ours(name: str, known: Numbers) -> float:
+def _ours(name: str, numbers: Numbers) -> float:
     """The number of that name; NaN where this run has none."""
     if name.endswith(EVERY):
-        found = [value for key, value in known.items() if key.startswith(name[:-1]) and value is not None]
-        return rounded(float(np.mean(found))) or np.nan if found else np.nan
-    value = known.get(name)
+        values = [value for key, value in numbers.items() if key.startswith(name[:-1]) and value is not None]
+        return rounded(float(np.mean(values))) or np.nan if values else np.nan
+    value = numbers.get(name)
     return np.nan if value is None else float(value)
 
 
 def _of_reconstruction(table: pd.DataFrame) -> Numbers:
     """R2 about one scalar mean of every pair, of independent SAEs, and the MSE of every model's own codes."""
-    found: Numbers = {}
-    for row in table[table["split"] == "val"].to_dict("records"):
+    numbers: Numbers = {}
+    for row in table[table["split"] == HELD_OUT].to_dict("records"):
         pair = f"{row['source']} to {row['target']}"
-        shared, own = row["sae"] == "usae", row["source"] == row["target"]
-        found[f"pair/{pair}" if shared else f"alone/{row['source']}"] = rounded(row["r2_scalar"])
+        shared, own = row["sae"] == USAE, row["source"] == row["target"]
+        numbers[f"pair/{pair}" if shared else f"alone/{row['source']}"] = rounded(row["r2_scalar"])
         if shared and own:
-            found[f"mse/{row['source']}"] = rounded(row["mse"])
-    return found
+            numbers[f"mse/{row['source']}"] = rounded(row["mse"])
+    return numbers
 
 
 def _each(

@@ -11,20 +11,19 @@ import torch
 
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.errors import UserError
-from usae.common.numerics.ridge import Products, ridge_r2
+from usae.common.numerics.ridge import VALIDATION, Products, ridge_r2
 from usae.common.runtime.progress import progress
 from usae.common.types import Array, Pair, Unit
 from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
+from usae.sae.estimator import Estimator
 from usae.sae.sparse import SparseCodes
-from usae.sae.universal import UniversalSAE
 
 BLOCK_IMAGES = 64
-VALIDATION = 5  # one in so many blocks of training images chooses the penalty of the ridge regressions
 
 
 def reconstruction(
-    sae: UniversalSAE,
+    sae: Estimator,
     codes: Mapping[str, CodeStore],
     activations: Mapping[str, ActivationStore],
     *,
@@ -36,20 +35,20 @@ def reconstruction(
     `name` and `split` are the values of the columns `sae` and `split`. The codes may cover the first images of
     the activations only. Raises UserError when they are not of the same images or grid.
     """
-    _refuse_mismatch(codes, activations)
+    refuse_mismatch(codes, activations)
     table = Reconstruction(name, split)
-    chunks = next(iter(codes.values())).chunks
-    bar = progress(aligned_chunks(codes), total=chunks, description=f"reconstruction {name}", unit="chunk")
-    for parts in bar:
-        sources = dict(zip(codes, parts, strict=True))
+    total = next(iter(codes.values())).chunks
+    bar = progress(aligned_chunks(codes), total=total, description=f"reconstruction {name}", unit="chunk")
+    for chunks in bar:
+        sources = dict(zip(codes, chunks, strict=True))
         for target, store in activations.items():
-            truth = standardised(sae, target, store, parts[0].images)
+            truth = standardised(sae, target, store, chunks[0].images)
             table.update(target, truth, decoded(sae, target, sources))
     return table
 
 
 def linear_ceiling(
-    sae: UniversalSAE,
+    sae: Estimator,
     train: Mapping[str, ActivationStore],
     train_images: int,
     val: Mapping[str, ActivationStore],
@@ -69,14 +68,14 @@ def linear_ceiling(
 
 
 def training_products(
-    sae: UniversalSAE, train: Mapping[str, ActivationStore], images: int
+    sae: Estimator, train: Mapping[str, ActivationStore], images: int
 ) -> tuple[Products, Products]:
     """Sums over tokens of the first `images` training images, models side by side: to fit on, to validate."""
     step = max(1, min(BLOCK_IMAGES, images // VALIDATION))
     origin = _side_by_side(sae, train, np.arange(step)).mean(axis=0, dtype=np.float64)
     fit, validation = Products.none(origin), Products.none(origin)
-    for number, block in enumerate(_runs(images, step, "ridge, fit")):
-        (fit if number % VALIDATION else validation).update(_side_by_side(sae, train, block))
+    for index, block in enumerate(_runs(images, step, "ridge, fit")):
+        (fit if index % VALIDATION else validation).update(_side_by_side(sae, train, block))
     return fit, validation
 
 
@@ -86,41 +85,44 @@ def model_spans(stores: Mapping[str, ActivationStore]) -> dict[str, slice]:
     return {model: slice(int(a), int(b)) for model, a, b in zip(stores, ends, ends[1:], strict=False)}
 
 
-def standardised(sae: UniversalSAE, model: str, store: ActivationStore, images: Array) -> Array:
+def standardised(sae: Estimator, model: str, store: ActivationStore, images: Array) -> Array:
     """(images, tokens, width) activations of increasing images, in the units in which they are reconstructed."""
     return standard_units(sae, model, store.take(images).astype(np.float32))
 
 
 @torch.inference_mode()
-def standard_units(sae: UniversalSAE, model: str, activations: Array) -> Array:
+def standard_units(sae: Estimator, model: str, activations: Array) -> Array:
     """Raw activations [..., d], float32, in the units in which they are reconstructed."""
-    raw = torch.from_numpy(activations).to(next(sae.parameters()).device)
+    raw = torch.from_numpy(activations).to(sae.device)
     return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
 
 
 @torch.inference_mode()
-def decoded(sae: UniversalSAE, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
+def decoded(sae: Estimator, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
     """Per source model, its codes through the target's decoder, (images, tokens, width)."""
-    device = next(sae.parameters()).device
+    device = sae.device
     for source, chunk in sources.items():
         indices = torch.from_numpy(chunk.indices.astype(np.int64)).to(device)  # (images, tokens, k)
         values = torch.from_numpy(chunk.values).to(device)  # (images, tokens, k)
         yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
 
 
-def _runs(images: int, step: int, description: str) -> Iterator[Array]:
-    """Consecutive images, `step` at a time."""
-    blocks = [np.array(span) for span in image_spans(range(images), step)]
-    yield from progress(blocks, total=len(blocks), description=description, unit="block")
+@torch.inference_mode()
+def features(sae: Estimator, model: str, store: ActivationStore, images: Array, unit: Unit = "image") -> Array:
+    """Standardised activations of consecutive images: tokens (b * t, d), or their means (b, d) in float64."""
+    raw = store.take(images)  # (images, tokens, width)
+    rows = (
+        raw.mean(axis=1, dtype=np.float64) if unit == "image" else raw.reshape(-1, raw.shape[2]).astype(np.float32)
+    )
+    return np.asarray(sae.standardise(model, torch.from_numpy(rows).to(sae.device)).cpu().numpy())
 
 
-def _side_by_side(sae: UniversalSAE, stores: Mapping[str, ActivationStore], images: Array) -> Array:
-    """(images * tokens, sum of widths) standardised activations of all models."""
-    parts = [standardised(sae, model, store, images) for model, store in stores.items()]
-    return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], axis=1)
+def refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, ActivationStore]) -> None:
+    """Codes must be of the first images of the activations, and on their grid.
 
-
-def _refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, ActivationStore]) -> None:
+    Raises:
+        UserError: they are not; every fault is named.
+    """
     faults = [
         f"{source} has codes of {store.images} images x {store.tokens} tokens, {target} has activations of"
         f" {rows.images} x {rows.tokens}."
@@ -132,12 +134,13 @@ def _refuse_mismatch(codes: Mapping[str, CodeStore], activations: Mapping[str, A
         raise UserError.listing("Codes and activations disagree. Run `dvc repro encode`.", faults)
 
 
-@torch.inference_mode()
-def features(sae: UniversalSAE, model: str, store: ActivationStore, images: Array, unit: Unit = "image") -> Array:
-    """Standardised activations of consecutive images: tokens (b * t, d), or their means (b, d) in float64."""
-    raw = store.take(images)  # (images, tokens, width)
-    rows = (
-        raw.mean(axis=1, dtype=np.float64) if unit == "image" else raw.reshape(-1, raw.shape[2]).astype(np.float32)
-    )
-    part = sae.part(model)
-    return np.asarray(part.standardise(torch.from_numpy(rows).to(part.mean.device)).cpu().numpy())
+def _runs(images: int, step: int, description: str) -> Iterator[Array]:
+    """Consecutive images, `step` at a time."""
+    runs = [np.array(span) for span in image_spans(range(images), step)]
+    yield from progress(runs, total=len(runs), description=description, unit="block")
+
+
+def _side_by_side(sae: Estimator, stores: Mapping[str, ActivationStore], images: Array) -> Array:
+    """(images * tokens, sum of widths) standardised activations of all models."""
+    blocks = [standardised(sae, model, store, images) for model, store in stores.items()]
+    return np.concatenate([block.reshape(-1, block.shape[-1]) for block in blocks], axis=1)

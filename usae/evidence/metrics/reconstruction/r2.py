@@ -72,8 +72,8 @@ class Reconstruction:
         return [self._row(*pair) for pair in pairs if pair in self.residuals]
 
     def _add(self, target: str, moments: Moments) -> None:
-        known = self.moments.get(target)
-        self.moments[target] = known.merge(moments) if known else moments
+        earlier = self.moments.get(target)
+        self.moments[target] = earlier.merge(moments) if earlier else moments
 
     def _row(self, source: str, target: str) -> Mapping[str, object]:
         residuals, moments = self.residuals[source, target], self.moments[target]
