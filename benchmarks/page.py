@@ -105,7 +105,9 @@ def _codes(count: int, layout: Layout) -> None:
 def _run(layout: Layout, exemplars: pd.DataFrame, own: int) -> Run:
     UniversalSAE(dict.fromkeys(MODELS, 64), CONCEPTS, K).save_pretrained(layout.usae)
     rng, c = np.random.default_rng(1), np.arange(CONCEPTS)
-    columns = {name: rng.random(CONCEPTS) for name in ("universality", "lift", "firing_entropy", "energy")}
+    columns = {
+        name: rng.random(CONCEPTS) for name in ("cofire_proportion_min", "lift", "firing_entropy", "energy")
+    }
     concepts = pd.DataFrame({"concept_id": c, "alive": True, "models_alive": 3, "fires": 900} | columns)
     concepts = concepts.assign(
         cofires=rng.integers(100, 300, CONCEPTS),
@@ -114,7 +116,7 @@ def _run(layout: Layout, exemplars: pd.DataFrame, own: int) -> Run:
         top_label_share=0.5,
         top_label_base=0.1,
     )
-    concepts.loc[: CARDS - 1, "universality"] += 1
+    concepts.loc[: CARDS - 1, "cofire_proportion_min"] += 1
     model_columns = {
         name: rng.random(CONCEPTS) for name in ("firing_rate", "cofire_proportion", "energy", "max_code")
     }

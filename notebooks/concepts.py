@@ -47,8 +47,8 @@ def _(mo):
 
 @app.cell
 def _(tables):
-    columns = ["concept_id", "top_label", "universality", "cofires", "lift"]
-    shared = tables["concepts"].sort_values("universality", ascending=False)[columns].head(10)
+    columns = ["concept_id", "top_label", "cofire_proportion_min", "cofires", "lift"]
+    shared = tables["concepts"].sort_values("cofire_proportion_min", ascending=False)[columns].head(10)
     shared
     return (shared,)
 

@@ -83,3 +83,12 @@ def test_no_private_name_crosses_files():
         for node in ast.walk(ast.parse((ROOT / file).read_text())):
             if isinstance(node, ast.ImportFrom):
                 assert not [alias.name for alias in node.names if alias.name.startswith("_")], file
+
+
+def test_classes_have_names_of_their_own():
+    names: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.parse((ROOT / file).read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                names.setdefault(node.name, []).append(file)
+    assert not {name: files for name, files in names.items() if len(files) > 1}

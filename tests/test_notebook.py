@@ -34,9 +34,9 @@ def test_r2_is_the_matrix_of_the_table(answers):
 
 
 def test_shared_concepts_are_ranked_by_agreement(answers, run):
-    best = run.reports["concepts"]["universality"].max()
-    assert answers["shared"]["universality"].iloc[0] == best
-    assert answers["shared"]["universality"].is_monotonic_decreasing
+    best = run.reports["concepts"]["cofire_proportion_min"].max()
+    assert answers["shared"]["cofire_proportion_min"].iloc[0] == best
+    assert answers["shared"]["cofire_proportion_min"].is_monotonic_decreasing
 
 
 def test_own_concepts_are_of_one_model(answers):

@@ -19,7 +19,13 @@ from PIL import Image
 
 from usae.common.tables import Table, write_table
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
-from usae.evidence.metrics.firing.counts import FiringCounts, cofire_proportion, firing_entropy, lift, universality
+from usae.evidence.metrics.firing.counts import (
+    FiringCounts,
+    cofire_proportion,
+    cofire_proportion_min,
+    firing_entropy,
+    lift,
+)
 from usae.evidence.metrics.firing.exemplars import Exemplars
 from usae.evidence.metrics.labels.tables import PROBES
 from usae.evidence.metrics.measure import concept_tables
@@ -155,7 +161,7 @@ def _concepts(counts: FiringCounts) -> pd.DataFrame:
             "cofires": counts.cofires,
             "tokens": counts.tokens,
             "firing_entropy": firing_entropy(counts.fires),
-            "universality": universality(counts.cofires, counts.fires),
+            "cofire_proportion_min": cofire_proportion_min(counts.cofires, counts.fires),
             "lift": lift(counts.cofires, counts.fires, counts.tokens),
             "energy": counts.mean_codes.mean(0),
             "top_label": labels,

@@ -101,7 +101,7 @@ def test_edge_cases_of_single_concepts():
     assert firing.active[:, 3].min() > 0
     assert fires[:, 4].tolist() == [300, 300, 300]  # one unit in the last place above it
     assert entropy[4] == pytest.approx(1)
-    assert u.universality(cofires, fires)[4] == 1
+    assert u.cofire_proportion_min(cofires, fires)[4] == 1
     assert cofires[6] == 1
 
 

@@ -46,7 +46,7 @@ def test_concept_table_follows_from_the_model_table(frames):
     grouped = per_model.groupby("concept_id")
     np.testing.assert_allclose(concepts["energy"], grouped["energy"].mean(), rtol=1e-12)
     proportion = grouped["cofire_proportion"].min()
-    np.testing.assert_allclose(concepts["universality"], proportion)
+    np.testing.assert_allclose(concepts["cofire_proportion_min"], proportion)
     assert concepts["models_alive"].tolist() == [3] * 11 + [0]
     assert concepts["alive"].tolist() == [True] * 11 + [False]
 

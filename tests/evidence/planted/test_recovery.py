@@ -111,7 +111,7 @@ def test_the_quantities_of_a_setting_add_up():
         {
             "firing_entropy": np.array([1.0, 0.96, 0.97]),
             "lift": np.array([50.0, 300.0, 1.0]),
-            "cofire_proportion": np.array([0.9, 0.4, 0.1]),
+            "cofire_proportion_min": np.array([0.9, 0.4, 0.1]),
         },
         pd.DataFrame({"models_alive": 2, "cofires": 30, "null_mean": 3.0, "p": p, "q": p}),
     )

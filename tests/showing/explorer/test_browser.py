@@ -77,13 +77,18 @@ def test_the_table_shows_the_numbers_of_the_tables(run, visit):
         numbers = [number(row[name]) for name in ("lift", "cofires", "fires", "firing_entropy", "energy")]
         label = "\u2013" if pd.isna(row["top_label"]) else row["top_label"]
         found = cells(tab, concept)
-        assert [found[0], *found[2:]] == [label, share(row["universality"]), *numbers, number(row["models_alive"])]
+        assert [found[0], *found[2:]] == [
+            label,
+            share(row["cofire_proportion_min"]),
+            *numbers,
+            number(row["models_alive"]),
+        ]
     assert text(tab, "#count") == f"{CONCEPTS} of {CONCEPTS} concepts"
 
 
 def test_undefined_numbers_come_last_both_ways(visit):
     for order in ("asc", "desc"):
-        tab = visit(view="table", sort="universality", order=order, page=2)
+        tab = visit(view="table", sort="cofire_proportion_min", order=order, page=2)
         assert ids(tab)[-1] == DEAD
         assert cells(tab, DEAD)[2] == "\u2013"
 
@@ -143,7 +148,7 @@ def test_cards_by_address_show_the_numbers_of_the_tables(run, visit):
         row = table.loc[choice.concept]
         for name in ("lift", "cofires", "energy"):
             assert text(tab, f"#opened [data-field={name}]") == number(row[name])
-        assert text(tab, "#opened [data-field=universality]") == share(row["universality"])
+        assert text(tab, "#opened [data-field=cofire_proportion_min]") == share(row["cofire_proportion_min"])
         models = run.reports["concept_models"].query("concept_id == @choice.concept").set_index("model")
         names = tab.run("[...document.querySelectorAll('#opened .rows .name')].map((name) => name.textContent)")
         for model, said in zip(MODELS, names[1:], strict=True):

@@ -134,7 +134,7 @@ def test_every_concept_is_in_the_table_with_its_numbers(run, data):
 
 def test_columns_say_what_they_are_a_share_of(data):
     found = {column["name"]: column["tip"] for column in data["columns"]}
-    assert "denominator: fires of the model with the most fires" in found["universality"]
+    assert "denominator: fires of the model with the most fires" in found["cofire_proportion_min"]
     columns = tips({"fires": "", "firing_rate": ""}, {"fires": "f", "firing_rate": "r", "absent": "a"})
     assert [column["share"] for column in columns] == [False, True]
 
@@ -192,7 +192,7 @@ def test_kinds(run):
 
 def test_no_nan_reaches_the_page(page, data):
     assert not re.search(r"\b(nan|NaN|None|inf)\b", " ".join(page.words))
-    assert data["concepts"]["universality"][DEAD] is None
+    assert data["concepts"]["cofire_proportion_min"][DEAD] is None
     assert plain(pd.Series([1.0, np.nan, np.inf, 123456.0])) == [1.0, None, None, 123456.0]
     assert plain(pd.Series([True, None], dtype="boolean")) == [True, None]
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -368,7 +368,9 @@ def test_a_run_without_concepts_makes_a_page(tmp_path):
     run = synthetic_run(tmp_path)
     tables = run.reports
     empty = {name: tables[name].iloc[:0] for name in ("reconstruction", "exemplars", "training", "probes")}
-    concepts = tables["concepts"].assign(alive=False, cofires=0, fires=0, universality=np.nan, lift=np.nan)
+    concepts = tables["concepts"].assign(
+        alive=False, cofires=0, fires=0, cofire_proportion_min=np.nan, lift=np.nan
+    )
     models = tables["concept_models"].assign(fires=0, cofire_proportion=np.nan)
     dead = with_tables(run, concepts=concepts.assign(firing_entropy=np.nan), concept_models=models, **empty)
     found = data_of(write_report(dead, tmp_path / "out").read_text(encoding="utf-8"))

@@ -311,7 +311,7 @@ def test_missing_tables_are_all_named(run, tmp_path):
 
 def test_concepts_are_chosen_by_agreement_then_by_ownership(reports):
     shared = shared_concepts(reports["concepts"], 5)
-    values = reports["concepts"].set_index("concept_id")["universality"]
+    values = reports["concepts"].set_index("concept_id")["cofire_proportion_min"]
     chosen = [values[choice.concept] for choice in shared]
     assert chosen == sorted(chosen, reverse=True)
     assert all(choice.concept < len(ATTRIBUTES) and choice.ranking == "mean" for choice in shared)
@@ -323,7 +323,12 @@ def test_concepts_are_chosen_by_agreement_then_by_ownership(reports):
 
 def test_rare_concepts_are_not_shown():
     concepts = pd.DataFrame(
-        {"concept_id": [0, 1, 2], "cofires": [99, 100, 500], "universality": [1.0, 0.5, np.nan], "tokens": 60_000}
+        {
+            "concept_id": [0, 1, 2],
+            "cofires": [99, 100, 500],
+            "cofire_proportion_min": [1.0, 0.5, np.nan],
+            "tokens": 60_000,
+        }
     )
     assert shared_concepts(concepts, 3) == [Choice(1)]
 
@@ -338,7 +343,7 @@ def test_concepts_that_pass_the_funnel_come_first():
         {
             "concept_id": [0, 1, 2, 3, 4],
             "cofires": [500, 500, 500, 20, 20],
-            "universality": [0.9, 0.5, 0.6, 0.8, 0.9],
+            "cofire_proportion_min": [0.9, 0.5, 0.6, 0.8, 0.9],
             "tokens": 9000,
             "stops_at": ["stable", "universal", "universal", "universal", "stable"],
         }

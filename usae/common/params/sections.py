@@ -197,7 +197,7 @@ class MaximiseParams(Section):
 class ReportParams(Section):
     """What `reports/index.html` shows."""
 
-    concepts: Count  # concept cards with images, by universality
+    concepts: Count  # concept cards with images, by agreement
     unique: int = Field(ge=0)  # further cards of concepts that only one model has, per model
     images: Count  # images per card, at most measure.exemplars
     own_images: int = Field(ge=0)  # further images per card and model: those that the model ranks highest

@@ -40,8 +40,8 @@ HEADLINES = (
     "universal_share/untrained",
     "universal_share/untrained-one",
     "firing_entropy_median",
-    "universality_median",
-    "universality_null_median",
+    "cofire_proportion_min_median",
+    "cofire_proportion_min_null_median",
     "importance_r",
     "importance_null_r",
     "importance_partial_r",
@@ -62,7 +62,7 @@ def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str])
         "alive_in_all_models": int(fires.all(axis=0).sum()),
         "firing_entropy_median": median(entropy),
         "firing_entropy_high_share": float((entropy > u.HIGH_ENTROPY).sum() / max(fires.any(axis=0).sum(), 1)),
-        "universality_median": median(u.universality(cofires, fires)),
+        "cofire_proportion_min_median": median(u.cofire_proportion_min(cofires, fires)),
         "lift_median": median(u.lift(cofires, fires, firing.tokens)),
         **_per_model("dead_share", models, (fires == 0).mean(axis=1)),
         **_per_model("l0", models, firing.sparsity),
@@ -162,6 +162,6 @@ def nulls_beside(firing: u.FiringCounts, permuted: Array, energies: Array) -> Ma
     return {
         "cofire_proportion_null_mean": float(top_mean(u.cofire_proportion(mean, fires), top).mean()),
         "lift_null_median": median(u.lift(mean, fires, firing.tokens)),
-        "universality_null_median": median(u.universality(mean, fires)),
+        "cofire_proportion_min_null_median": median(u.cofire_proportion_min(mean, fires)),
         "importance_null_r": float(np.mean(correlations)),
     }

@@ -49,7 +49,7 @@ PLANTED_CONCEPTS = Table(
         Column("cosine", "float64", "of the code's direction and the concept's, mean over models that have it"),
         Column("agreed", "bool", "matches by direction are found at one index in all models that have it"),
         Column("firing_entropy", "float64", "see table concepts"),
-        Column("cofire_proportion", "float64", "smallest over models, see `universality` in table concepts"),
+        Column("cofire_proportion_min", "float64", "see table concepts"),
         Column("lift", "float64", "see table concepts"),
         Column(
             "p",

@@ -13,7 +13,7 @@ import pandas as pd
 from usae.common.numerics.ranking import roc_auc
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.types import Array
-from usae.evidence.metrics.firing.counts import HIGH_ENTROPY, firing_entropy, lift, universality
+from usae.evidence.metrics.firing.counts import HIGH_ENTROPY, cofire_proportion_min, firing_entropy, lift
 from usae.evidence.metrics.funnel import common_steps
 from usae.evidence.planted.recovery import Matches
 
@@ -93,11 +93,11 @@ class SettingResult:
 def universality_scores(fires: Array, cofires: Array, tokens: int) -> dict[str, Array]:
     """(c,) scores of universality by name, NaN where they are not defined; `fires` (m, c), `cofires` (c,).
 
-    cofire_proportion is the smallest over models.
+    cofire_proportion_min is the smallest over models.
     """
     return {
         "firing_entropy": firing_entropy(fires),
-        "cofire_proportion": universality(cofires, fires),
+        "cofire_proportion_min": cofire_proportion_min(cofires, fires),
         "lift": lift(cofires, fires, tokens),
     }
 
@@ -117,7 +117,7 @@ def rules(scores: Mapping[str, Array], evidence: pd.DataFrame, models: int) -> d
         "funnel": np.logical_and.reduce([step.passed for step in steps]),
         "entropy and significant": even & significant,
         f"significant and lift > {LIFTED:g}": significant & (scores["lift"] > LIFTED),
-        f"significant and proportion > {AGREED:g}": significant & (scores["cofire_proportion"] > AGREED),
+        f"significant and proportion > {AGREED:g}": significant & (scores["cofire_proportion_min"] > AGREED),
     }
 
 

@@ -18,7 +18,7 @@ from usae.showing.results.choice import PASSED, STOPPED, support
 
 DIGITS = 9  # more than are shown, so that nothing is rounded twice
 TABLE = {  # column of table concepts -> its heading
-    "universality": "agreement",
+    "cofire_proportion_min": "agreement",
     "lift": "lift",
     "cofires": "co-fires",
     "fires": "fires",
@@ -35,7 +35,7 @@ MODEL_TABLE = {  # column of table concept_models -> its heading
     "energy": "energy",
     "max_code": "largest code",
 }
-SHARES = ("universality", "firing_rate", "cofire_proportion", "cofire_ceiling", "joins_others")
+SHARES = ("cofire_proportion_min", "firing_rate", "cofire_proportion", "cofire_ceiling", "joins_others")
 DEAD, UNIVERSAL, SOME = "dead", "universal", "some"
 
 Json = dict[str, Any]

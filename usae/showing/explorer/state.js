@@ -6,7 +6,7 @@ const ROW = new Map(DATA.concepts.id.map((id, row) => [id, row]));
 const value = (name, row) => (DATA.concepts[name] ? DATA.concepts[name][row] : null);
 
 const DEFAULTS = {
-  view: "cards", sort: "universality", order: "desc", kind: "", q: "", label: "", stop: "",
+  view: "cards", sort: "cofire_proportion_min", order: "desc", kind: "", q: "", label: "", stop: "",
   lift: "", energy: "", low: "", high: "", page: "1", concept: "", images: "mean", opacity: "0.85",
 };
 const state = { ...DEFAULTS };

@@ -87,6 +87,6 @@ def _grid(run: Run, chosen: Sequence[Choice], images: int) -> Picture:
 
 def _title(concept: int, row: Any) -> str:
     label = "" if pd.isna(row["top_label"]) else str(row["top_label"])
-    share = row["universality"]
+    share = row["cofire_proportion_min"]
     agreement = "" if pd.isna(share) else f"agreement {percent(float(share))}"
     return ", ".join(filter(None, [f"concept {concept}", label, agreement]))

@@ -74,13 +74,15 @@ def checked_concepts(wanted: Sequence[int], concepts: pd.DataFrame, origin: str)
 def shared_concepts(concepts: pd.DataFrame, count: int) -> list[Choice]:
     """The `count` concepts on which the models agree most: that pass the funnel, or co-fire enough (`support`).
 
-    Those that pass come first, where `concepts` says which; rare ones after the others; then by `universality`.
+    Those that pass come first, where `concepts` says which; rare ones after the others; then by `cofire_proportion_min`.
     """
     passes = concepts[STOPPED].eq(PASSED) if STOPPED in concepts else pd.Series(False, index=concepts.index)
     rare = concepts["cofires"] < support(concepts)
-    shared = concepts.assign(stopped=~passes, rare=rare)[(concepts["universality"] > 0) & (passes | ~rare)]
+    shared = concepts.assign(stopped=~passes, rare=rare)[
+        (concepts["cofire_proportion_min"] > 0) & (passes | ~rare)
+    ]
     order = shared.sort_values(
-        ["stopped", "rare", "universality", "concept_id"], ascending=[True, True, False, True]
+        ["stopped", "rare", "cofire_proportion_min", "concept_id"], ascending=[True, True, False, True]
     )
     return [Choice(int(concept)) for concept in order["concept_id"].head(count)]
 

@@ -60,7 +60,7 @@ def test_derived_numbers_equal_their_definitions(chunks, dense, models):
     firing = counted(parts, models)
     fires, cofires = firing.fires, firing.cofires
     proportion, entropy = u.cofire_proportion(cofires, fires), u.firing_entropy(fires)
-    lifts, shared = u.lift(cofires, fires, firing.tokens), u.universality(cofires, fires)
+    lifts, shared = u.lift(cofires, fires, firing.tokens), u.cofire_proportion_min(cofires, fires)
     for concept in range(CONCEPTS - 1):
         f = fired[:, :, concept].sum(axis=1)
         both = fired[:, :, concept].all(axis=0).sum()
@@ -90,7 +90,11 @@ def test_a_concept_that_never_fires_is_nan_and_not_zero(chunks):
     firing = counted(chunks(3), 3)
     fires, cofires = firing.fires, firing.cofires
     assert fires[:, -1].tolist() == [0, 0, 0]
-    for values in (u.firing_entropy(fires), u.universality(cofires, fires), u.lift(cofires, fires, firing.tokens)):
+    for values in (
+        u.firing_entropy(fires),
+        u.cofire_proportion_min(cofires, fires),
+        u.lift(cofires, fires, firing.tokens),
+    ):
         assert np.isnan(values[-1])
         assert np.isfinite(values[:-1]).all()
     assert np.isnan(u.cofire_proportion(cofires, fires)[:, -1]).all()
@@ -99,7 +103,7 @@ def test_a_concept_that_never_fires_is_nan_and_not_zero(chunks):
 def test_a_concept_dead_in_one_model_has_entropy_but_no_universality():
     fires = np.array([[5], [5], [0]])
     assert u.firing_entropy(fires)[0] == pytest.approx(0.6309, abs=5e-5)
-    assert np.isnan(u.universality(np.array([0]), fires)[0])
+    assert np.isnan(u.cofire_proportion_min(np.array([0]), fires)[0])
 
 
 def test_entropy_is_one_for_equal_rates_and_zero_for_one_model():

@@ -4,7 +4,13 @@ import pytest
 
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.dictionaries.consistency import consistency_frame
-from usae.evidence.metrics.firing.counts import FiringCounts, cofire_proportion, energy, lift, universality
+from usae.evidence.metrics.firing.counts import (
+    FiringCounts,
+    cofire_proportion,
+    cofire_proportion_min,
+    energy,
+    lift,
+)
 from usae.evidence.metrics.firing.importance import log_fit
 from usae.evidence.metrics.firing.nulls import CofireNulls
 from usae.evidence.metrics.measure.curves import consistency_curves, null_counts
@@ -65,8 +71,8 @@ def test_numbers_of_the_run_beside_what_re_paired_images_give(measured):
         np.nanmedian(lift(mean, firing.fires, firing.tokens)), rel=1e-5
     )
     assert numbers["lift_null_median"] == pytest.approx(1, abs=0.1)
-    assert numbers["universality_null_median"] == pytest.approx(
-        np.nanmedian(universality(mean, firing.fires)), rel=1e-5
+    assert numbers["cofire_proportion_min_null_median"] == pytest.approx(
+        np.nanmedian(cofire_proportion_min(mean, firing.fires)), rel=1e-5
     )
     rows = table.query("null == 'images' and models == @EVERYONE")
     assert numbers[f"significant/images/{EVERYONE}"] == rows["significant"].sum()

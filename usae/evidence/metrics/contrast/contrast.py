@@ -45,7 +45,7 @@ MEASURES = {  # each with its value where images are re-paired, if it has one
     "firing_entropy_median": None,
     "firing_entropy_high_share": None,
     "cofire_proportion_mean": "cofire_proportion_null_mean",
-    "universality_median": "universality_null_median",
+    "cofire_proportion_min_median": "cofire_proportion_min_null_median",
     "lift_median": "lift_null_median",
     "importance_r": "importance_null_r",
     "significant_share": None,

@@ -150,7 +150,7 @@ def cofire_proportion(cofires: Array, fires: Array) -> Array:
     return _ratio(cofires, fires)
 
 
-def universality(cofires: Array, fires: Array) -> Array:
+def cofire_proportion_min(cofires: Array, fires: Array) -> Array:
     """(c,) the smallest co-firing proportion over models: every model agrees at least this often.
 
     NaN for concepts that are dead in some model.

@@ -26,7 +26,7 @@ CONCEPTS = Table(
             "slug of the model with the most fires where firing_entropy is below 0.2; null elsewhere",
         ),
         Column(
-            "universality",
+            "cofire_proportion_min",
             "float64",
             "smallest co-firing proportion over models: every model agrees at least this often;"
             " null when dead in some model",

@@ -29,7 +29,7 @@ def concepts_frame(
         "tokens": np.full(firing.concepts, firing.tokens),
         "firing_entropy": u.firing_entropy(fires),
         "unique_to": unique_to(fires, models),
-        "universality": u.universality(cofires, fires),
+        "cofire_proportion_min": u.cofire_proportion_min(cofires, fires),
         "lift": lifts,
         "log10_lift": u.log10_lift(lifts),
         "energy": u.energy(firing.mean_codes, norms).mean(axis=0),
