@@ -105,9 +105,8 @@ def _codes(count: int, layout: Layout) -> None:
 def _run(layout: Layout, exemplars: pd.DataFrame, own: int) -> Run:
     UniversalSAE(dict.fromkeys(MODELS, 64), CONCEPTS, K).save_pretrained(layout.usae)
     rng, c = np.random.default_rng(1), np.arange(CONCEPTS)
-    columns = {
-        name: rng.random(CONCEPTS) for name in ("cofire_proportion_min", "lift", "firing_entropy", "energy")
-    }
+    names = ("cofire_proportion_min", "lift", "firing_entropy", "energy")
+    columns = {name: rng.random(CONCEPTS) for name in names}
     concepts = pd.DataFrame({"concept_id": c, "alive": True, "models_alive": 3, "fires": 900} | columns)
     concepts = concepts.assign(
         cofires=rng.integers(100, 300, CONCEPTS),

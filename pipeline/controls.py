@@ -3,28 +3,26 @@
 Each to `data/controls/NAME/`: other seeds, re-paired images, networks with random weights.
 """
 
-from pathlib import Path
-
 from pipeline import stage
 from usae.activations.store.manifests import check_paired, load_manifests
+from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.ranks import Ranks, launch
 from usae.evidence.controls.variants import variants
-from usae.training.stage import MANIFESTS, training_run
-
-HOME, UNTRAINED = Path("data/controls"), Path("data/untrained")
+from usae.training.stage import training_run
 
 
 @stage
 def main(params: Params) -> str:
     """Train all controls in one pass over the activations and save them."""
     launch(params.runtime.processes, "pipeline.controls")
-    manifests = load_manifests(MANIFESTS, params.models) | load_manifests(UNTRAINED, params.models)
+    layout = Layout()
+    manifests = load_manifests(layout.manifests, params.models) | load_manifests(layout.untrained, params.models)
     check_paired(manifests)
     with training_run(params, "controls", manifests, variants(params)) as trained:
         if Ranks.current().rank == 0:
             for name, control in trained.items():
-                control.sae.save_pretrained(HOME / name)
+                control.sae.save_pretrained(layout.controls / name)
     losses = (f"{name} {control.log['loss'].iloc[-20:].mean():.3f}" for name, control in trained.items())
     return f"loss {', '.join(losses)}"
 

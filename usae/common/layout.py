@@ -57,6 +57,11 @@ class Layout:
         """Tables, figures and the page."""
         return self.root / "reports"
 
+    @property
+    def curve(self) -> Path:
+        """The loss by source, for `dvc plots` (stage `train`)."""
+        return self.reports / "plots/training.csv"
+
     def codes(self, split: str) -> Path:
         """The universal SAE's codes of `train` or `val`, a folder for each model (stage `encode`)."""
         return self.root / "data/codes" / split

@@ -24,8 +24,6 @@ from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
 from usae.training.loop.loop import Result, RunOptions, independent_steps, train
 
-MANIFESTS = Path("data/manifests")
-
 
 @contextmanager
 def training_run(

@@ -77,12 +77,8 @@ def test_the_table_shows_the_numbers_of_the_tables(run, visit):
         numbers = [number(row[name]) for name in ("lift", "cofires", "fires", "firing_entropy", "energy")]
         label = "\u2013" if pd.isna(row["top_label"]) else row["top_label"]
         found = cells(tab, concept)
-        assert [found[0], *found[2:]] == [
-            label,
-            share(row["cofire_proportion_min"]),
-            *numbers,
-            number(row["models_alive"]),
-        ]
+        agreement = share(row["cofire_proportion_min"])
+        assert [found[0], *found[2:]] == [label, agreement, *numbers, number(row["models_alive"])]
     assert text(tab, "#count") == f"{CONCEPTS} of {CONCEPTS} concepts"
 
 

@@ -368,9 +368,8 @@ def test_a_run_without_concepts_makes_a_page(tmp_path):
     run = synthetic_run(tmp_path)
     tables = run.reports
     empty = {name: tables[name].iloc[:0] for name in ("reconstruction", "exemplars", "training", "probes")}
-    concepts = tables["concepts"].assign(
-        alive=False, cofires=0, fires=0, cofire_proportion_min=np.nan, lift=np.nan
-    )
+    concepts = tables["concepts"].assign(alive=False, cofires=0, fires=0, lift=np.nan)
+    concepts = concepts.assign(cofire_proportion_min=np.nan)
     models = tables["concept_models"].assign(fires=0, cofire_proportion=np.nan)
     dead = with_tables(run, concepts=concepts.assign(firing_entropy=np.nan), concept_models=models, **empty)
     found = data_of(write_report(dead, tmp_path / "out").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from scipy import stats
 
 from usae.evidence.controls.names import SHUFFLED
-from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
+from usae.evidence.metrics.firing.counts import HIGH_ENTROPY, TOP_SHARE
 from usae.showing.figures.theme import (
     INK,
     MAP,
@@ -27,7 +27,6 @@ from usae.showing.figures.theme import (
 
 MOST_POINTS = 1000  # drawn one by one: more points are an image inside the SVG, longer lines are thinned
 BINS = 25
-TOP_SHARE = 1 / 6  # the paper averages over the top 1000 of 6144 concepts
 NO_CODES = "Run `dvc repro measure`; if it stays so, the SAE fires on nothing: look at the loss curves."
 
 

@@ -74,13 +74,13 @@ def checked_concepts(wanted: Sequence[int], concepts: pd.DataFrame, origin: str)
 def shared_concepts(concepts: pd.DataFrame, count: int) -> list[Choice]:
     """The `count` concepts on which the models agree most: that pass the funnel, or co-fire enough (`support`).
 
-    Those that pass come first, where `concepts` says which; rare ones after the others; then by `cofire_proportion_min`.
+    Those that pass come first, where `concepts` says which; rare ones after the others; then by the smallest
+    co-firing proportion over models.
     """
     passes = concepts[STOPPED].eq(PASSED) if STOPPED in concepts else pd.Series(False, index=concepts.index)
     rare = concepts["cofires"] < support(concepts)
-    shared = concepts.assign(stopped=~passes, rare=rare)[
-        (concepts["cofire_proportion_min"] > 0) & (passes | ~rare)
-    ]
+    agreeing = concepts["cofire_proportion_min"] > 0
+    shared = concepts.assign(stopped=~passes, rare=rare)[agreeing & (passes | ~rare)]
     order = shared.sort_values(
         ["stopped", "rare", "cofire_proportion_min", "concept_id"], ascending=[True, True, False, True]
     )

@@ -90,11 +90,8 @@ def test_a_concept_that_never_fires_is_nan_and_not_zero(chunks):
     firing = counted(chunks(3), 3)
     fires, cofires = firing.fires, firing.cofires
     assert fires[:, -1].tolist() == [0, 0, 0]
-    for values in (
-        u.firing_entropy(fires),
-        u.cofire_proportion_min(cofires, fires),
-        u.lift(cofires, fires, firing.tokens),
-    ):
+    shares, lifts = u.cofire_proportion_min(cofires, fires), u.lift(cofires, fires, firing.tokens)
+    for values in (u.firing_entropy(fires), shares, lifts):
         assert np.isnan(values[-1])
         assert np.isfinite(values[:-1]).all()
     assert np.isnan(u.cofire_proportion(cofires, fires)[:, -1]).all()

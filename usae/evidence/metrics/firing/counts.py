@@ -19,6 +19,7 @@ from usae.evidence.codes.store import CodeChunk
 
 LOW_ENTROPY = 0.2  # firing entropy below which one model owns a concept
 HIGH_ENTROPY = 0.95  # above it the models fire about equally often
+TOP_SHARE = 1 / 6  # what counts as top concepts: the paper averages over 1000 of 6144
 
 MAX_MODELS = 8
 CACHED_CELLS = 2**22  # (token, concept) cells marked at once: they stay in the processor's cache

@@ -14,11 +14,10 @@ from usae.common.tables import no_rows
 from usae.common.types import Array
 from usae.evidence.metrics.dictionaries.consistency import GAUSSIAN, INDEPENDENT, above, auc
 from usae.evidence.metrics.firing import counts as u
+from usae.evidence.metrics.firing.counts import TOP_SHARE
 from usae.evidence.metrics.firing.nulls import IMAGES, TOKENS, CofireNulls
 from usae.evidence.metrics.measure.concept_tables import NULLS
 from usae.evidence.metrics.summary import TOP_CONCEPTS, nulls_beside
-
-TOP_SHARE = 1 / 6  # "top" concepts, at most TOP_CONCEPTS: as the paper's 1000 of 6144
 
 
 def nulls_frame(firing: u.FiringCounts, nulls: CofireNulls, models: Sequence[str]) -> pd.DataFrame:
