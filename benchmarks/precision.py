@@ -1,6 +1,6 @@
 """What storing activations in fewer bits costs: bytes, and the share of variance lost.
 
-python benchmarks/precision.py STORE [STORE ...] [--images 256]
+python -m benchmarks.precision STORE [STORE ...] [--images 256]
 
 Loss is 1 - R2 about the channels' means over the first images of each store (the index is in random order), over
 all channels together and, in brackets, in the worst channel. The reference is what the store holds: in a float32
@@ -22,7 +22,7 @@ LEVELS = 127  # of int8 on either side of zero
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one table: a row a store, a column a way of storing."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/precision.py", description="Loss by precision.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description="Loss by precision.")
     parser.add_argument("stores", nargs="+", type=Path, metavar="STORE")
     parser.add_argument("--images", type=int, default=256, help="images read of each store")
     given = parser.parse_args(arguments)

@@ -3,6 +3,8 @@
 A stream follows from the run's seed, a name, and numbers or slugs that tell its draws apart, such as epoch and
 step. No two streams are equal: NumPy fills a list of integers up with zeros, so that `default_rng([seed])` and
 `default_rng([seed, 0])` draw the same bits; here the text of all parts is hashed.
+Generated scenes, and the training of the shipped networks on them, keep older streams of their own, by which those
+networks were made.
 """
 
 import hashlib

@@ -31,6 +31,8 @@ def load_estimator(folder: str | Path) -> Estimator:
     try:
         module = importlib.import_module(f"usae.methods.{name}")
     except ModuleNotFoundError as error:
+        if error.name not in ("usae.methods", f"usae.methods.{name}"):  # something that the method itself needs
+            raise
         raise UserError(
             f"'{folder}' holds an estimator of method '{name}', but there is no usae/methods/{name}.py."
         ) from error

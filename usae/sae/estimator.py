@@ -53,7 +53,11 @@ class Estimator(Protocol):
         ...
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights and configuration; the same estimator gives the same bytes."""
+        """Write weights and `config.json`; the same estimator gives the same bytes.
+
+        Every method but the universal SAE names itself there, `"method": NAME`, and its class is `ESTIMATOR` of
+        `usae/methods/NAME.py`: that is how the stages after `train` open it.
+        """
         ...
 
     @classmethod

@@ -51,9 +51,9 @@ class UniversalSAE(nn.Module):
         if not (folder / CONFIG).is_file():
             raise UserError(f"There is no SAE in '{folder}' (no {CONFIG}); run `dvc repro train` to make one.")
         config = json.loads((folder / CONFIG).read_text())
-        if config["format"] != FORMAT_VERSION:
+        if (version := config.get("format")) != FORMAT_VERSION:
             raise UserError(
-                f"The SAE in '{folder}' has format {config['format']}, this version reads {FORMAT_VERSION}; "
+                f"The SAE in '{folder}' has format {version}, this version reads {FORMAT_VERSION}; "
                 "run `dvc repro train` to train it anew."
             )
         sae = cls(config["widths"], config["concepts"], config["k"], config["about"])

@@ -16,7 +16,7 @@ from usae.sae.estimator import Estimator
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.initialisation import new_sae
 from usae.training.loop.loop import RunOptions, train
-from usae.training.loop.method import EVERY, Start, Update
+from usae.training.loop.method import ALL_MODELS, Start, Update
 
 OPTIONS = RunOptions(torch.device("cpu"))
 
@@ -45,7 +45,7 @@ class EveryModel:
             for parameter in parameters:
                 parameter -= self.rate * parameter.grad
         r2 = torch.stack([1 - errors[0].detach(), loss.detach() * torch.nan]) if scored else None
-        return Update(EVERY, self.rate, loss.detach(), loss.detach(), norm, r2)
+        return Update(ALL_MODELS, self.rate, loss.detach(), loss.detach(), norm, r2)
 
     def state(self) -> dict:
         return {"sae": self.sae.state_dict()}
@@ -82,7 +82,7 @@ def test_a_method_without_a_source_trains_beside_one_that_has_it(world, recipe, 
     alone = train({"usae": universal}, manifests, data, recipe, OPTIONS, seed=0)["usae"]
     pd.testing.assert_frame_equal(both["usae"].log, alone.log)
     log = both["every"].log
-    assert set(log["source"]) == {EVERY}
+    assert set(log["source"]) == {ALL_MODELS}
     assert log["step"].tolist() == alone.log["step"].tolist()
     assert log["loss"].iloc[-20:].mean() < 0.7 * log["loss"].iloc[:20].mean()
     assert isinstance(both["every"].sae, Estimator)

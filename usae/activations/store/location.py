@@ -1,4 +1,4 @@
-"""Before a store is written: where it goes, in how large chunks, and whether there is room (stage `extract`)."""
+"""Where stores and checkpoints lie below the store root, in how large chunks, and whether there is room."""
 
 import hashlib
 import json

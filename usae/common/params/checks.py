@@ -19,7 +19,7 @@ def cross_faults(params: Params) -> list[str]:
 def _models_faults(params: Params) -> list[str]:
     slugs, models = (*params.models, *params.zoo), params.models
     faults = [_slug_fault(slug) for slug in slugs if _slug_fault(slug)]
-    faults += [_stranger(slug, params) for slug in models if slug not in params.zoo]
+    faults += [_unknown_slug(slug, params) for slug in models if slug not in params.zoo]
     if not models:
         faults.append("`models` is empty; name at least one slug of `zoo`, for example [vit].")
     if repeated := sorted({slug for slug in models if models.count(slug) > 1}):
@@ -130,7 +130,7 @@ def _slug_fault(slug: str) -> str:
     return f"The slug '{slug}' should be lower-case letters, digits, '-' and '_' (it names files and stages)."
 
 
-def _stranger(slug: str, params: Params) -> str:
+def _unknown_slug(slug: str, params: Params) -> str:
     close = difflib.get_close_matches(slug, params.zoo, n=1)
     guess = f" Did you mean '{close[0]}'?" if close else ""
     return f"`models` names '{slug}', which has no entry under `zoo` (there: {', '.join(params.zoo)}).{guess}"

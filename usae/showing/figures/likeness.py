@@ -42,11 +42,11 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
     return Picture("null_kinds", claim, note, figure)
 
 
-def _beyond_chance(shares: pd.DataFrame, kinds: Sequence[str], everyone: str) -> str:
+def _beyond_chance(shares: pd.DataFrame, kinds: Sequence[str], all_models: str) -> str:
     """What the figure says of the group of all models; `shares` by group and null."""
-    if everyone not in shares.index:
+    if all_models not in shares.index:
         return "No concept fires in all models; what co-fires in some, beyond each null"
-    of_everyone = zip(kinds, shares.loc[[everyone], list(kinds)].to_numpy()[0], strict=True)
+    of_everyone = zip(kinds, shares.loc[[all_models], list(kinds)].to_numpy()[0], strict=True)
     percents = [f"{percent(share)} ({NULLS[null]})" for null, share in of_everyone]
     return f"Of the concepts that fire in all models, more co-fire than accident gives: {', '.join(percents)}"
 

@@ -20,7 +20,7 @@ from usae.common.variant import Variant
 from usae.sae.estimator import Estimator
 from usae.training.loop.schedule import Schedule
 
-EVERY = "all"  # what a step is about that has no source
+ALL_MODELS = "all"  # what a step is about that has no source
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from usae.training.loop.method import Method, Start
 def new_method(given: Start) -> Method:
     """`start` of `usae/methods/NAME.py`: a method's file is its name, and no list names them all.
 
-    So a new file is in no stage's dependencies but its own.
+    So a new file is in the dependencies of no stage; those of the stage that names it have to list it.
 
     Raises:
         UserError: there is no such method.
@@ -20,11 +20,10 @@ def new_method(given: Start) -> Method:
     name = given.variant.method
     if name == UNIVERSAL:
         return universal.start(given)
-    home = f"usae.methods.{name}"
     try:
-        module = importlib.import_module(home)
+        module = importlib.import_module(f"usae.methods.{name}")
     except ModuleNotFoundError as error:
-        if error.name is None or not home.startswith(error.name):
+        if error.name not in ("usae.methods", f"usae.methods.{name}"):  # something that the method itself needs
             raise
-        raise UserError(f"There is no method '{name}': {home.replace('.', '/')}.py does not exist.") from error
+        raise UserError(f"There is no method '{name}': usae/methods/{name}.py does not exist.") from error
     return cast(Method, module.start(given))

@@ -141,9 +141,9 @@ def contrast(
     models, images = sae.models, next(iter(stores.values())).images
     sae = sae.to(device)
     firing = u.FiringCounts(len(models), sae.concepts, params.threshold)
-    everyone = tuple(range(len(models)))
+    all_models = tuple(range(len(models)))
     nulls = CofireNulls(
-        len(models), sae.concepts, params.threshold, params.permutations, seed, images, only=[(IMAGES, everyone)]
+        len(models), sae.concepts, params.threshold, params.permutations, seed, images, only=[(IMAGES, all_models)]
     )
     table = Reconstruction(USAE, HELD_OUT)
     for chunks in _encoded(sae, stores, device):
@@ -154,7 +154,7 @@ def contrast(
             truth = standardised(sae, target, store, chunks[0].images)
             table.update(target, truth, decoded(sae, target, sources))
     nulls.finish()
-    permuted = nulls.counts.get((IMAGES, everyone), np.zeros((params.permutations, sae.concepts)))
+    permuted = nulls.counts.get((IMAGES, all_models), np.zeros((params.permutations, sae.concepts)))
     return Contrast(firing, permuted, u.energy(firing.mean_codes), pd.DataFrame(table.rows(models)))
 
 

@@ -62,9 +62,9 @@ def null_numbers(
         numbers[f"tested/{name}"] = len(rows)
         numbers[f"significant/{name}"] = int(rows["significant"].sum())
         numbers[f"lift_over_null_median/{name}"] = float(rows["lift"].median())
-    everyone = tuple(range(len(models)))
-    if (IMAGES, everyone) in nulls.counts:
-        numbers |= nulls_beside(firing, nulls.counts[IMAGES, everyone], energies)
+    all_models = tuple(range(len(models)))
+    if (IMAGES, all_models) in nulls.counts:
+        numbers |= nulls_beside(firing, nulls.counts[IMAGES, all_models], energies)
         images, tokens = (_rows(table, null, models) for null in (IMAGES, TOKENS))
         numbers["significant_share"] = float(images["significant"].sum() / max(firing.fires.any(axis=0).sum(), 1))
         numbers["position_share_median"] = _position_share(images, tokens)
