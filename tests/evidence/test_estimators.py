@@ -23,7 +23,7 @@ def test_another_method_is_loaded_by_its_name(tmp_path, monkeypatch):
     UniversalSAE({"a": 4, "b": 6}, 8, 2).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"method": "another"}))
-    with pytest.raises(UserError, match="method 'another', but there is no usae/methods/another.py"):
+    with pytest.raises(UserError, match="There is no method 'another': usae/methods/another.py does not exist"):
         load_estimator(tmp_path)
 
     class Another(UniversalSAE):

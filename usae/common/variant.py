@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
+from usae.common.methods import UNIVERSAL
 from usae.common.params import Pairs
-
-UNIVERSAL = "universal"
 
 
 @dataclass(frozen=True)

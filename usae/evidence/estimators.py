@@ -1,6 +1,5 @@
 """What the measures do with any estimator: open it, whatever its method, and read its decoder."""
 
-import importlib
 import json
 from pathlib import Path
 from typing import cast
@@ -9,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from usae.common.errors import UserError
-from usae.common.variant import UNIVERSAL
+from usae.common.methods import UNIVERSAL, method_module
 from usae.sae.estimator import Estimator
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import CONFIG, UniversalSAE
@@ -28,15 +26,7 @@ def load_estimator(folder: str | Path) -> Estimator:
     name = json.loads(file.read_text()).get("method", UNIVERSAL) if file.is_file() else UNIVERSAL
     if name == UNIVERSAL:
         return UniversalSAE.from_pretrained(folder)
-    try:
-        module = importlib.import_module(f"usae.methods.{name}")
-    except ModuleNotFoundError as error:
-        if error.name not in ("usae.methods", f"usae.methods.{name}"):  # something that the method itself needs
-            raise
-        raise UserError(
-            f"'{folder}' holds an estimator of method '{name}', but there is no usae/methods/{name}.py."
-        ) from error
-    return cast(Estimator, module.ESTIMATOR.from_pretrained(folder))
+    return cast(Estimator, method_module(name).ESTIMATOR.from_pretrained(folder))
 
 
 @torch.inference_mode()

@@ -101,11 +101,6 @@ class ActivationStore:
         return self.chunk_images * self.tokens * self.width * self.dtype.itemsize
 
     @property
-    def bytes_when_finished(self) -> int:
-        """Size of all files of the finished store, its metadata aside."""
-        return sum(map(self._file_bytes, range(self.chunks)))
-
-    @property
     def bytes_to_come(self) -> int:
         """What is still to be written of them."""
         return sum(self._file_bytes(chunk) for chunk in range(self.chunks) if not self.done(chunk))

@@ -12,8 +12,18 @@ import pandas as pd
 from usae.activations.store.manifests import SPLITS
 from usae.common.numerics.numbers import Numbers, median, rounded
 from usae.common.types import Array
-from usae.evidence.metrics.firing import counts as u
-from usae.evidence.metrics.firing.counts import unique_to
+from usae.evidence.metrics.firing.counts import (
+    HIGH_ENTROPY,
+    FiringCounts,
+    cofire_ceiling,
+    cofire_proportion,
+    cofire_proportion_min,
+    energy,
+    firing_entropy,
+    lift,
+    top_by_energy,
+    unique_to,
+)
 from usae.evidence.metrics.firing.importance import log_fit, partial_fit
 
 USAE, INDEPENDENT = "usae", "independent"  # values of column `sae`
@@ -50,20 +60,20 @@ HEADLINES = (
 )
 
 
-def concept_numbers(firing: u.FiringCounts, norms: Array, models: Sequence[str]) -> Numbers:
+def concept_numbers(firing: FiringCounts, norms: Array, models: Sequence[str]) -> Numbers:
     """The flat numbers that codes alone give."""
     fires, cofires = firing.fires, firing.cofires
-    energies = u.energy(firing.mean_codes, norms)  # (models, concepts)
-    entropy = u.firing_entropy(fires)
+    energies = energy(firing.mean_codes, norms)  # (models, concepts)
+    entropy = firing_entropy(fires)
     numbers = {
         "tokens": firing.tokens,
         "concepts": firing.concepts,
         "alive": int(fires.any(axis=0).sum()),
         "alive_in_all_models": int(fires.all(axis=0).sum()),
         "firing_entropy_median": median(entropy),
-        "firing_entropy_high_share": float((entropy > u.HIGH_ENTROPY).sum() / max(fires.any(axis=0).sum(), 1)),
-        "cofire_proportion_min_median": median(u.cofire_proportion_min(cofires, fires)),
-        "lift_median": median(u.lift(cofires, fires, firing.tokens)),
+        "firing_entropy_high_share": float((entropy > HIGH_ENTROPY).sum() / max(fires.any(axis=0).sum(), 1)),
+        "cofire_proportion_min_median": median(cofire_proportion_min(cofires, fires)),
+        "lift_median": median(lift(cofires, fires, firing.tokens)),
         **_per_model("dead_share", models, (fires == 0).mean(axis=1)),
         **_per_model("l0", models, firing.sparsity),
         **{f"unique/{model}": int((unique_to(fires, models) == model).sum()) for model in models},
@@ -113,12 +123,15 @@ def top_mean(shares: Array, top: Array) -> Array:
     return np.nan_to_num(shares[:, top]).mean(axis=1) if len(top) else np.full(len(shares), np.nan)
 
 
-def _cofire_numbers(firing: u.FiringCounts, energies: Array, models: Sequence[str]) -> Mapping[str, float]:
+def _cofire_numbers(firing: FiringCounts, energies: Array, models: Sequence[str]) -> Mapping[str, float]:
     """Mean co-firing proportion of the concepts with the most energy; where a model is dead it counts as 0."""
-    top = u.top_by_energy(energies, TOP_CONCEPTS)
+    top = top_by_energy(energies, TOP_CONCEPTS)
     means, ceilings = (
         top_mean(shares, top)
-        for shares in (u.cofire_proportion(firing.cofires, firing.fires), u.cofire_ceiling(firing.fires))
+        for shares in (
+            cofire_proportion(firing.cofires, firing.fires),
+            cofire_ceiling(firing.fires),
+        )
     )
     return {
         "cofire_proportion_mean": float(means.mean()),
@@ -128,7 +141,7 @@ def _cofire_numbers(firing: u.FiringCounts, energies: Array, models: Sequence[st
     }
 
 
-def _importance_numbers(firing: u.FiringCounts, energies: Array) -> Mapping[str, float]:
+def _importance_numbers(firing: FiringCounts, energies: Array) -> Mapping[str, float]:
     cofires, fires = firing.cofires, firing.fires
     every, frequent = log_fit(cofires, energies), log_fit(cofires, energies, MANY_COFIRES)
     return {
@@ -139,7 +152,7 @@ def _importance_numbers(firing: u.FiringCounts, energies: Array) -> Mapping[str,
         "importance_frequent_slope": frequent.slope,
         "importance_frequent_concepts": frequent.concepts,
         "importance_partial_r": partial_fit(cofires, energies, fires).r,
-        "energy_lift_r": log_fit(u.lift(cofires, fires, firing.tokens), energies).r,
+        "energy_lift_r": log_fit(lift(cofires, fires, firing.tokens), energies).r,
     }
 
 
@@ -153,15 +166,15 @@ def _per_model(name: str, models: Sequence[str], values: Array) -> Mapping[str, 
     return {f"{name}/{model}": float(value) for model, value in zip(models, values, strict=True)}
 
 
-def nulls_beside(firing: u.FiringCounts, permuted: Array, energies: Array) -> Mapping[str, float]:
+def nulls_beside(firing: FiringCounts, permuted: Array, energies: Array) -> Mapping[str, float]:
     """The numbers of the run as re-paired images would give them; `permuted` (B, c), `energies` (m, c)."""
     fires, mean = firing.fires, permuted.mean(axis=0)
     total = energies.mean(axis=0)  # (concepts,)
-    top = u.top_by_energy(energies, TOP_CONCEPTS)
+    top = top_by_energy(energies, TOP_CONCEPTS)
     correlations = [log_fit(counts, total).r for counts in permuted]
     return {
-        "cofire_proportion_null_mean": float(top_mean(u.cofire_proportion(mean, fires), top).mean()),
-        "lift_null_median": median(u.lift(mean, fires, firing.tokens)),
-        "cofire_proportion_min_null_median": median(u.cofire_proportion_min(mean, fires)),
+        "cofire_proportion_null_mean": float(top_mean(cofire_proportion(mean, fires), top).mean()),
+        "lift_null_median": median(lift(mean, fires, firing.tokens)),
+        "cofire_proportion_min_null_median": median(cofire_proportion_min(mean, fires)),
         "importance_null_r": float(np.mean(correlations)),
     }

@@ -29,7 +29,7 @@ from usae.evidence.controls.variants import variants
 from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.contrast.stability import stability_frame, stability_numbers
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, CONTROLS, STABILITY
-from usae.evidence.metrics.firing import counts as u
+from usae.evidence.metrics.firing.counts import FiringCounts, energy
 from usae.evidence.metrics.firing.evidence import evidence
 from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
 from usae.evidence.metrics.reconstruction.passes import decoded, standardised
@@ -56,7 +56,7 @@ MEASURES = {  # each with its value where images are re-paired, if it has one
 class Contrast:
     """What one pass over the held-out images says of an SAE. energies: (m, c)."""
 
-    firing: u.FiringCounts
+    firing: FiringCounts
     permuted: Array  # (permutations, c) co-fires of all models with re-paired images
     energies: Array
     reconstruction: pd.DataFrame
@@ -140,7 +140,7 @@ def contrast(
     """
     models, images = sae.models, next(iter(stores.values())).images
     sae = sae.to(device)
-    firing = u.FiringCounts(len(models), sae.concepts, params.threshold)
+    firing = FiringCounts(len(models), sae.concepts, params.threshold)
     all_models = tuple(range(len(models)))
     nulls = CofireNulls(
         len(models), sae.concepts, params.threshold, params.permutations, seed, images, only=[(IMAGES, all_models)]
@@ -155,7 +155,7 @@ def contrast(
             table.update(target, truth, decoded(sae, target, sources))
     nulls.finish()
     permuted = nulls.counts.get((IMAGES, all_models), np.zeros((params.permutations, sae.concepts)))
-    return Contrast(firing, permuted, u.energy(firing.mean_codes), pd.DataFrame(table.rows(models)))
+    return Contrast(firing, permuted, energy(firing.mean_codes), pd.DataFrame(table.rows(models)))
 
 
 def excess(cofires: Array, expected: Array, fires: Array) -> Array:

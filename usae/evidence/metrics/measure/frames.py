@@ -8,17 +8,26 @@ import pandas as pd
 
 from usae.common.tables import no_rows
 from usae.common.types import Array
-from usae.evidence.metrics.firing import counts as u
-from usae.evidence.metrics.firing.counts import unique_to
+from usae.evidence.metrics.firing.counts import (
+    FiringCounts,
+    cofire_ceiling,
+    cofire_proportion,
+    cofire_proportion_min,
+    energy,
+    firing_entropy,
+    lift,
+    log10_lift,
+    unique_to,
+)
 from usae.evidence.metrics.measure.concept_tables import CONCEPT_PAIRS
 
 
 def concepts_frame(
-    firing: u.FiringCounts, norms: Array, labels: pd.DataFrame, models: Sequence[str]
+    firing: FiringCounts, norms: Array, labels: pd.DataFrame, models: Sequence[str]
 ) -> pd.DataFrame:
     """Table `concepts` but for `significant`; `norms` (m, c) of dictionary rows, `labels`: the label columns."""
     fires, cofires = firing.fires, firing.cofires
-    lifts = u.lift(cofires, fires, firing.tokens)
+    lifts = lift(cofires, fires, firing.tokens)
     models_alive = (fires > 0).sum(axis=0)
     columns = {
         "concept_id": np.arange(firing.concepts),
@@ -27,28 +36,28 @@ def concepts_frame(
         "fires": fires.sum(axis=0),
         "cofires": cofires,
         "tokens": np.full(firing.concepts, firing.tokens),
-        "firing_entropy": u.firing_entropy(fires),
+        "firing_entropy": firing_entropy(fires),
         "unique_to": unique_to(fires, models),
-        "cofire_proportion_min": u.cofire_proportion_min(cofires, fires),
+        "cofire_proportion_min": cofire_proportion_min(cofires, fires),
         "lift": lifts,
-        "log10_lift": u.log10_lift(lifts),
-        "energy": u.energy(firing.mean_codes, norms).mean(axis=0),
+        "log10_lift": log10_lift(lifts),
+        "energy": energy(firing.mean_codes, norms).mean(axis=0),
     }
     return pd.concat([pd.DataFrame(columns), labels], axis=1)
 
 
-def concept_models_frame(firing: u.FiringCounts, norms: Array, models: Sequence[str]) -> pd.DataFrame:
+def concept_models_frame(firing: FiringCounts, norms: Array, models: Sequence[str]) -> pd.DataFrame:
     """Table `concept_models`: concepts in order, and models in order within each."""
-    fires, energies = firing.fires, u.energy(firing.mean_codes, norms)
+    fires, energies = firing.fires, energy(firing.mean_codes, norms)
     columns = {
         "concept_id": np.broadcast_to(np.arange(firing.concepts), fires.shape),
         "model": np.broadcast_to(np.array(models, dtype=object)[:, None], fires.shape),
         "fires": fires,
         "firing_rate": fires / max(firing.tokens, 1),
         "cofires_without": firing.cofires_without,
-        "cofire_proportion": u.cofire_proportion(firing.cofires, fires),
-        "cofire_ceiling": u.cofire_ceiling(fires),
-        "joins_others": u.cofire_proportion(firing.cofires, firing.cofires_without),
+        "cofire_proportion": cofire_proportion(firing.cofires, fires),
+        "cofire_ceiling": cofire_ceiling(fires),
+        "joins_others": cofire_proportion(firing.cofires, firing.cofires_without),
         "energy": energies,
         "energy_squared": energies**2,
         "mean_code": firing.mean_codes,
@@ -57,7 +66,7 @@ def concept_models_frame(firing: u.FiringCounts, norms: Array, models: Sequence[
     return pd.DataFrame({name: values.T.ravel() for name, values in columns.items()})
 
 
-def concept_pairs_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.DataFrame:
+def concept_pairs_frame(firing: FiringCounts, models: Sequence[str]) -> pd.DataFrame:
     """Table `concept_pairs`: concepts in order, and ordered pairs of models within each."""
     pairs = list(permutations(range(len(models)), 2))
     fires = firing.fires
@@ -69,9 +78,9 @@ def concept_pairs_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.Dat
             "model": models[model],
             "other": models[other],
             "cofires": both,
-            "cofire_proportion": u.cofire_proportion(both, fires[model]),
-            "cofire_ceiling": u.cofire_ceiling(own)[0],
-            "lift": u.lift(both, own, firing.tokens),
+            "cofire_proportion": cofire_proportion(both, fires[model]),
+            "cofire_ceiling": cofire_ceiling(own)[0],
+            "lift": lift(both, own, firing.tokens),
         }
         frames.append(pd.DataFrame(columns))
     if not frames:
@@ -79,7 +88,7 @@ def concept_pairs_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.Dat
     return pd.concat(frames).sort_values("concept_id", kind="stable", ignore_index=True)
 
 
-def patterns_frame(firing: u.FiringCounts, models: Sequence[str]) -> pd.DataFrame:
+def patterns_frame(firing: FiringCounts, models: Sequence[str]) -> pd.DataFrame:
     """Table `patterns`: the sets of models that fire together, for every concept."""
     names = ["+".join(m for i, m in enumerate(models) if pattern >> i & 1) for pattern in range(2 ** len(models))]
     concept, pattern = np.nonzero(firing.patterns)

@@ -13,14 +13,13 @@ from usae.common.numerics.significance import significance
 from usae.common.tables import no_rows
 from usae.common.types import Array
 from usae.evidence.metrics.dictionaries.consistency import GAUSSIAN, INDEPENDENT, above, auc
-from usae.evidence.metrics.firing import counts as u
-from usae.evidence.metrics.firing.counts import TOP_SHARE
+from usae.evidence.metrics.firing.counts import TOP_SHARE, FiringCounts
 from usae.evidence.metrics.firing.nulls import IMAGES, TOKENS, CofireNulls
 from usae.evidence.metrics.measure.concept_tables import NULLS
 from usae.evidence.metrics.summary import TOP_CONCEPTS, nulls_beside
 
 
-def nulls_frame(firing: u.FiringCounts, nulls: CofireNulls, models: Sequence[str]) -> pd.DataFrame:
+def nulls_frame(firing: FiringCounts, nulls: CofireNulls, models: Sequence[str]) -> pd.DataFrame:
     """Table `nulls`: for every null and group of models, the concepts that fire in all of the group."""
     frames: list[pd.DataFrame] = []
     for (null, group), permuted in nulls.counts.items():
@@ -53,7 +52,11 @@ def significant_concepts(table: pd.DataFrame, models: Sequence[str], concepts: i
 
 
 def null_numbers(
-    firing: u.FiringCounts, nulls: CofireNulls, table: pd.DataFrame, energies: Array, models: Sequence[str]
+    firing: FiringCounts,
+    nulls: CofireNulls,
+    table: pd.DataFrame,
+    energies: Array,
+    models: Sequence[str],
 ) -> Numbers:
     """Per null and group: concepts tested, significant, median lift; and the run's numbers under null `images`."""
     numbers: dict[str, float] = {}
