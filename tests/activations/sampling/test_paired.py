@@ -50,3 +50,33 @@ def test_no_file_stays_open(stores):
     data.rows(np.arange(11))
     data.read_through(2)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_part_is_those_images_numbered_anew(stores):
+    members = np.array([1, 2, 5, 9, 10])
+    part = PairedActivations(stores).part(members)
+    assert (part.images, part.tokens, part.bytes) == (5, 4, 5 * 4 * (3 * 2 + 5 * 4))
+    images, positions = np.array([4, 0, 3]), np.array([3, 1, 0])
+    for chosen in (part, part.select(("b", "a"))):
+        rows = chosen.rows(images)
+        for model, store in stores.items():
+            stored = whole(store)
+            np.testing.assert_array_equal(rows[model], stored[members[images]].reshape(-1, store.width))
+            tokens = chosen.tokens_at(model, images, positions)
+            np.testing.assert_array_equal(tokens, stored[members[images], positions])
+    again = part.part(np.array([0, 4]))
+    np.testing.assert_array_equal(again.members, [1, 10])
+
+
+def test_a_part_reads_through_the_files_of_its_own_images(stores, monkeypatch):
+    part = PairedActivations(stores).part(np.array([1, 2, 5, 9, 10]))
+    opened, real = [], open
+
+    def watched(path, *rest, **options):
+        opened.append(str(path))
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr("builtins.open", watched)
+    part.read_through(1)  # of its fifth image, number 10 of the stores
+    expected = [stores["a"].chunk_path(2), stores["b"].chunk_path(5)]
+    assert opened == list(map(str, expected))

@@ -27,12 +27,14 @@ class PairedActivations:
     """The stores of several models, by slug: image i is the same image in all of them.
 
     images, tokens (an image): the shapes. chunk_images: images of the largest chunk file of any store.
+    members (images,): increasing numbers of the images in the stores, where these are only some of them.
     """
 
-    def __init__(self, stores: Mapping[str, ActivationStore]) -> None:
+    def __init__(self, stores: Mapping[str, ActivationStore], members: np.ndarray | None = None) -> None:
         self.stores = dict(stores)
         first = next(iter(self.stores.values()))
-        self.images, self.tokens = first.images, first.tokens
+        self.members = np.arange(first.images) if members is None else members
+        self.images, self.tokens = len(self.members), first.tokens
         self.chunk_images = max(store.chunk_images for store in self.stores.values())
         self._files = {
             model: [str(store.chunk_path(chunk)) for chunk in range(store.chunks)]
@@ -54,7 +56,11 @@ class PairedActivations:
 
     def select(self, models: Sequence[str]) -> "PairedActivations":
         """Only these models, in that order."""
-        return PairedActivations({model: self.stores[model] for model in models})
+        return PairedActivations({model: self.stores[model] for model in models}, self.members)
+
+    def part(self, images: np.ndarray) -> "PairedActivations":
+        """Only these images, increasing numbers of those that are here; they are numbered anew, from 0."""
+        return PairedActivations(self.stores, self.members[images])
 
     def rows(self, images: np.ndarray) -> dict[str, Float[Tensor, "n _"]]:
         """Activations of `images` for every model, all tokens of each image, float32 [images * tokens, d]."""
@@ -63,7 +69,7 @@ class PairedActivations:
     def tokens_at(self, model: str, images: np.ndarray, positions: np.ndarray) -> Float[Tensor, "n d"]:
         """One token each: `positions` of `images` for a model, float32."""
         out = np.empty((len(images), self.stores[model].width), self.stores[model].dtype)
-        for row, image, position in zip(out, images.tolist(), positions.tolist(), strict=True):
+        for row, image, position in zip(out, self.members[images].tolist(), positions.tolist(), strict=True):
             self._read(model, image, row, position)
         return torch.from_numpy(out).float()  # (tokens, width)
 
@@ -79,7 +85,7 @@ class PairedActivations:
         def read(rows: np.ndarray) -> None:
             for model, array in arrays.items():
                 for row in rows.tolist():
-                    self._read(model, int(images[row]), array[row])
+                    self._read(model, int(self.members[images[row]]), array[row])
 
         list(self._readers.map(read, np.array_split(np.arange(len(images)), READERS)))
         return out
@@ -87,7 +93,8 @@ class PairedActivations:
     def read_through(self, chunk: int) -> None:
         """Read the images of the `chunk`-th `chunk_images` from end to end, into the page cache and no further."""
         scratch = bytearray(BLOCK_BYTES)
-        first, last = chunk * self.chunk_images, min((chunk + 1) * self.chunk_images, self.images)
+        within = self.members[chunk * self.chunk_images : (chunk + 1) * self.chunk_images]
+        first, last = int(within[0]), int(within[-1]) + 1
         for model, store in self.stores.items():
             for covered in range(first // store.chunk_images, -(-last // store.chunk_images)):
                 try:
