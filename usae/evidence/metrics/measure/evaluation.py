@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -17,6 +16,7 @@ from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
 from usae.common.tables import Table, no_rows, write_table
 from usae.common.types import Array, Pair
+from usae.evidence.estimators import contribution_norms
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource, Source
 from usae.evidence.metrics.alignment.tables import ALIGNMENT
@@ -123,12 +123,6 @@ def evaluate(
     return Evaluation(tables, numbers, curves(tables, opened.models, funnel.evidence))
 
 
-def dictionary_norms(sae: Estimator, models: Sequence[str]) -> Array:
-    """(m, c) row norms of the dictionaries: 1 up to rounding."""
-    with torch.inference_mode():
-        return np.stack([sae.dictionary(model).double().norm(dim=-1).cpu().numpy() for model in models])
-
-
 def dictionaries(sae: Estimator, models: Sequence[str]) -> dict[str, Array]:
     """Model -> its dictionary (c, d), float32."""
     with torch.inference_mode():
@@ -180,7 +174,7 @@ def _concepts(
 ) -> tuple[dict[Table, pd.DataFrame], Numbers]:
     """Tables and numbers of the concepts; `exemplars`: top images of each."""
     models, concepts = opened.models, opened.sae.concepts
-    firing, norms = statistics.firing, dictionary_norms(opened.sae, models)
+    firing, norms = statistics.firing, contribution_norms(opened.sae, models)
     labels = absent_labels(concepts) if statistics.labels is None else statistics.labels.tokens.top_labels()
     nulls = nulls_frame(firing, statistics.nulls, models)
     frame = concepts_frame(firing, norms, labels, models)
