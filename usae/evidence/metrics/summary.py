@@ -34,6 +34,8 @@ HEADLINES = (
     "r2_self_mean",
     "r2_cross_mean",
     "r2_ridge_cross_mean",
+    "r2_rank_k_cross_mean",
+    "r2_ridge_others_mean",
     "r2_scalar_self_mean",
     "r2_scalar_cross_mean",
     "alignment_tax_mean",
@@ -97,6 +99,8 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
     cross = held_out[(held_out["sae"] == USAE) & (held_out["source"] != held_out["target"])]
     if "r2_ridge" in table and cross["r2_ridge"].notna().any():
         numbers["r2_ridge_cross_mean"] = float(cross["r2_ridge"].mean())
+        numbers["r2_rank_k_cross_mean"] = float(cross["r2_rank_k"].mean())
+        numbers["r2_ridge_others_mean"] = float(cross.groupby("target")["r2_ridge_others"].first().mean())
         numbers["r2_of_ridge_cross"] = float(cross["r2_channel"].mean() / cross["r2_ridge"].mean())
     by_all, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in (USAE, INDEPENDENT))
     numbers |= {f"r2/{source}/{target}": value for (source, target), value in by_all.items()}

@@ -15,7 +15,7 @@ import torch
 from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
 from usae.common.tables import Table, no_rows, write_table
-from usae.common.types import Array, Pair
+from usae.common.types import Array
 from usae.evidence.estimators import contribution_norms
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource, Source
@@ -53,8 +53,8 @@ from usae.evidence.metrics.measure.nulls_tables import (
 from usae.evidence.metrics.measure.opened import Opened
 from usae.evidence.metrics.measure.published import paper_frame
 from usae.evidence.metrics.measure.tables import FUNNEL, PAPER, RECONSTRUCTION, SUMMARY
-from usae.evidence.metrics.reconstruction.passes import linear_ceiling, reconstruction
-from usae.evidence.metrics.reconstruction.r2 import with_ceiling
+from usae.evidence.metrics.reconstruction.passes import linear_ceilings, reconstruction
+from usae.evidence.metrics.reconstruction.r2 import Ceilings, with_ceilings
 from usae.evidence.metrics.summary import (
     INDEPENDENT,
     USAE,
@@ -104,7 +104,7 @@ def evaluate(
     concepts (None: nothing, and no concept is judged); `dask`: where concepts are counted, see `runtime.dask`.
     """
     funnel = funnel or Funnel.none(opened.sae.concepts)
-    table = with_ceiling(_reconstructions(opened), _ceiling(opened))
+    table = with_ceilings(_reconstructions(opened), _ceilings(opened))
     statistics = concept_statistics(opened.val.codes, opened.labels, params, seed, opened.classes, dask=dask)
     tables, numbers = _concepts(opened, statistics, params.exemplars)
     tables |= {RECONSTRUCTION: table, PROBES: opened.probes, FUNNEL: funnel.counts}
@@ -130,7 +130,7 @@ def dictionaries(sae: Estimator, models: Sequence[str]) -> dict[str, Array]:
 
 
 def _reconstructions(opened: Opened) -> pd.DataFrame:
-    """Table `reconstruction` but for the ceiling: per split the universal SAE, then the independent ones."""
+    """Table `reconstruction` but for the ceilings: per split the universal SAE, then the independent ones."""
     rows: list[Mapping[str, object]] = []
     for split, stores in opened.splits.items():
         shared = reconstruction(opened.sae, stores.codes, stores.activations, name=USAE, split=split)
@@ -142,12 +142,9 @@ def _reconstructions(opened: Opened) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _ceiling(opened: Opened) -> dict[Pair, float]:
-    """What linear maps reach on the held-out images; empty where no training images are encoded."""
-    if opened.train is None:
-        return {}
-    train, val = opened.train, opened.val
-    return linear_ceiling(opened.sae, train.activations, train.images, val.activations, val.images)
+def _ceilings(opened: Opened) -> Ceilings:
+    """What linear maps, fitted on all training images, reach on the held-out ones."""
+    return linear_ceilings(opened.sae, opened.training, opened.val.activations, opened.val.images)
 
 
 def _alignment(opened: Opened, seed: int) -> pd.DataFrame:

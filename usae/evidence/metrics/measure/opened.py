@@ -47,10 +47,10 @@ class OpenedSplit:
 
 @dataclass(frozen=True)
 class Opened:
-    """All that `evaluate` reads. train: None where no training images are encoded.
+    """All that `evaluate` reads. train: the encoded training images, None where there are none.
 
-    baselines: the independent SAEs that there are, by model; labels, classes: of the held-out images; probes:
-    table `probes`.
+    training: activations of all training images; baselines: the independent SAEs that there are; both by model.
+    labels, classes: of the held-out images; probes: table `probes`.
     """
 
     models: tuple[str, ...]
@@ -58,6 +58,7 @@ class Opened:
     baselines: Mapping[str, Estimator]
     val: OpenedSplit
     train: OpenedSplit | None
+    training: Mapping[str, ActivationStore]
     labels: Labels | None
     classes: Array | None
     probes: pd.DataFrame
@@ -74,6 +75,7 @@ class Opened:
         val = OpenedSplit.load(HELD_OUT, manifests, layout, store_root)
         encoded = layout.codes(TRAIN).is_dir()
         train = OpenedSplit.load(TRAIN, manifests, layout, store_root) if encoded else None
+        training = {model: manifest.open(TRAIN, store_root) for model, manifest in manifests.items()}
         needed = {model for split in (val, train) if split for model in split.independent}
         baselines = {
             model: load_estimator(layout.baselines / model)
@@ -82,7 +84,8 @@ class Opened:
         }
         labels = load_labels(layout.images, HELD_OUT, val.images)
         classes = load_classes(layout.images, HELD_OUT, val.images)
-        return cls(models, sae, baselines, val, train, labels, classes, load_probes(layout.weights, models))
+        probes = load_probes(layout.weights, models)
+        return cls(models, sae, baselines, val, train, training, labels, classes, probes)
 
     @property
     def splits(self) -> dict[str, OpenedSplit]:

@@ -33,8 +33,22 @@ RECONSTRUCTION = Table(
         Column(
             "r2_ridge",
             "float64",
-            "r2_channel of the best linear map from source to target (ridge, fitted on training tokens):"
+            "r2_channel of the best linear map from source to target (ridge, fitted on all training images):"
             " the ceiling of linear translation; null for train, on which it is fitted",
+            denominator="sum of squares about the mean of each channel",
+        ),
+        Column(
+            "r2_rank_k",
+            "float64",
+            "r2_channel of the best linear map of rank k: what k numbers a token carry, if they are the same k"
+            " linear ones for every token; codes choose their k concepts for each token. Null likewise",
+            denominator="sum of squares about the mean of each channel",
+        ),
+        Column(
+            "r2_ridge_others",
+            "float64",
+            "r2_channel of the best linear map to the target from all other models side by side, whatever the"
+            " source of the row; null likewise, and for one model alone",
             denominator="sum of squares about the mean of each channel",
         ),
         Column(
