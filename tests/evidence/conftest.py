@@ -60,8 +60,8 @@ def linear_world(tmp_path) -> LinearWorld:
             universal = codes_of(layout.codes(split) / model, model, "usae", rows)
             if split == "val":
                 codes[model] = universal
-            own = layout.independent_codes(split) / model
-            codes_of(own, model, "independent", rows[..., orders[model]])
+                own = layout.independent_codes(split) / model
+                codes_of(own, model, "independent", rows[..., orders[model]])
     study = Study(shared, independent, stores["train"], stores["val"], codes, layout)
     names = tuple(f"cause {cause}" for cause in range(CAUSES))
     return LinearWorld(

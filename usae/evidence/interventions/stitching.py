@@ -7,7 +7,7 @@ whose concepts are matched one to one by the correlation of their codes.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import combinations, product
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +15,13 @@ import pandas as pd
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.correlation import CrossCorrelation
 from usae.common.numerics.ranking import roc_auc
 from usae.common.numerics.ridge import LinearMap
 from usae.common.runtime.progress import progress
 from usae.common.types import Array, Pair
+from usae.evidence.codes.encoding import code_chunk
 from usae.evidence.codes.rows import code_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.interventions.readouts import Targets, mean_codes, through_decoder
@@ -28,6 +29,7 @@ from usae.evidence.metrics.reconstruction.passes import features
 from usae.sae.estimator import Estimator
 
 Stream = Literal["activations", "usae", "independent"]
+BLOCK_IMAGES = 64
 MeanStd = tuple[Array, Array]  # (c,) means and standard deviations of codes
 
 
@@ -113,14 +115,36 @@ def run_routes(
     return _frame(routes, np.concatenate(labels), targets.exclusive)
 
 
-def matched_codes(one: CodeStore, other: CodeStore) -> tuple[LinearMap, LinearMap]:
-    """The codes of each of two SAEs predicted from those of the other: maps of codes (c,) there and back.
+def matched_codes(
+    independent: Mapping[str, Estimator], stores: Mapping[str, ActivationStore], images: int
+) -> dict[Pair, LinearMap]:
+    """(source, target) -> the codes (c,) of the target's own SAE predicted from those of the source's.
 
-    Concepts are matched one to one, with the largest sum of correlations. Each code is regressed on its match.
+    Concepts are matched one to one, with the largest sum of correlations over the first `images` of `stores`. Each
+    code is regressed on its match.
     """
-    sums = CrossCorrelation(one.concepts, other.concepts)
-    for left, right in zip(one, other, strict=True):
-        sums.update(code_rows(left, one.concepts), code_rows(right, other.concepts))
+    sums = {
+        (one, other): CrossCorrelation(independent[one].concepts, independent[other].concepts)
+        for one, other in combinations(independent, 2)
+    }
+    spans = image_spans(range(images), BLOCK_IMAGES)
+    for span in progress(spans, total=len(spans), description="matches", unit="block"):
+        rows = {model: _code_rows(sae, model, stores[model], span) for model, sae in independent.items()}
+        for (one, other), pair in sums.items():
+            pair.update(rows[one], rows[other])
+    matches = {}
+    for (one, other), pair in sums.items():
+        matches[one, other], matches[other, one] = _there_and_back(pair)
+    return matches
+
+
+def _code_rows(sae: Estimator, model: str, store: ActivationStore, images: range) -> sparse.csr_array:
+    """(images * tokens, c) codes, rounded as stored ones are."""
+    return code_rows(code_chunk(sae, model, store.take(images), images, sae.device), sae.concepts)
+
+
+def _there_and_back(sums: CrossCorrelation) -> tuple[LinearMap, LinearMap]:
+    """Maps of codes between two SAEs whose concepts are matched by correlation."""
     correlations = sums.correlations
     rows, columns = linear_sum_assignment(correlations, maximize=True)
     matched = correlations[rows, columns]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from usae.evidence.interventions.tables import ABLATION, STITCHING
 from usae.evidence.metrics.labels.loading import load_labels
 from usae.evidence.metrics.reconstruction.passes import model_spans, training_products
 from usae.sae.estimator import Estimator
+
+HELD_OUT = SPLITS[1]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Study:
         train, val = ({model: manifests[model].open(split, store_root) for model in models} for split in SPLITS)
         sae = load_estimator(layout.usae).to(device)
         independent = {model: load_estimator(layout.baselines / model).to(device) for model in models}
-        return cls(sae, independent, train, val, open_codes(layout.codes("val"), models), layout)
+        return cls(sae, independent, train, val, open_codes(layout.codes(HELD_OUT), models), layout)
 
     def targets(self, images: int) -> tuple[Targets, Targets] | None:
         """Labels of the first `images` training images and of the held-out ones; None where there are none."""
@@ -56,9 +58,9 @@ class Study:
         train, val = (load_labels(self.layout.images, *split) for split in zip(SPLITS, counts, strict=True))
         return common_targets(train, val, counts, store.tokens)
 
-    def independent_codes(self, split: str) -> dict[str, CodeStore]:
-        """Codes of the independent SAEs."""
-        folder = self.layout.independent_codes(split)
+    def independent_codes(self) -> dict[str, CodeStore]:
+        """Codes of the independent SAEs, of held-out images."""
+        folder = self.layout.independent_codes(HELD_OUT)
         return {model: CodeStore.open(folder / model) for model in self.codes}
 
 
@@ -75,20 +77,19 @@ def intervene(study: Study, readout_images: int, threshold: float, seed: int) ->
     by_image = fit_readouts(study.sae, study.train, train, images)
     finest = train.at_finest_unit()
     readouts = by_image if finest.unit == train.unit else fit_readouts(study.sae, study.train, finest, images)
-    return _stitching(study, by_image, val), _ablation(study, readouts, val.names, threshold, seed)
+    return _stitching(study, by_image, val, images), _ablation(study, readouts, val.names, threshold, seed)
 
 
-def _stitching(study: Study, readouts: Mapping[str, LinearMap], targets: Targets) -> pd.DataFrame:
-    """Table `stitching`; maps between models are fitted on the encoded training images."""
-    encoded, spans = study.independent_codes("train"), model_spans(study.train)
-    products = training_products(study.sae, study.train, next(iter(encoded.values())).images)
-    translations, matches = {}, {}
-    for one, other in combinations(readouts, 2):
-        for source, target in ((one, other), (other, one)):
-            translations[source, target] = ridge_map(*products, spans[source], spans[target])
-        matches[one, other], matches[other, one] = matched_codes(encoded[one], encoded[other])
+def _stitching(study: Study, readouts: Mapping[str, LinearMap], targets: Targets, images: int) -> pd.DataFrame:
+    """Table `stitching`; maps and matches between models learn from the first `images`, as the readouts did."""
+    products, spans = training_products(study.sae, study.train, images), model_spans(study.train)
+    translations = {
+        (source, target): ridge_map(*products, spans[source], spans[target])
+        for source, target in permutations(readouts, 2)
+    }
+    matches = matched_codes(study.independent, study.train, images)
     routes = all_routes(study.sae, study.independent, readouts, translations, matches)
-    return run_routes(routes, study.sae, study.val, study.codes, study.independent_codes("val"), targets)
+    return run_routes(routes, study.sae, study.val, study.codes, study.independent_codes(), targets)
 
 
 def _ablation(
