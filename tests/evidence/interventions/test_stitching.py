@@ -13,7 +13,7 @@ from usae.evidence.interventions.tables import ABLATION, STITCHING
 
 def run(world, labels):
     world.write(labels)
-    return intervene(world.study, 120, 0.1, seed=0)
+    return intervene(world.study, 120, 0.1)
 
 
 @pytest.mark.parametrize(("kind", "score"), [("tokens", "auc"), ("classes", "accuracy")])

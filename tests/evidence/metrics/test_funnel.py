@@ -45,7 +45,7 @@ def tables():
 
 @pytest.fixture
 def ablation():
-    columns = {"agreement": 0.25, "q": 0.5, "agrees": pd.array(AGREES, dtype="boolean")}
+    columns = {"sae": "usae", "agreement": 0.25, "q": 0.5, "agrees": pd.array(AGREES, dtype="boolean")}
     return pd.DataFrame(columns).rename_axis("concept_id").reset_index()
 
 

@@ -16,6 +16,7 @@ from usae.common.numerics.ridge import LinearMap, ridge_map
 from usae.common.runtime.progress import progress
 from usae.common.tables import no_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
+from usae.evidence.controls.names import RUN
 from usae.evidence.estimators import load_estimator
 from usae.evidence.interventions.ablation import ImageFires, ablation_frame
 from usae.evidence.interventions.readouts import Targets, common_targets, fit_readouts, through_decoder
@@ -64,10 +65,10 @@ class Study:
         return {model: CodeStore.open(folder / model) for model in self.codes}
 
 
-def intervene(study: Study, readout_images: int, threshold: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def intervene(study: Study, readout_images: int, threshold: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables `stitching` and `ablation`; without rows where the images have no labels to read out.
 
-    readout_images: most training images that the readouts learn from. seed: of the mismatched concepts.
+    readout_images: most training images that the readouts learn from.
     """
     images = min(readout_images, *(store.images for store in study.train.values()))
     targets = study.targets(images)
@@ -77,7 +78,7 @@ def intervene(study: Study, readout_images: int, threshold: float, seed: int) ->
     by_image = fit_readouts(study.sae, study.train, train, images)
     finest = train.at_finest_unit()
     readouts = by_image if finest.unit == train.unit else fit_readouts(study.sae, study.train, finest, images)
-    return _stitching(study, by_image, val, images), _ablation(study, readouts, val.names, threshold, seed)
+    return _stitching(study, by_image, val, images), _ablation(study, readouts, val.names, threshold)
 
 
 def _stitching(study: Study, readouts: Mapping[str, LinearMap], targets: Targets, images: int) -> pd.DataFrame:
@@ -93,9 +94,9 @@ def _stitching(study: Study, readouts: Mapping[str, LinearMap], targets: Targets
 
 
 def _ablation(
-    study: Study, readouts: Mapping[str, LinearMap], labels: tuple[str, ...], threshold: float, seed: int
+    study: Study, readouts: Mapping[str, LinearMap], labels: tuple[str, ...], threshold: float
 ) -> pd.DataFrame:
-    """Table `ablation`, over all held-out images."""
+    """Table `ablation` of the run's own SAE, over all held-out images."""
     fires = ImageFires(len(readouts), study.sae.concepts, threshold)
     total = next(iter(study.codes.values())).chunks
     for chunks in progress(aligned_chunks(study.codes), total=total, description="ablation", unit="chunk"):
@@ -104,4 +105,4 @@ def _ablation(
         model: np.asarray(through_decoder(study.sae, model, readout).weights)
         for model, readout in readouts.items()
     }
-    return ablation_frame(fires, directions, labels, seed)
+    return ablation_frame(fires, directions, labels).assign(sae=RUN)

@@ -2,6 +2,7 @@
 
 from usae.common.columns import CONCEPT
 from usae.common.tables import Column, Table
+from usae.evidence.interventions.ablation import LEAST_IMAGES
 
 STITCHING = Table(
     "stitching",
@@ -36,6 +37,7 @@ ABLATION = Table(
     "ablation",
     "one concept taken out of the held-out images in which it fires",
     (
+        Column("sae", "string", "usae: the SAE of the run"),
         CONCEPT,
         Column("images", "int32", "images in which it fires, in the model with the fewest", "images"),
         Column("label", "string", "label whose score moves most; null where it is dead in some model"),
@@ -61,10 +63,16 @@ ABLATION = Table(
         Column(
             "p",
             "float64",
-            "mismatches (the first model's concept, random ones of the others) that agree as well",
-            denominator="mismatches + 1",
+            "1 + mismatches (one model's concept is any other one, the other models keep theirs) that agree as"
+            " well; largest over models; null where it is dead in some model",
+            denominator="concepts that fire in all models",
         ),
-        Column("q", "float64", "p after Benjamini and Hochberg, over the concepts that fire in all models"),
-        Column("agrees", "bool", "q is at most 0.05"),
+        Column(
+            "q",
+            "float64",
+            f"p after Benjamini and Hochberg, over the concepts that fire in at least {LEAST_IMAGES} images of"
+            " every model; null for others",
+        ),
+        Column("agrees", "bool", "q is at most 0.05; null where q is"),
     ),
 )

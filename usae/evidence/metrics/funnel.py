@@ -12,7 +12,7 @@ import pandas as pd
 
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.types import Array
-from usae.evidence.controls.names import ALL_UNTRAINED, ONE_UNTRAINED, SEED
+from usae.evidence.controls.names import ALL_UNTRAINED, ONE_UNTRAINED, RUN, SEED
 
 SUPPORT = 20  # least co-fires
 MATCHED = 0.7  # least cosine with the partner in another seed (Paulo and Belrose, arXiv 2501.16615)
@@ -83,7 +83,7 @@ def own_steps(stability: pd.DataFrame, ablation: pd.DataFrame | None) -> list[St
         why = [f"found in {n} of {runs} seeds; best match {b:.2f}" for n, b in zip(matched, best, strict=True)]
         steps.append(Step("stable", np.asarray(2 * matched > runs), why))
     if ablation is not None and len(ablation):
-        rows = ablation.sort_values("concept_id")
+        rows = ablation[ablation["sae"] == RUN].sort_values("concept_id")
         why = [f"agreement of its effects {row.agreement:.2f} (q {row.q:.2g})" for row in rows.itertuples()]
         steps.append(Step("causal", rows["agrees"].fillna(False).to_numpy(dtype=bool), why))
     return steps
