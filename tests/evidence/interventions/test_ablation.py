@@ -26,7 +26,7 @@ def test_effects_equal_those_of_taking_each_concept_out(linear_world):
     rng = np.random.default_rng(1)
     readouts = {m: LinearMap(rng.normal(size=(w, 3)), rng.normal(size=3)) for m, w in study.sae.widths.items()}
     fires = ImageFires(3, 5, 0.1)
-    for chunks in zip(*study.codes.values(), strict=True):
+    for chunks in zip(*study.codes["usae"].values(), strict=True):
         fires.update(chunks)
     changes = effects(fires, [through_decoder(study.sae, m, r).weights for m, r in readouts.items()])
     for position, (model, readout) in enumerate(readouts.items()):
@@ -42,7 +42,7 @@ def test_effects_equal_those_of_taking_each_concept_out(linear_world):
 
 def test_merged_counts_are_those_of_all_images(linear_world):
     whole, halves = ImageFires(3, 5, 0.1), [ImageFires(3, 5, 0.1) for _ in range(2)]
-    for position, chunk in enumerate(zip(*linear_world.study.codes.values(), strict=True)):
+    for position, chunk in enumerate(zip(*linear_world.study.codes["usae"].values(), strict=True)):
         whole.update(chunk)
         halves[position % 2].update(chunk)
     halves[0].merge(halves[1])
@@ -141,7 +141,9 @@ def test_the_table_names_the_label_that_a_concept_carries(linear_world, tmp_path
     linear_world.write("tokens")
     _, table = intervene(linear_world.study, 120, 0.1)
     write_table(ABLATION, table, tmp_path / "ablation.parquet")
-    assert set(table["sae"]) == {"usae"}
+    assert table["sae"].tolist() == ["usae"] * 5 + ["start"] * 5
+    table, start = table.head(5), table.tail(5)
+    assert start["agreement"].max() < 0.9
     assert table["label"].tolist() == [f"cause {cause}" for cause in range(5)]
     fired = linear_world.causes["val"].any(axis=1)
     means = linear_world.causes["val"].mean(axis=1)

@@ -11,7 +11,7 @@ from usae.evidence.planted.trial import Trial, common_slots, write_stores
 
 @pytest.fixture(scope="module")
 def trial(module_params):
-    return Trial.draw(module_params.planted, module_params.train, threshold=0.1, seed=0)
+    return Trial.draw(module_params.planted, module_params.train, threshold=0.1, agreement=0.1, seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ STITCHING = Table(
         Column(
             "method",
             "string",
-            "what the readout is shown: clean: the target's own activations; usae: their reconstruction"
-            " from the source's universal codes; ridge: their best linear prediction from the source's"
-            " activations; independent: their reconstruction from codes of the source's own SAE, each"
-            " concept turned into its match in the target's own SAE. Readouts, linear maps and matches learn from"
-            " the same training images",
+            "what the readout is shown: clean: the target's own activations; usae: their reconstruction from the"
+            " source's universal codes; start: the same before the SAE's first step; ridge: their best linear"
+            " prediction from the source's activations; independent: their reconstruction from codes of the"
+            " source's own SAE, each concept turned into its match in the target's own SAE. Readouts, linear maps"
+            " and matches learn from the same training images",
         ),
         Column("source", "string", "slug of the model that sees the images"),
         Column("target", "string", "slug of the model whose readout is asked"),

@@ -114,7 +114,7 @@ class OodEvaluation:
         with counter(count, description=f"ood, {images}", unit="image") as bar:
             for span, activations in batches:
                 codes = {
-                    model: code_chunk(self.sae, model, rows, span, self.device)
+                    model: code_chunk(self.sae, model, rows, np.asarray(span), self.device)
                     for model, rows in activations.items()
                 }
                 firing.update(list(codes.values()))

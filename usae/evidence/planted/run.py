@@ -10,4 +10,6 @@ from usae.evidence.planted.trial import Trial
 def run(params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables `planted` and `planted_concepts`, in the world of `params.seed`."""
     configure(params.runtime)
-    return Trial.draw(params.planted, params.train, threshold=params.measure.threshold, seed=params.seed).run()
+    measure = params.measure
+    asked = {"threshold": measure.threshold, "agreement": measure.agreement}
+    return Trial.draw(params.planted, params.train, **asked, seed=params.seed).run()

@@ -52,14 +52,19 @@ class Trial:
     planted: PlantedParams
     recipe: TrainParams
     threshold: float
+    agreement: float
     seed: int
     held_out: Sequence[PlantedImages]
 
     @classmethod
-    def draw(cls, planted: PlantedParams, recipe: TrainParams, *, threshold: float, seed: int) -> "Trial":
-        """The world of a seed; `threshold` is the code above which a concept fires."""
+    def draw(
+        cls, planted: PlantedParams, recipe: TrainParams, *, threshold: float, agreement: float, seed: int
+    ) -> "Trial":
+        """The world of a seed; `threshold` is the code above which a concept fires, `agreement` the funnel's."""
         world = PlantedWorld.draw(planted.world, seed)
-        return cls(world, planted, recipe, threshold, seed, list(world.blocks("val", planted.val, BLOCK)))
+        return cls(
+            world, planted, recipe, threshold, agreement, seed, list(world.blocks("val", planted.val, BLOCK))
+        )
 
     def run(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Tables `planted` and `planted_concepts` of all three settings."""
@@ -130,7 +135,9 @@ class Trial:
         nulls.finish()
         scores = universality_scores(counts.fires, counts.cofires, counts.tokens)
         against_null = evidence(counts, nulls.counts[key])
-        return SettingResult(setting, self.world.kinds, self.world.owners, matches, scores, against_null)
+        return SettingResult(
+            setting, self.world.kinds, self.world.owners, matches, scores, against_null, self.agreement
+        )
 
 
 def write_stores(world: PlantedWorld, images: int, root: Path) -> dict[str, Manifest]:

@@ -14,7 +14,7 @@ from usae.common.numerics.ranking import roc_auc
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.types import Array
 from usae.evidence.metrics.firing.counts import HIGH_ENTROPY, cofire_proportion_min, firing_entropy, lift
-from usae.evidence.metrics.funnel import common_steps
+from usae.evidence.metrics.funnel import Thresholds, common_steps
 from usae.evidence.planted.recovery import Matches
 
 SHARED = "shared"
@@ -37,6 +37,7 @@ class SettingResult:
     matches: Matches
     scores: Mapping[str, Array]
     evidence: pd.DataFrame
+    agreement: float
 
     def concepts(self) -> pd.DataFrame:
         """Rows of table `planted_concepts`: planted concepts, their codes and the codes' scores."""
@@ -81,7 +82,7 @@ class SettingResult:
                 yield "auroc", name, kind, value, int((positive | negative).sum())
 
     def _called_universal(self) -> Iterator[tuple[str, str, str, float, int]]:
-        for name, universal in rules(self.scores, self.evidence, self.owners.shape[1]).items():
+        for name, universal in rules(self.scores, self.evidence, self.owners.shape[1], self.agreement).items():
             for kind, chosen in self._kinds():
                 share = float(universal[self.matches.joint[chosen]].mean())
                 yield CALLED_UNIVERSAL, name, kind, share, int(chosen.sum())
@@ -102,15 +103,15 @@ def universality_scores(fires: Array, cofires: Array, tokens: int) -> dict[str, 
     }
 
 
-def rules(scores: Mapping[str, Array], evidence: pd.DataFrame, models: int) -> dict[str, Array]:
+def rules(scores: Mapping[str, Array], evidence: pd.DataFrame, models: int, agreement: float) -> dict[str, Array]:
     """(c,) which concepts each rule calls universal, from their scores (see `universality_scores`) and `evidence`.
 
-    funnel: its steps alive, in all models and significant. The others are not asked: there are no untrained
+    funnel: its steps from alive to agreement. The others are not asked: there are no untrained
     networks, no further seeds and no labels here.
     """
     significant = (evidence["q"] <= FALSE_DISCOVERY_RATE).to_numpy()
     even = scores["firing_entropy"] > HIGH_ENTROPY
-    steps = common_steps(evidence, models, None)
+    steps = common_steps(evidence, models, None, Thresholds(agreement))
     return {
         "entropy": even,
         "significant": significant,

@@ -11,7 +11,7 @@ import torch
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.common.errors import UserError
-from usae.common.layout import Layout
+from usae.common.layout import START, Layout
 from usae.common.params import MeasureParams
 from usae.evidence.codes.encoding import encode_all, encode_split
 from usae.evidence.codes.store import open_codes
@@ -33,7 +33,7 @@ WIDTHS = {"supervised": 6, "language": 9}
 IMAGES = {"val": 10, "train": 14}
 ENCODED = {"val": 10, "train": 5}
 GRID, K, CONCEPTS, CHUNK = 3, 4, 32, 4
-PARAMS = MeasureParams(threshold=0.1, exemplars=5, permutations=19)
+PARAMS = MeasureParams(threshold=0.1, agreement=0.1, exemplars=5, permutations=19)
 CPU = torch.device("cpu")
 
 
@@ -65,14 +65,16 @@ def world(tmp_path):
     """A finished run of every stage before `measure`, in a few kilobytes."""
     data, root = tmp_path / "data", tmp_path / "stores"
     sae_of(MODELS, 0).save_pretrained(data / "usae")
+    sae_of(MODELS, 2).save_pretrained(data / "usae" / START)
     for model in MODELS:
         splits = {split: store_of(root, model, split) for split in IMAGES}
         fixed = {"backbone": {}, "layer": -1, "norm": True, "grid": GRID, "fit": "squash", "dtype": "float16"}
         scalars = {"mean": 0.0, "std": 1.0, "statistics": "after", "statistics_images": 1}
-        moments = {**scalars, "channel_mean": (), "channel_std": ()}
+        moments = {**scalars, "channel_mean": (0.0,) * WIDTHS[model], "channel_std": ()}
         manifest = Manifest(model=model, width=WIDTHS[model], **fixed, **moments, **splits)
         manifest.save(data / "manifests" / f"{model}.json")
-        sae_of((model,), 1).save_pretrained(data / "baselines" / model)
+        for seed, kind in ((1, "independent"), (3, "brief")):
+            sae_of((model,), seed).save_pretrained(data / "controls" / f"{kind}-{model}")
     encode_all(MODELS, ENCODED["train"], Layout(tmp_path), root, CPU)
     write_images(data)
     return data, root
@@ -150,14 +152,15 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
         reports["reconstruction"].query("sae == 'usae' and split == 'val'")["r2_channel"].iloc[1], rel=1e-5
     )
     assert {file.name for file in (tmp_path / "reports" / "plots").iterdir()} == {
-        "r2.csv", "entropy.csv", "funnel.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv"
+        "r2.csv", "entropy.csv", "funnel.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv",
+        "stability.csv",
     }  # fmt: skip
 
 
 def test_reconstruction_equals_encoding_and_decoding_at_once(world):
     data, root = world
     table = evaluated(MODELS, root, data).tables[RECONSTRUCTION]
-    assert len(table) == 2 * (4 + 2)
+    assert table.groupby("sae").size().to_dict() == {"usae": 8, "start": 8, "independent": 4, "brief": 4}
     sae = UniversalSAE.from_pretrained(data / "usae")
     tokens = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(0)) for m in MODELS}
     second = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(1))[:1] for m in MODELS}
@@ -226,11 +229,15 @@ def test_the_seed_is_that_of_the_permutations(world):
 def test_independent_saes_are_matched_with_the_universal_one(world):
     data, root = world
     table = evaluated(MODELS, root, data).tables[CONSISTENCY]
-    assert table.groupby(["model", "against"]).size().tolist() == [CONCEPTS] * 4
+    counts = table.groupby(["model", "sae", "against"]).size()
+    assert counts.to_dict() == {
+        (model, sae, against): CONCEPTS
+        for model in MODELS
+        for sae, against in (("usae", "independent"), ("usae", "gaussian"), ("start", "independent"))
+    }
     for split in IMAGES:
         (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
-    (data / "baselines" / "language").rename(data / "set-aside")
-    assert set(evaluated(MODELS, root, data).tables[CONSISTENCY]["model"]) == {"supervised"}
+    assert evaluated(MODELS, root, data).tables[CONSISTENCY].empty
 
 
 def test_writing_again_gives_the_same_bytes(world, tmp_path):
@@ -242,7 +249,7 @@ def test_writing_again_gives_the_same_bytes(world, tmp_path):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     first = digests()
-    assert len(first) == 23
+    assert len(first) == 24
     assert digests() == first
 
 
@@ -260,9 +267,14 @@ def test_independent_saes_are_optional(world):
     data, root = world
     full = evaluated(MODELS, root, data).numbers
     assert "r2_independent/language" in full
-    assert "alignment_tax_mean" in full
+    table = evaluated(MODELS, root, data).tables[RECONSTRUCTION].query("split == 'val' and source == target")
+    r2 = table.groupby("sae")["r2_channel"].mean()
+    assert full["alignment_tax_mean"] == pytest.approx(r2["independent"] - r2["usae"], rel=1e-4)
+    assert full["alignment_tax_equal_encoder_mean"] == pytest.approx(r2["brief"] - r2["usae"], rel=1e-4)
+    assert full["r2_self_mean/start"] == pytest.approx(r2["start"], rel=1e-4)
     for split in IMAGES:
-        (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
+        for kind in ("independent", "brief"):
+            (data / "codes" / split / kind).rename(data / f"set-aside-{split}-{kind}")
     assert "alignment_tax_mean" not in evaluated(MODELS, root, data).numbers
 
 
@@ -309,10 +321,11 @@ def test_probes_are_collected_where_there_are_some(world):
 def test_encoding_counts_the_images_of_every_model_and_split(world):
     data, root = world
     assert encode_all(MODELS, ENCODED["train"], Layout(data.parent), root, CPU) == 2 * sum(ENCODED.values())
-    folders = [data / "codes" / split / kind for split in ENCODED for kind in ("", "independent")]
-    stores = [open_codes(folder, [model])[model] for folder in folders for model in MODELS]
-    assert [store.images for store in stores] == [10] * 4 + [5] * 4
-    assert [store.sae for store in stores] == ["usae", "usae", "independent", "independent"] * 2
+    kinds = {"usae": "", "start": "start", "independent": "independent", "brief": "brief"}
+    for split, images in ENCODED.items():
+        for sae, folder in kinds.items():
+            stores = open_codes(data / "codes" / split / folder, MODELS).values()
+            assert [(store.sae, store.images) for store in stores] == [(sae, images)] * 2
 
 
 def test_truth_of_other_images_is_refused(world):

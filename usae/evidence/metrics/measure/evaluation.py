@@ -5,22 +5,22 @@ independent SAEs where `encode` has written their codes (`data/codes/<split>/ind
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 
+from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
 from usae.common.tables import Table, no_rows, write_table
-from usae.common.types import Array
 from usae.evidence.estimators import contribution_norms
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource, Source
 from usae.evidence.metrics.alignment.tables import ALIGNMENT
 from usae.evidence.metrics.dictionaries.consistency import consistency_frame
+from usae.evidence.metrics.dictionaries.directions import centred_directions
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.firing.counts import energy
 from usae.evidence.metrics.labels.agreement import fresh_agreement, label_tables
@@ -63,7 +63,6 @@ from usae.evidence.metrics.summary import (
     reconstruction_numbers,
     summary_frame,
 )
-from usae.sae.estimator import Estimator
 
 
 @dataclass(frozen=True)
@@ -120,25 +119,22 @@ def evaluate(
         **consistency_numbers(tables[CONSISTENCY], top_sets(tables[CONCEPTS])),
     }
     tables |= {PAPER: paper_frame(numbers, table), SUMMARY: summary_frame(numbers)}
-    return Evaluation(tables, numbers, curves(tables, opened.models, funnel.evidence))
-
-
-def dictionaries(sae: Estimator, models: Sequence[str]) -> dict[str, Array]:
-    """Model -> its dictionary (c, d), float32."""
-    with torch.inference_mode():
-        return {model: sae.dictionary(model).float().cpu().numpy() for model in models}
+    return Evaluation(tables, numbers, curves(tables, opened.models, funnel))
 
 
 def _reconstructions(opened: Opened) -> pd.DataFrame:
     """Table `reconstruction` but for the ceilings: per split the universal SAE, then the independent ones."""
     rows: list[Mapping[str, object]] = []
     for split, stores in opened.splits.items():
-        shared = reconstruction(opened.sae, stores.codes, stores.activations, name=USAE, split=split)
-        rows += shared.rows(opened.models)
-        for model, codes in stores.independent.items():
-            alone = opened.baselines[model].to(opened.sae.device)
-            own = {model: stores.activations[model]}
-            rows += reconstruction(alone, {model: codes}, own, name=INDEPENDENT, split=split).rows([model])
+        universal = {USAE: (opened.sae, stores.codes), START: (opened.start, stores.start)}
+        for name, (sae, codes) in universal.items():
+            if sae is not None and codes:
+                found = reconstruction(sae, codes, stores.activations, name=name, split=split)
+                rows += found.rows(opened.models)
+        for name, by_model in stores.alone.items():
+            for model, own_codes in by_model.items():
+                alone, own = opened.alone[name][model], {model: stores.activations[model]}
+                rows += reconstruction(alone, {model: own_codes}, own, name=name, split=split).rows([model])
     return pd.DataFrame(rows)
 
 
@@ -161,9 +157,15 @@ def _alignment(opened: Opened, seed: int) -> pd.DataFrame:
 def _consistency(opened: Opened, seed: int) -> pd.DataFrame:
     """Table `consistency`, over the models that have an independent SAE."""
     alone = {
-        model: dictionaries(sae.to(torch.device("cpu")), [model])[model] for model, sae in opened.baselines.items()
+        model: centred_directions(sae, model, opened.means[model])
+        for model, sae in opened.alone.get(INDEPENDENT, {}).items()
     }
-    return consistency_frame(dictionaries(opened.sae, opened.models), alone, seed)
+    saes = {USAE: opened.sae} | ({} if opened.start is None else {START: opened.start})
+    universal = {
+        name: {model: centred_directions(sae, model, opened.means[model]) for model in alone}
+        for name, sae in saes.items()
+    }
+    return consistency_frame(universal, alone, seed)
 
 
 def _concepts(
