@@ -20,8 +20,8 @@ from usae.evidence.metrics.alignment.rows import Source
 class ScaledRows:
     """Rows of one model, of which sums of products with another's, less those of the centres, are correlations.
 
-    rows [images * tokens, units]: dense ones have mean 0. centre (units,): mean / standard deviation of sparse ones,
-    else 0. Units that never change are 0.
+    rows [images * tokens, units]: dense ones have mean 0. centre (units,): means of sparse ones, over their
+    standard deviations, else 0. Units that never change are 0.
     """
 
     rows: Rows
