@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from usae.common.numerics.correlation import Rows
 from usae.common.runtime.progress import progress
 from usae.common.seeds import generator
 from usae.common.types import Array, Pair
 from usae.evidence.metrics.alignment.buddies import NEAREST, best_buddies, rosetta_units
-from usae.evidence.metrics.alignment.pairings import ScaledRows, correlations
+from usae.evidence.metrics.alignment.pairings import ScaledRows, correlations, dense
 from usae.evidence.metrics.alignment.rows import Source
 from usae.evidence.metrics.alignment.similarity import (
     NEIGHBOURS,
@@ -70,8 +69,8 @@ def _features(sources: Mapping[str, Source], images: Array, positions: Array) ->
             block = source.rows(images[start : start + BLOCK])
             first = np.arange(block.shape[0] // source.tokens) * source.tokens
             share = np.full((1, source.tokens), 1 / source.tokens)
-            means.append(_dense(sparse.kron(sparse.eye_array(len(first)), share, format="csr") @ block))
-            tokens.append(_dense(block[first + positions[start : start + BLOCK]]))
+            means.append(dense(sparse.kron(sparse.eye_array(len(first)), share, format="csr") @ block))
+            tokens.append(dense(block[first + positions[start : start + BLOCK]]))
         features["image means"][model], features["tokens"][model] = np.concatenate(means), np.concatenate(tokens)
     return features
 
@@ -109,10 +108,6 @@ def _buddy_numbers(by_pair: Mapping[Pair, Array], models: tuple[str, ...]) -> di
     smallest = min(size for values in by_pair.values() for size in values.shape)
     numbers["rosetta", ALL, ALL] = len(rosetta_units(by_pair, models)) / smallest
     return numbers
-
-
-def _dense(rows: Rows) -> Array:
-    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
 
 
 def _row(measure: str, space: str, one: str, other: str, score: Similarity) -> Row:

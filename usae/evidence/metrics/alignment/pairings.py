@@ -6,7 +6,7 @@ Means and spreads do not change when images move: each model's rows are scaled o
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -55,10 +55,14 @@ def correlations(models: Mapping[str, ScaledRows], order: Array) -> dict[Pair, A
         partner = order[partner]
     found = {}
     for one, other in combinations(models, 2):
-        product: Any = moved[one].T @ moved[other]
         centres = np.outer(models[one].centre, models[other].centre)
-        found[one, other] = (product.toarray() if sparse.issparse(product) else product) - centres
+        found[one, other] = dense(moved[one].T @ moved[other]) - centres
     return found
+
+
+def dense(rows: Rows) -> Array:
+    """The same rows, dense."""
+    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
 
 
 def _squared(rows: Rows) -> Rows:
