@@ -60,7 +60,7 @@ def correlations(models: Mapping[str, ScaledRows], order: Array) -> dict[Pair, A
     return found
 
 
-def dense(rows: Rows) -> Array:
+def dense(rows: Rows | sparse.csc_array) -> Array:
     """The same rows, dense."""
     return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
 
