@@ -141,7 +141,7 @@ def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_p
     assert len(blocks(codes["a"], 12)) == 5
     assert pickle.dumps(there.firing) == pickle.dumps(here.firing)
     np.testing.assert_array_equal(there.exemplars.keys, here.exemplars.keys)
-    top_labels = [found.labels.tokens.top_labels() for found in (here, there)]
+    top_labels = [found.labels.top_labels() for found in (here, there)]
     pd.testing.assert_frame_equal(*top_labels, check_exact=True)
     tables = [nulls_frame(found.firing, found.nulls, models) for found in (here, there)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)

@@ -168,7 +168,7 @@ class OodParams(Section):
 class InterventionsParams(Section):
     """Readouts of labels, and a model that joins a finished universal SAE."""
 
-    readout_images: Count  # most training images that label readouts learn from
+    readout_images: Count  # most training images that readouts, and maps between models, learn from
     held_out: str | None  # slug of the model that joins late; null = the last of `models`
     onboarding_images: tuple[Sample, ...] = Field(min_length=1)  # training images it learns from, one fit each
 

@@ -58,18 +58,23 @@ CONCEPTS = Table(
             "standardised activation",
             "tokens x models",
         ),
-        Column("top_label", "string", "label whose share among the fires exceeds its base rate most"),
+        Column(
+            "top_label",
+            "string",
+            "label whose share among the fires exceeds its base rate most, on the images with even numbers; null"
+            " where it does not fire on both these and the others",
+        ),
         Column(
             "top_label_share",
             "float64",
-            "share of the fires that lie on tokens with the top label",
-            denominator="fires on labelled tokens, summed over models",
+            "share of the fires that lie on tokens with the top label, on the images with odd numbers",
+            denominator="fires on labelled tokens of these images, summed over models",
         ),
         Column(
             "top_label_base",
             "float64",
-            "share of all tokens with the top label",
-            denominator="labelled tokens",
+            "share of all tokens with the top label, on the same images",
+            denominator="labelled tokens of these images",
         ),
     ),
 )

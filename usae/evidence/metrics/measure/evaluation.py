@@ -174,7 +174,7 @@ def _concepts(
     """Tables and numbers of the concepts; `exemplars`: top images of each."""
     models, concepts = opened.models, opened.sae.concepts
     firing, norms = statistics.firing, contribution_norms(opened.sae, models)
-    labels = absent_labels(concepts) if statistics.labels is None else statistics.labels.tokens.top_labels()
+    labels = absent_labels(concepts) if statistics.labels is None else statistics.labels.top_labels()
     nulls = nulls_frame(firing, statistics.nulls, models)
     frame = concepts_frame(firing, norms, labels, models)
     tables = {
@@ -198,5 +198,5 @@ def _labels(opened: Opened, statistics: ConceptStatistics, seed: int) -> tuple[d
     fires = statistics.labels
     if fires is None:
         return {table: no_rows(table) for table in (LABEL_CONCEPTS, LABEL_PROBES)}, {}
-    floor = fresh_agreement(opened.sae, opened.val.activations, fires.tokens, seed)
+    floor = fresh_agreement(opened.sae, opened.val.activations, fires.choosing, seed)
     return label_tables(opened.val.codes, fires, floor, statistics.exemplars, seed)
