@@ -77,3 +77,32 @@ def test_validation_chooses_a_penalty_that_spares_strangers():
 def test_constant_activations_have_no_ceiling():
     flat = [products(np.full((20, 10), 3.0)) for _ in range(3)]
     assert all(np.isnan(value) for value in ridge_r2(*flat, SPANS).values())
+
+
+def test_the_penalty_is_the_validation_tokens_choice_and_r2_is_about_the_means_of_the_test_tokens():
+    """The test tokens, of the opposite relation and another mean, would choose the largest penalty."""
+    rng = np.random.default_rng(4)
+    mix, spans = rng.normal(size=(30, 2)), {"a": slice(0, 30), "b": slice(30, 32)}
+
+    def rows(tokens, slope, mean):
+        a = rng.normal(size=(tokens, 30))
+        return np.concatenate([a, slope * a @ mix + 4 * rng.normal(size=(tokens, 2)) + mean], axis=1)
+
+    fit, validation, test = rows(40, 1, 0.0), rows(40, 1, 0.0), rows(400, -1, 2.0)
+
+    def guess(train, tokens, penalty):
+        x, y = train[:, :30] - train[:, :30].mean(0), train[:, 30:] - train[:, 30:].mean(0)
+        strength = penalty * x.var(axis=0).mean() * len(x)
+        weights = np.linalg.solve(x.T @ x + strength * np.eye(30), x.T @ y)
+        return train[:, 30:].mean(0) + (tokens[:, :30] - train[:, :30].mean(0)) @ weights
+
+    def best(judges):
+        errors = [np.square(judges[:, 30:] - guess(fit, judges, penalty)).sum() for penalty in PENALTIES]
+        return PENALTIES[np.argmin(errors)]
+
+    assert PENALTIES[0] < best(validation) < best(test)
+    wanted = test[:, 30:]
+    error = np.square(wanted - guess(np.concatenate([fit, validation]), test, best(validation))).sum()
+    expected = 1 - error / np.square(wanted - wanted.mean(0)).sum()
+    r2 = ridge_r2(products(fit), products(validation), products(test), spans)
+    assert r2["a", "b"] == pytest.approx(expected, abs=1e-9)

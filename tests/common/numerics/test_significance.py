@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from usae.common.numerics.significance import count_tail, significance
+from usae.common.numerics.significance import Significance, count_tail, significance
 
 
 def test_p_counts_the_permutations_that_reach_the_count():
@@ -51,3 +51,8 @@ def test_tails_are_those_of_the_moments():
     wide = count_tail(np.array([40]), np.array([law.mean()]), np.array([law.var()]))[0]
     assert wide == pytest.approx(law.sf(39), rel=1e-9)
     assert wide > 100 * stats.norm.sf((39.5 - law.mean()) / law.std()) / 10
+
+
+def test_significant_is_a_false_discovery_rate_of_at_most_5_percent():
+    q = np.array([0.049, 0.05, 0.051, 0.099, np.nan])
+    assert Significance(*[q] * 7).significant.tolist() == [True, True, False, False, False]

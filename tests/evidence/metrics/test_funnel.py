@@ -151,3 +151,8 @@ def test_equally_busy_private_concepts_are_not_called_universal():
     assert np.median(firing_entropy(firing.fires)[shared:]) > 0.95
     assert (universal[:shared] == "universal").all()
     assert (universal[shared:] == "universal").mean() < 0.05
+
+
+def test_the_bar_is_passed_by_at_most_5_percent_of_the_untrained_concepts():
+    untrained = evidence("untrained", [3] * 41, [100] * 41, np.arange(41.0), [0.01] * 41)
+    assert untrained_bar(untrained, 3) == 38
