@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from usae.activations.store import ActivationStore
+from usae.common.numerics.ranking import roc_auc
 from usae.common.numerics.ridge import LinearMap
 from usae.common.tables import write_table
+from usae.evidence.interventions.readouts import fit_readouts
 from usae.evidence.interventions.stitching import Route, matched_codes
 from usae.evidence.interventions.study import intervene
 from usae.evidence.interventions.tables import ABLATION, STITCHING
@@ -30,6 +32,23 @@ def test_where_all_models_see_the_same_every_way_recovers_everything(linear_worl
     assert (stitching.loc[stitching["method"] == "clean", "value"] > 0.9).all()
     usae = stitching[stitching["method"] == "usae"]
     np.testing.assert_allclose(usae["value"], usae["clean"], atol=1e-6)
+
+
+def test_universal_codes_of_the_source_go_through_decoder_and_readout_of_the_target(half_blind_world):
+    """Against the definition; a cause that either of the two models is blind to is not read out."""
+    stitching, _ = run(half_blind_world, "tokens")
+    usae = stitching[stitching["method"] == "usae"].set_index(["source", "target"])["value"]
+    study, causes = half_blind_world.study, half_blind_world.causes["val"]
+    readouts = fit_readouts(study.sae, study.train, study.targets(120)[0], 120)
+    carried, blind = causes.any(axis=1), half_blind_world.blind  # (images, causes)
+    for source, target in usae.index:
+        codes = causes.mean(axis=1) * (np.arange(5) != blind[source])
+        scores = readouts[target](codes @ study.sae.dictionary(target).detach().numpy())
+        areas = [roc_auc(scores[:, cause], carried[:, cause]) for cause in range(5)]
+        assert usae[source, target] == pytest.approx(np.mean(areas), abs=1e-6)
+        seen = [cause not in (blind[source], blind[target]) for cause in range(5)]
+        np.testing.assert_allclose(np.array(areas)[seen], 1, atol=0.1)
+    assert usae.loc[[(m, m) for m in "abc"]].min() > usae.loc[[("a", "b"), ("b", "c"), ("c", "a")]].max()
 
 
 def test_chance_of_classes_is_the_commonest_one(linear_world):

@@ -165,3 +165,17 @@ def test_waiting_is_noticed():
         numbers[[0, 2]]
         numbers[numbers > 0.5]
     assert {"_local_scalar_dense", "lift_fresh"} <= set(asked.seen)
+
+
+def test_weights_decay_apart_from_the_gradient(world, recipe):
+    """AdamW: beside the step without decay, every weight loses rate * decay of itself, whatever its gradient."""
+    after = []
+    for decay in (0.0, 0.1):
+        params = recipe.model_copy(update={"weight_decay": decay, "schedule": "per_model"})
+        sae, engine, rows = started(world, params)
+        before = {name: value.detach().clone() for name, value in sae.part("a").named_parameters()}
+        rate = engine.step("a", rows).rate
+        after.append(dict(sae.part("a").named_parameters()))
+    for name, start in before.items():
+        torch.testing.assert_close(after[1][name], after[0][name] - rate * 0.1 * start, rtol=0, atol=1e-6)
+    assert rate * 0.1 * before["encoder.norm.weight"].min() > 1e-4
