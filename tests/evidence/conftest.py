@@ -21,7 +21,10 @@ WIDTHS = {"a": 6, "b": 8, "c": 7}
 
 @dataclass(frozen=True)
 class LinearWorld:
-    """Activations A_i = S D_i of causes S, and SAEs whose concepts are the causes; renumbered in `independent`."""
+    """Activations A_i = S D_i of causes S, and SAEs whose concepts are the causes; renumbered in `independent`.
+
+    The universal one's start has their codes and points elsewhere.
+    """
 
     study: Study
     causes: dict[str, np.ndarray]  # split -> (images, tokens, causes)
@@ -54,15 +57,16 @@ def linear_world(tmp_path) -> LinearWorld:
         split: {model: store_of(tmp_path / f"{model}-{split}", rows @ maps[model]) for model in WIDTHS}
         for split, rows in causes.items()
     }
-    layout, codes = Layout(tmp_path), {}
-    for split, rows in causes.items():
-        for model in WIDTHS:
-            universal = codes_of(layout.codes(split) / model, model, "usae", rows)
-            if split == "val":
-                codes[model] = universal
-            own = layout.independent_codes(split) / model
-            codes_of(own, model, "independent", rows[..., orders[model]])
-    study = Study(shared, independent, stores["train"], stores["val"], codes, layout)
+    layout = Layout(tmp_path)
+    codes = {"usae": {}, "start": {}, "independent": {}}
+    for model in WIDTHS:
+        for name, folder in (("usae", layout.codes("val")), ("start", layout.start_codes("val"))):
+            codes[name][model] = codes_of(folder / model, model, name, causes["val"])
+        own = layout.independent_codes("val") / model
+        codes["independent"][model] = codes_of(own, model, "independent", causes["val"][..., orders[model]])
+    before = sae_of({model: directions(rng, width) for model, width in WIDTHS.items()})
+    universal = {"usae": shared, "start": before}
+    study = Study(universal, independent, stores["train"], stores["val"], codes, layout)
     names = tuple(f"cause {cause}" for cause in range(CAUSES))
     return LinearWorld(
         study,

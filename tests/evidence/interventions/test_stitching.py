@@ -1,6 +1,9 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
 
+from usae.activations.store import ActivationStore
 from usae.common.numerics.ridge import LinearMap
 from usae.common.tables import write_table
 from usae.evidence.interventions.stitching import Route, matched_codes
@@ -10,15 +13,19 @@ from usae.evidence.interventions.tables import ABLATION, STITCHING
 
 def run(world, labels):
     world.write(labels)
-    return intervene(world.study, 120, 0.1, seed=0)
+    return intervene(world.study, 120, 0.1)
 
 
 @pytest.mark.parametrize(("kind", "score"), [("tokens", "auc"), ("classes", "accuracy")])
 def test_where_all_models_see_the_same_every_way_recovers_everything(linear_world, tmp_path, kind, score):
     stitching, _ = run(linear_world, kind)
     write_table(STITCHING, stitching, tmp_path / "stitching.parquet")
-    assert stitching.groupby("method").size().to_dict() == {"clean": 3, "independent": 9, "ridge": 6, "usae": 9}
+    counts = {"clean": 3, "independent": 9, "ridge": 6, "start": 9, "usae": 9}
+    assert stitching.groupby("method").size().to_dict() == counts
     assert set(stitching["score"]) == {score}
+    start = stitching["method"] == "start"
+    assert stitching.loc[start, "recovered"].mean() < 0.7
+    stitching = stitching[~start]
     np.testing.assert_allclose(stitching["recovered"], 1, atol=0.03)
     assert (stitching.loc[stitching["method"] == "clean", "value"] > 0.9).all()
     usae = stitching[stitching["method"] == "usae"]
@@ -37,13 +44,31 @@ def test_without_labels_there_is_nothing_to_read(linear_world, tmp_path):
         assert frame.empty
 
 
-def test_codes_in_another_order_are_matched_exactly(linear_world, tmp_path):
-    stores = linear_world.study.independent_codes("train")
-    there, back = matched_codes(stores["a"], stores["b"])
-    order, other = linear_world.orders["a"], linear_world.orders["b"]
+def test_codes_in_another_order_are_matched_exactly(linear_world):
+    study, orders = linear_world.study, linear_world.orders
     rows = linear_world.causes["val"].reshape(-1, 5)
-    np.testing.assert_allclose(there(rows[:, order]), rows[:, other], atol=1e-6)
-    np.testing.assert_allclose(back(rows[:, other]), rows[:, order], atol=1e-6)
+    matches = matched_codes(study.independent, study.train, 120)
+    assert set(matches) == set(permutations("abc", 2))
+    for (source, target), match in matches.items():
+        np.testing.assert_allclose(match(rows[:, orders[source]]), rows[:, orders[target]], atol=1e-3)
+
+
+def test_readouts_maps_and_matches_learn_from_the_same_images(linear_world, monkeypatch):
+    """Nothing reads codes of training images, and as many images as the readouts have are asked of every store."""
+    linear_world.write("tokens")
+    study = linear_world.study
+    assert not study.layout.independent_codes("train").exists()
+    read: dict[str, set[int]] = {}
+    take = ActivationStore.take
+
+    def noted(store, images):
+        if store in study.train.values():
+            read.setdefault(store.path.name, set()).update(int(image) for image in images)
+        return take(store, images)
+
+    monkeypatch.setattr(ActivationStore, "take", noted)
+    intervene(study, 70, 0.1)
+    assert read == {f"{model}-train": set(range(70)) for model in "abc"}
 
 
 def test_scores_are_accuracy_or_the_area_under_the_curve():

@@ -114,9 +114,16 @@ def test_reconstruction_numbers():
     assert numbers["train_r2_self_mean"] == 0.9
     assert numbers["train_r2_cross_mean"] is None
     assert "r2_ridge_cross_mean" not in numbers
-    ceiling = table.assign(r2_scalar=0.0, r2_ridge=[1, 0.5, 0.7, 1, 1, 1, np.nan])
+    ceiling = table.assign(
+        r2_scalar=0.0,
+        r2_ridge=[1, 0.5, 0.7, 1, 1, 1, np.nan],
+        r2_rank_k=[0.9, 0.3, 0.5, 0.9, 0.9, 0.9, np.nan],
+        r2_ridge_others=[0.8, 0.6, 0.8, 0.6, 0.8, 0.6, np.nan],
+    )
     numbers = reconstruction_numbers(ceiling)
     assert numbers["r2_ridge_cross_mean"] == 0.6
+    assert numbers["r2_rank_k_cross_mean"] == 0.4
+    assert numbers["r2_ridge_others_mean"] == 0.7
     assert numbers["r2_of_ridge_cross"] == 0.5
 
 

@@ -1,5 +1,6 @@
 """A method without a source trains side by side with the universal SAE, from the same batches and checkpoints."""
 
+import copy
 import sys
 from collections.abc import Mapping
 from types import ModuleType
@@ -26,6 +27,9 @@ class EveryModel:
 
     def __init__(self, sae: UniversalSAE, rate: float) -> None:
         self.sae, self.rate = sae, rate
+
+    def start(self) -> UniversalSAE:
+        return copy.deepcopy(self.sae).eval()
 
     def finished(self) -> UniversalSAE:
         return self.sae.eval()
@@ -61,7 +65,7 @@ def every_model(monkeypatch):
 
     def start(given: Start) -> EveryModel:
         variant = given.variant
-        sae = new_sae(given.manifests, given.data, given.params, k=variant.k, seed=variant.seed)
+        sae = new_sae(given.manifests, given.data, given.params, variant)
         return EveryModel(sae.train(), 0.05)
 
     module.start = start
@@ -72,7 +76,7 @@ def every_model(monkeypatch):
 
 def test_a_universal_sae_is_an_estimator(world, recipe):
     manifests, data = world
-    assert isinstance(new_sae(manifests, data, recipe, k=4, seed=0), Estimator)
+    assert isinstance(new_sae(manifests, data, recipe, Variant(4, 0)), Estimator)
 
 
 def test_a_method_without_a_source_trains_beside_one_that_has_it(world, recipe, every_model):
@@ -90,7 +94,7 @@ def test_a_method_without_a_source_trains_beside_one_that_has_it(world, recipe, 
 
 def test_codes_of_a_model_come_from_that_model_alone(world, recipe):
     manifests, data = world
-    sae = new_sae(manifests, data, recipe, k=4, seed=0).eval()
+    sae = new_sae(manifests, data, recipe, Variant(4, 0)).eval()
     rows = data.rows(np.arange(3))
     together = sae.encode(rows)
     for model, raw in rows.items():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from usae.common.variant import Variant
 from usae.training.loop.initialisation import new_sae
 from usae.training.loop.optimisation import Optimisation
 from usae.training.loop.schedule import Schedule
@@ -14,7 +15,7 @@ SCHEDULE = Schedule(3e-3, 1e-6, 2, 10)
 
 def started(world, params, k=4, schedule=SCHEDULE):
     manifests, data = world
-    sae = new_sae(manifests, data, params, k=k, seed=0)
+    sae = new_sae(manifests, data, params, Variant(k, 0))
     rows = [sae.standardise(model, raw) for model, raw in data.rows(np.arange(8)).items()]
     return sae, Optimisation(sae, params, schedule), rows
 

@@ -8,7 +8,7 @@ from usae.common.params.sections import ModelParams, Params
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 TRACKER = re.compile(r"(tensorboard|wandb):.+")
-RESERVED_SLUGS = ("mean", "usae", "independent")
+RESERVED_SLUGS = ("mean", "usae", "independent", "brief", "start", "others")
 
 
 def cross_faults(params: Params) -> list[str]:

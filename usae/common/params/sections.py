@@ -116,6 +116,7 @@ class MeasureParams(Section):
     """Thresholds and sizes of the metrics."""
 
     threshold: NonNegative  # tau: a concept fires where its code exceeds this (official: 0.1)
+    agreement: ShareOrNone  # smallest co-fire proportion over models that a shared concept needs
     exemplars: Count  # top images kept per concept and ranking
     permutations: Count  # of the images, per null of the co-fire counts
 
