@@ -30,7 +30,7 @@ def small(params: dict) -> dict:
     params["extract"] |= {"grid": 4, "chunk_images": 16}
     params["train"] |= {"dictionary": 24, "epochs": 2, "batch_images": 8}
     params["encode"] |= {"train_images": 16}
-    params["planted"] |= {"train": 32, "val": 16, "dictionary": 48, "epochs": 1, "permutations": 9}
+    params["planted"] |= {"seeds": 2, "train": 32, "val": 16, "dictionary": 98, "epochs": 1, "permutations": 9}
     params["interventions"] |= {"onboarding_images": [10, 32]}
     params["ood"] |= {"most": 8}
     params["maximise"] |= {"rule": "energy", "concepts": 1, "steps": 2, "crops": 1, "size": 32, "random": 1}

@@ -63,6 +63,12 @@ def _planted_faults(params: Params) -> list[str]:
             f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} "
             f"concepts and `planted.k` is {planted.k}; raise it, or plant fewer."
         )
+    models = len(planted.world.widths)
+    if planted.world.most and models < 4:
+        faults.append(
+            f"`planted.world.most` is {planted.world.most}, but all but one of {models} models are at most two; "
+            "set it to 0, or give `widths` of more than three models."
+        )
     if planted.batch_images > planted.train:
         faults.append(
             f"`planted.batch_images` is {planted.batch_images}, but `planted.train` is {planted.train}; lower it."
