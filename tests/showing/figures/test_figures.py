@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tests.support import contrasted
+from tests.support.contrasted import COUNTS
 from tests.support.synthetic_run import CONCEPTS, MODELS, make_run
 from usae.common.errors import UserError
 from usae.images.sources.shapes.scenes import ATTRIBUTES
 from usae.showing.figures import pictures
+from usae.showing.figures.agreement import agreement_picture, sensitivity_picture
 from usae.showing.figures.concept_grid import grid_picture, mosaic, overlap_claim
 from usae.showing.figures.controls import controls_picture
 from usae.showing.figures.curves import loss_picture, probe_picture
@@ -23,6 +26,7 @@ from usae.showing.figures.likeness import alignment_picture, null_kinds_picture
 from usae.showing.figures.matrix import r2_matrix, r2_picture
 from usae.showing.figures.ood import ood_picture
 from usae.showing.figures.planted import planted_picture
+from usae.showing.figures.stability import stability_picture
 from usae.showing.figures.theme import OKABE_ITO, model_colours, percent
 from usae.showing.results.choice import (
     Choice,
@@ -36,12 +40,15 @@ from usae.showing.results.examples import ConceptExample, concept_examples, diff
 from usae.showing.results.reports import REQUIRED, Reports
 
 NAMES = [
+    "funnel",
+    "agreement",
+    "sensitivity",
+    "stability",
+    "controls",
     "r2_matrix",
     "firing_entropy",
     "cofire_by_rank",
     "cofires_energy",
-    "funnel",
-    "controls",
     "nulls",
     "null_kinds",
     "alignment",
@@ -66,9 +73,9 @@ def reports(run):
 
 
 def test_every_figure_is_written_twice_alike(reports, tmp_path):
-    drawn = pictures(reports, MODELS)
+    drawn = pictures(reports, MODELS, 0.1)
     assert [picture.name for picture in drawn] == NAMES
-    for first, again in zip(drawn, pictures(reports, MODELS), strict=True):
+    for first, again in zip(drawn, pictures(reports, MODELS, 0.1), strict=True):
         for one, two in zip(first.save(tmp_path / "a"), again.save(tmp_path / "b"), strict=True):
             assert one.read_bytes() == two.read_bytes()
     svg = (tmp_path / "a/loss.svg").read_text()
@@ -76,53 +83,111 @@ def test_every_figure_is_written_twice_alike(reports, tmp_path):
     assert "<dc:date>" not in svg
 
 
-def test_the_funnel_says_how_many_are_left_and_how_many_of_the_controls():
-    steps = {"usae": [500, 400, 100], "seed-1": [480, 200], "shuffled": [400, 6], "untrained": [200, 4]}
-    rows = [
-        (run, step, left, left / counts[0])
-        for run, counts in steps.items()
-        for step, left in zip(("alive", "significant", "stable"), counts, strict=False)
-    ]
-    table = pd.DataFrame(rows, columns=["run", "step", "concepts", "share"])
+def lines_of(axes, style):
+    return [line for line in axes.get_lines() if line.get_linestyle() == style]
+
+
+def test_the_funnel_says_how_many_are_shared_come_back_and_are_there_at_the_start():
+    table = contrasted.funnel()
     picture = funnel_picture(table)
     assert picture.claim == (
-        "100 of 500 alive concepts (20 %) pass every step; of a control's at most 2.0 % (untrained networks)"
+        "All models share 28 of 512 alive concepts (median agreement 15 %), 5 come back in both halves of the "
+        "images; before the first step 25 and 1"
     )
-    assert funnel_picture(table[table["run"] == "usae"]).claim.endswith("pass every step")
+    assert "Stable: comes back in both SAEs" in picture.note
+    (axes,) = picture.figure.axes
+    drawn = [line.get_ydata().tolist() for line in axes.get_lines()]
+    assert drawn[-1] == list(COUNTS["usae", False])
+    assert [line.get_ydata().tolist() for line in lines_of(axes, "--")] == [list(COUNTS["usae", True])]
+    assert list(COUNTS["shuffled", True]) not in drawn  # of the controls only what was trained
+    no_halves = table[table["step"] != "stable"]
+    assert funnel_picture(no_halves).claim.endswith("(median agreement 15 %); before the first step 25")
+    assert funnel_picture(no_halves[~no_halves["start"]]).claim.endswith("alive concepts (median agreement 15 %)")
+    nothing = table.assign(concepts=table["concepts"].where(table["step"] == "alive", 0))
+    assert funnel_picture(nothing).claim.startswith("All models share 0 of 512 alive concepts, 0 come back")
     assert "dvc repro measure" in funnel_picture(table.head(0)).note
 
 
-def test_controls_are_set_against_the_run():
-    values = {
-        "firing_entropy_median": (0.9, 0.88),
-        "r2_cross_mean": (0.25, -0.04),
-        "significant_share": (0.75, 0.021),
-        "lift_median": (30.0, np.nan),
-    }
-    rows = [
-        (run, name, value, None)
-        for name, pair in values.items()
-        for run, value in zip(("usae", "shuffled"), pair, strict=True)
-    ]
-    table = pd.DataFrame(rows, columns=["run", "measure", "value", "null"]).astype({"null": float})
-    assert controls_picture(table).claim == (
-        "Trained on re-paired images, firing entropy goes from 0.90 to 0.88, cross R² from 0.25 to -0.04, the "
-        "share of concepts that co-fire significantly from 75 % to 2.1 %"
+def test_agreement_is_of_the_runs_significant_concepts():
+    table = contrasted.control_concepts()
+    picture = agreement_picture(table, 0.1)
+    assert picture.claim == (
+        "2 of 3 concepts that co-fire beyond chance agree on 10 % of their fires, the median one on 10 %; before "
+        "the first step 0 of 1"
     )
+    (axes,) = picture.figure.axes
+    assert lines_of(axes, "--")[0].get_xdata()[0] == 0.1
+    assert sum(bar.get_height() for bar in axes.containers[0]) == 3
+    assert agreement_picture(table[~table["start"]], 0.1).claim.endswith("the median one on 10 %")
+    assert "dvc repro contrast" in agreement_picture(table.head(0), 0.1).note
+    assert agreement_picture(table.assign(q=1.0), 0.1).claim.startswith("No concept co-fires significantly")
+
+
+def test_the_counts_at_other_thresholds_stand_beside_those_of_the_start():
+    table = contrasted.sensitivity()
+    picture = sensitivity_picture(table)
+    assert picture.claim == (
+        "Asked to agree on 2.0 % of their fires, 57 concepts are shared by all models, on 30 % 0; before the "
+        "first step 45 and 2"
+    )
+    agreement, matched = picture.figure.axes
+    assert [line.get_ydata().tolist() for line in lines_of(agreement, "-")] == [[57, 0], [6, 0]]
+    assert [line.get_ydata().tolist() for line in lines_of(agreement, "--")] == [[45, 2], [1, 0]]
+    assert [label.get_text() for label in agreement.get_xticklabels()] == ["0.02", "0.3"]
+    assert len(matched.get_lines()) == 4
+    assert sensitivity_picture(table[~table["start"]]).claim.endswith("on 30 % 0")
+    assert "dvc repro contrast" in sensitivity_picture(table.head(0)).note
+
+
+def test_what_comes_back_stands_beside_the_start_and_another_concepts_partner():
+    table = contrasted.stability()
+    picture = stability_picture(table)
+    assert picture.claim == (
+        "Of the run's concepts 50 % come back in an SAE of one half of the images; before the first step 0 % do"
+    )
+    (axes,) = picture.figure.axes
+    other, *trained = lines_of(axes, "-")
+    assert other.get_ydata()[[0, 10]].tolist() == pytest.approx([1 / 3, 0])
+    assert len(trained) == 4
+    first_half = next(line for line in trained if line.get_color() == OKABE_ITO[0])
+    assert first_half.get_ydata()[[70, 78, 85, 90]].tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0])
+    assert len([line for line in lines_of(axes, "--") if len(line.get_xdata())]) == 2
+    seeds = table[table["against"].eq("seed-1")]
+    assert stability_picture(seeds).claim == "Of the run's concepts 67 % come back in an SAE of another seed"
+    assert "No other SAE" in stability_picture(table.head(0)).claim
+
+
+def test_controls_are_set_against_the_run():
+    table = contrasted.controls()
+    picture = controls_picture(table)
+    assert picture.claim == (
+        "Trained on re-paired images instead of matching ones: shared concepts from 28 to 0, cross R² from 0.29 "
+        "to 0.01, firing entropy from 0.88 to 0.83"
+    )
+    shared, lift = picture.figure.axes[0], picture.figure.axes[3]
+    assert [label.get_text() for label in shared.get_yticklabels()] == ["usae", "shuffled"]
+    value, start, null = ([x for x, _ in points.get_offsets().data] for points in shared.collections)
+    assert (value, start) == ([28, 0], [25, 0])
+    assert np.isnan(null).all()
+    assert [points.get_offsets().data[0, 0] for points in lift.collections] == [36.7, 24.6, 15.4]
     assert controls_picture(table[table["run"] == "usae"]).claim == "The run beside its controls"
     assert "dvc repro contrast" in controls_picture(table.head(0)).note
 
 
 def test_stitching_claim_is_the_mean_over_other_models():
     rows = [("usae", "a", "b", 0.5), ("usae", "b", "a", 0.7), ("usae", "a", "a", 0.99), ("clean", "a", "a", 1.0),
-            ("ridge", "a", "b", 0.8), ("independent", "a", "b", 0.25)]  # fmt: skip
+            ("ridge", "a", "b", 0.8), ("independent", "a", "b", 0.25), ("start", "a", "b", 0.4)]  # fmt: skip
     table = pd.DataFrame(rows, columns=["method", "source", "target", "recovered"])
     table = table.assign(score="auc", labels=5, images=40)
     picture = stitching_picture(table)
     assert picture.claim == (
-        "Through another model's universal codes a label readout keeps 60 % of its skill; through matched codes "
-        "of independent SAEs 25 %"
+        "Through another model's universal codes a label readout keeps 60 % of its skill; before the first step "
+        "40 %; through matched codes of independent SAEs 25 %"
     )
+    legend = [text.get_text() for text in picture.figure.axes[0].get_legend().get_texts()]
+    assert legend == ["universal codes", "before the first step", "best linear map", "matched own codes"]
+    without = stitching_picture(table[table["method"] != "start"])
+    assert len(without.figure.axes[0].patches) == 6
     assert "auc over 5 labels, 40 held-out images" in picture.note
     assert "No readout" in stitching_picture(table[table["source"] == table["target"]]).claim
 
@@ -154,9 +219,11 @@ def test_every_null_and_group_has_its_bar():
     table = pd.DataFrame(rows, columns=["null", "models", "significant"])
     picture = null_kinds_picture(table, ("a", "b", "c"))
     assert picture.claim == (
-        "Of the concepts that fire in all models, more co-fire than accident gives: 25 % (images re-paired), 75 % "
-        "(tokens shuffled too)"
+        "Of the concepts that fire in all models, these co-fire beyond each null: 25 % (one model re-paired), 75 "
+        "% (tokens shuffled too)"
     )
+    joint = null_kinds_picture(table.replace("tokens", "joint"), ("a", "b", "c"))
+    assert joint.claim.endswith("75 % (all re-paired at once)")
     assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
     assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
     assert null_kinds_picture(table, ("a", "b", "c", "d")).claim.startswith("No concept fires in all models")
@@ -224,22 +291,29 @@ def test_r2_claim_and_matrix_come_from_the_held_out_rows(reports):
     both = pd.concat([reports["reconstruction"], train])
     matrix = r2_matrix(both, MODELS, "usae")
     assert matrix[0, 1] == 0.36
-    assert (
-        r2_picture(both, MODELS).claim == "Codes explain 66 % of their own model's variance and 33 % of another's"
+    claim = "Codes explain 66 % of their own model's variance and 33 % of another's"
+    assert r2_picture(both, MODELS).claim == claim
+    start, brief = (
+        reports["reconstruction"].query("sae == @sae").assign(sae=name, r2_channel=r2)
+        for sae, name, r2 in (("usae", "start", 0.2), ("independent", "brief", 0.7))
     )
+    more = r2_picture(pd.concat([both, start, brief]), MODELS)
+    assert more.claim == f"{claim}; before the first step 20 % and 20 %"
+    assert [label.get_text() for label in more.figure.axes[1].get_xticklabels()] == ["own SAE", "brief"]
 
 
 def test_r2_of_one_model_has_no_others(reports):
     claim = r2_picture(reports["reconstruction"], MODELS[:1]).claim
-    assert claim == "The codes explain 61 % of their own model's variance"
+    assert claim == "Codes explain 61 % of their own model's variance"
 
 
 def test_entropy_claim_counts_alive_concepts_only():
     concepts = pd.DataFrame({"firing_entropy": [1.0, 0.96, 0.2, 0.95, np.nan]})
-    nothing = pd.DataFrame({"run": [], "firing_entropy": []})
+    nothing = pd.DataFrame({"run": [], "start": [], "firing_entropy": []})
     assert entropy_picture(concepts, nothing, MODELS).claim == (
         "2 of 4 alive concepts (50 %) fire about equally often in all 3 models"
     )
+    assert entropy_picture(concepts, contrasted.control_concepts(), MODELS).note.endswith("in common, it is 0 %.")
 
 
 def test_rank_claim_averages_the_top_sixth():
@@ -260,7 +334,7 @@ def test_null_claim_counts_the_significant_concepts_of_all_models():
     rows += [(c, "supervised+distilled", "images", 5, 1.0, True) for c in range(8)]
     table = pd.DataFrame(rows, columns=["concept_id", "models", "null", "cofires", "null_mean", "significant"])
     assert null_picture(table, MODELS).claim == (
-        "5 of 8 concepts (62 %) co-fire more often than re-paired images explain"
+        "5 of 8 concepts (62 %) co-fire in all models more often than with any one model re-paired"
     )
     assert null_picture(table.iloc[:0], MODELS).claim == "No concept fires in all models"
 
@@ -268,9 +342,14 @@ def test_null_claim_counts_the_significant_concepts_of_all_models():
 def test_consistency_claim_is_the_mean_over_models_beside_the_baseline():
     rows = [(m, against, c) for m in MODELS[:2] for against, c in (("independent", 0.8), ("gaussian", 0.2))]
     rows += [("supervised", "independent", 0.4), ("distilled", "independent", -0.4)]
-    table = pd.DataFrame(rows, columns=["model", "against", "cosine"]).assign(concept_id=3, partner=2)
+    table = pd.DataFrame(rows, columns=["model", "against", "cosine"])
+    table = table.assign(sae="usae", concept_id=3, partner=2)
     claim = "Matched with an independent SAE's, the concepts have a mean cosine of 0.50; random dictionaries 0.20"
     assert consistency_picture(table, MODELS).claim == claim
+    start = table[table["against"] == "independent"].assign(sae="start", cosine=0.3, partner=3)
+    both = consistency_picture(pd.concat([table, start]), MODELS)
+    assert both.claim == claim.replace("; random", "; before the first step 0.30, random")
+    assert len(lines_of(both.figure.axes[0], "--")) == 2
     caution = ". Not evidence: 100 % keep their number, both SAEs started alike"
     assert consistency_picture(table.assign(partner=3), MODELS).claim == claim + caution
     assert consistency_picture(table.iloc[:0], MODELS).claim == "There is no independent SAE to compare with"
@@ -303,7 +382,7 @@ def test_missing_data_is_a_sentence(reports, tmp_path):
 
 def test_a_run_with_the_required_tables_alone_has_every_figure(reports):
     few = replace(reports, frames={name: reports[name] for name in REQUIRED})
-    for picture in pictures(few, MODELS):
+    for picture in pictures(few, MODELS, 0.1):
         assert picture.claim
         assert picture.note
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from usae.common.params import Params
-from usae.evidence.controls.names import RUN
-from usae.showing.figures.matrix import r2_matrix
+from usae.showing.figures.funnel import run_counts
+from usae.showing.figures.matrix import ALONE, r2_matrix
 from usae.showing.figures.theme import MISSING, percent
 from usae.showing.results.choice import support
 from usae.showing.results.reports import Reports
@@ -38,31 +38,31 @@ class ZooRow:
 
 @dataclass(frozen=True)
 class R2Row:
-    """One source model: R² of every target, and of its own independent SAE; NaN where not measured."""
+    """One source model: R² of every target, and of SAEs of it alone (`ALONE`); NaN where not measured."""
 
     model: str
     values: tuple[float, ...]
-    alone: float
+    alone: tuple[float, ...]
 
 
 def tiles(reports: Reports, images: int, models: Sequence[str]) -> list[Tile]:
-    """Alive and shared concepts, median lift, and the two means of the R² matrix."""
+    """Shared concepts and those found again, median lift, the two means of the R² matrix, alive concepts."""
     concepts, least = reports["concepts"], support(reports["concepts"])
     alive, shared = int(concepts["alive"].sum()), int((concepts["cofires"] >= least).sum())
     supported = concepts.loc[concepts["cofires"] >= least, "lift"].dropna()
     matrix = r2_matrix(reports["reconstruction"], models, "usae")
-    own, across = _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(models), dtype=bool)])
+    own, across = _own_and_across(matrix)
+    own_before, across_before = map(
+        _before, _own_and_across(r2_matrix(reports["reconstruction"], models, "start"))
+    )
     tokens = int(concepts["tokens"].max()) if len(concepts) else 0
+    together = f"fire in all {len(models)} models at once on {least}+ tokens"
     lift = f"{supported.median():,.1f} \u00d7" if len(supported) else MISSING
     return [
-        *_universal_tile(reports["funnel"]),
-        Tile(
-            f"{shared:,}",
-            f"of {alive:,} alive concepts fire in all {len(models)} models at once on {least}+ tokens",
-        ),
-        Tile(lift, "as often as chance would have it: the median co-firing of these"),
-        Tile(own, "of a model's held-out variance explained by its own codes (mean R²)"),
-        Tile(across, "explained by the codes of another model (mean R²)"),
+        *(_funnel_tiles(reports["funnel"]) or [Tile(f"{shared:,}", f"of {alive:,} alive concepts {together}")]),
+        Tile(lift, f"as often as chance would have it: the median co-firing of the {shared:,} that {together}"),
+        Tile(own, f"of a model's held-out variance explained by its own codes (mean R²){own_before}"),
+        Tile(across, f"explained by the codes of another model (mean R²){across_before}"),
         Tile(f"{alive:,}", f"of {len(concepts):,} concepts fire on {images:,} held-out images, {tokens:,} tokens"),
     ]
 
@@ -91,20 +91,25 @@ def models_table(params: Params) -> list[ZooRow]:
 def r2_rows(reconstruction: pd.DataFrame, models: Sequence[str]) -> list[R2Row]:
     """The R² matrix as rows of a table."""
     matrix = r2_matrix(reconstruction, models, "usae")
-    alone = np.diag(r2_matrix(reconstruction, models, "independent"))
+    alone = np.stack([np.diag(r2_matrix(reconstruction, models, sae)) for sae in ALONE], axis=1)  # (models, saes)
     return [
-        R2Row(model, tuple(float(value) for value in values), float(own))
+        R2Row(model, tuple(map(float, values)), tuple(map(float, own)))
         for model, values, own in zip(models, matrix, alone, strict=True)
     ]
 
 
-def _universal_tile(funnel: pd.DataFrame) -> list[Tile]:
-    """How many concepts pass the whole funnel, where it was asked."""
-    own = funnel[funnel["run"] == RUN] if len(funnel) else funnel
-    if own.empty:
+def _funnel_tiles(funnel: pd.DataFrame) -> list[Tile]:
+    """How many concepts all models share, and how many of them come back, where that was asked."""
+    run, start = (run_counts(funnel, before) for before in (False, True))
+    if run is None:
         return []
-    meaning = f"of {int(own['concepts'].iloc[0]):,} alive concepts pass every step of the funnel: called universal"
-    return [Tile(f"{int(own['concepts'].iloc[-1]):,}", meaning)]
+    before = "" if start is None else f"; before the first step {start.shared:,}"
+    shared = [Tile(f"{run.shared:,}", f"of {run.alive:,} alive concepts are shared by all models{before}")]
+    if run.again is None:
+        return shared
+    before = "" if start is None or start.again is None else f"; before the first step {start.again:,}"
+    again = f"of these come back in both halves of the images: called universal{before}"
+    return [*shared, Tile(f"{run.again:,}", again)]
 
 
 def _git(root: Path, *command: str) -> str:
@@ -113,6 +118,15 @@ def _git(root: Path, *command: str) -> str:
     except FileNotFoundError:  # no git here
         return ""
     return run.stdout.strip()
+
+
+def _own_and_across(matrix: np.ndarray) -> tuple[str, str]:
+    return _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(matrix), dtype=bool)])
+
+
+def _before(mean: str) -> str:
+    """What to add to a mean; nothing where the start was not measured."""
+    return "" if mean == MISSING else f"; before the first step {mean}"
 
 
 def _mean(values: np.ndarray) -> str:

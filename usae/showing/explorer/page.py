@@ -22,13 +22,17 @@ from usae.showing.explorer.payload import (
     Json,
     check_budget,
     concept_columns,
+    half_columns,
+    half_tips,
     model_columns,
     script_text,
     tips,
 )
+from usae.showing.explorer.story import story
 from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.figures import Picture, pictures
 from usae.showing.figures.chosen_concepts import universal_picture
+from usae.showing.figures.matrix import ALONE
 from usae.showing.figures.theme import model_colours
 from usae.showing.results.choice import support
 from usae.showing.results.run import Run
@@ -45,7 +49,7 @@ def write_report(run: Run, folder: Path) -> Path:
     Raises:
         UserError: the page would be larger than `report.megabytes`.
     """
-    drawn = pictures(run.reports, run.params.models)
+    drawn = pictures(run.reports, run.params.models, run.params.measure.agreement)
     added = panels(run.reports, {picture.name: picture for picture in drawn})
     files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn}
     universal_picture(run).save(folder / FIGURES)
@@ -66,10 +70,11 @@ def payload(run: Run) -> Json:
         "models": [{"name": model, "colour": colour} for model, colour in model_colours(params.models).items()],
         "tokens": int(tables["concepts"]["tokens"].max()) if len(tables["concepts"]) else 0,
         "support": support(tables["concepts"]),
-        "columns": tips(tables.descriptions["concepts"], TABLE),
+        "columns": tips(tables.descriptions["concepts"], TABLE) + half_tips(tables["stability"]),
         "modelColumns": tips(tables.descriptions["concept_models"], MODEL_TABLE),
         "steps": list(dict.fromkeys(tables["funnel"].get("step", ()))),
-        "concepts": concept_columns(tables["concepts"], params.models),
+        "concepts": concept_columns(tables["concepts"], params.models)
+        | half_columns(tables["stability"], tables["concepts"]),
         "perModel": model_columns(tables["concept_models"], tables["concepts"], params.models),
         "cards": cards,
         "photos": album.photos_of(images),
@@ -116,10 +121,12 @@ def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Ma
         script=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
         data=Markup(script_text(first)),
         rest=Markup(script_text(rest)),
+        story=story(run.reports, models),
         tiles=tiles(run.reports, len(run.index), models),
         zoo=models_table(run.params),
         version=code_version(run.root),
         r2=r2_rows(run.reports["reconstruction"], models),
+        alone=list(ALONE.values()),
         figures=drawn,
         panels=added,
         uris={name: chart_uri(path) for name, path in files.items()},

@@ -1,7 +1,7 @@
 """Panels for the tables that a run may have: a sentence how to read it, a figure, a small table (stage
 `report`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,12 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from usae.showing.explorer.readings import (
+    control_readings,
+    found_again_readings,
+    sensitivity_readings,
+    training_readings,
+)
 from usae.showing.figures.theme import MISSING, Picture
 from usae.showing.results.reports import Reports
 
@@ -20,7 +26,8 @@ class PanelLayout:
     """How a table is shown: either spread (its rows' labels, what goes over columns, the values), or as it is.
 
     selected: the columns of a table shown as it is, all where empty. needs: a column; rows where it is null are
-    left out. order: a column to sort by, largest first.
+    left out. order: a column to sort by, largest first. table: where it is not the panel's name. prepared: the
+    table before all this (`readings.py`).
     """
 
     title: str
@@ -31,16 +38,19 @@ class PanelLayout:
     selected: tuple[str, ...] = ()
     needs: str | None = None
     order: str | None = None
+    table: str | None = None
+    prepared: Callable[[pd.DataFrame], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
     """A table ready to be shown; cells are texts.
 
-    numeric: which columns hold numbers. left_out: rows that are in the Parquet file only.
+    table: the file it is of. numeric: which columns hold numbers. left_out: rows that are in that file only.
     """
 
     name: str
+    table: str
     title: str
     how: str
     header: list[str]
@@ -51,28 +61,66 @@ class Panel:
 
 
 LAYOUTS = {
+    "funnel": PanelLayout(
+        "Shared by all models, and found again",
+        "Each number counts the concepts that pass a step and all before it. Those that pass \u201cbeyond "
+        "untrained\u201d are shared by all models; those that pass \u201cstable\u201d too, asked of the run "
+        "alone, are called universal. The controls say how many do so by accident, the start (yes: before the "
+        "first step) how many do so without training.",
+        ("run", "start"),
+        "step",
+        "concepts",
+    ),
+    "sensitivity": PanelLayout(
+        "Other thresholds",
+        "One threshold of the funnel is moved, the others stay. A count that means something does not hang on the "
+        "third digit of a threshold, and is larger than that of the start wherever training has added something.",
+        ("threshold", "value"),
+        "counted",
+        "concepts",
+        prepared=sensitivity_readings,
+    ),
+    "repeated": PanelLayout(
+        "The same count on other images",
+        "Concepts were chosen on every second held-out image and asked again on the others. Column share: of the "
+        "chosen ones, those that pass there too; column anyhow: the share of all concepts that passes there, "
+        "which is what a choice without any meaning would give.",
+        selected=("start", "chosen_by", "step", "concepts", "repeated", "share", "anyhow"),
+    ),
+    "stability": PanelLayout(
+        "Found again by another SAE",
+        "Concepts are matched one to one with those of another SAE by what they do on held-out tokens. half-1 and "
+        "half-2 saw one half of the training images each, seeds saw all of them. Column null is the partner of "
+        "another concept, column start both SAEs before their first step: only what is above it was learnt.",
+        selected=("run", "measure", "value", "null", "start", "adds"),
+        table="controls",
+        prepared=found_again_readings,
+    ),
+    "adds": PanelLayout(
+        "What training adds",
+        "Each measure of the run after training, before the first step, and the difference, with its 95 % "
+        "interval over resampled held-out images where there is one. Where the interval contains 0, training adds "
+        "nothing that it can tell from 0.",
+        selected=("measure", "value", "start", "adds", "adds_low", "adds_high"),
+        table="controls",
+        prepared=training_readings,
+    ),
+    "controls": PanelLayout(
+        "The run and its controls",
+        "Each column is the run or a control, measured on the same held-out images: after training (value), with "
+        "one model re-paired (null), and before the first step (start). What a control reaches too is no evidence "
+        "of shared concepts, what the start reaches none of training.",
+        ("measure", "reading"),
+        "run",
+        "number",
+        prepared=control_readings,
+    ),
     "paper": PanelLayout(
         "The paper and this run",
         "The paper's numbers are of other models, images and sizes: compare their order, not their digits. "
         "Column differs of the table says for each number how its setting differs from this run's.",
         selected=("where", "quantity", "paper", "ours", "difference"),
         needs="ours",
-    ),
-    "funnel": PanelLayout(
-        "The funnel",
-        "A concept is called universal when it passes every step. Each number counts the concepts that pass a "
-        "step and all before it; the controls say how many do so by accident.",
-        ("step",),
-        "run",
-        "concepts",
-    ),
-    "controls": PanelLayout(
-        "The run and its controls",
-        "Each column is the run or a control, measured on the same held-out images. What a control reaches too "
-        "is no evidence of shared concepts.",
-        ("measure",),
-        "run",
-        "value",
     ),
     "alignment": PanelLayout(
         "How alike the representations are",
@@ -91,7 +139,7 @@ LAYOUTS = {
     "stitching": PanelLayout(
         "Stitching",
         "What a readout trained on one model's tokens still does on tokens that another model's codes rebuilt. "
-        "Columns are the models that are rebuilt.",
+        "Columns are the models that are rebuilt; method start: the same codes before the first step.",
         ("method", "score", "source"),
         "target",
         "value",
@@ -99,7 +147,7 @@ LAYOUTS = {
     "ablation": PanelLayout(
         "Taking concepts out",
         "What a readout loses when a concept is taken out of one model; a shared concept costs all models alike. "
-        "The concepts whose effects agree most come first.",
+        "The concepts whose effects agree most come first; sae start: before the first step.",
         selected=("sae", "concept_id", "label", "images", "effect", "selectivity", "agreement", "q", "agrees"),
         needs="effect",
         order="agreement",
@@ -108,16 +156,18 @@ LAYOUTS = {
 
 
 def panels(tables: Reports, figures: Mapping[str, Picture]) -> list[Panel]:
-    """One panel per table of LAYOUTS that has rows, with the figure of the same name."""
-    return [
-        make_panel(name, tables[name], layout, figures.get(name))
+    """One panel per layout whose table has rows, with the figure of the same name."""
+    made = (
+        make_panel(name, tables[layout.table or name], layout, figures.get(name))
         for name, layout in LAYOUTS.items()
-        if len(tables[name])
-    ]
+        if len(tables[layout.table or name])
+    )
+    return [panel for panel in made if panel.body]
 
 
 def make_panel(name: str, frame: pd.DataFrame, layout: PanelLayout, picture: Picture | None = None) -> Panel:
     """The table as laid out; as it is, where it lacks the columns that the layout names."""
+    frame = layout.prepared(frame) if layout.prepared else frame
     named = {*layout.rows, layout.columns, layout.value} - {None}
     spread = bool(named) and named <= set(frame.columns)
     cells = _spread(frame, layout) if spread else _rows(frame, layout)
@@ -125,7 +175,8 @@ def make_panel(name: str, frame: pd.DataFrame, layout: PanelLayout, picture: Pic
     body = [[cell(value) for value in row] for row in cells.head(MOST_ROWS).itertuples(index=False)]
     left_out = len(cells if spread else frame) - len(body)
     numeric = [is_numeric_dtype(cells[column]) and not is_bool_dtype(cells[column]) for column in cells]
-    return Panel(name, layout.title, layout.how, header, numeric, body, left_out, picture)
+    table = layout.table or name
+    return Panel(name, table, layout.title, layout.how, header, numeric, body, left_out, picture)
 
 
 def cell(value: Any) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from usae.common.errors import UserError
 from usae.common.params import Params
+from usae.evidence.controls.names import HALF, RUN
 from usae.showing.results.choice import PASSED, STOPPED, support
 
 DIGITS = 9  # more than are shown, so that nothing is rounded twice
@@ -58,6 +59,35 @@ def model_columns(concept_models: pd.DataFrame, concepts: pd.DataFrame, models: 
         model: {name: plain(by_model[model][name].reindex(concepts["concept_id"])) for name in columns}
         for model in models
     }
+
+
+def half_columns(stability: pd.DataFrame, concepts: pd.DataFrame) -> Json:
+    """Every concept's correlation with its partner in each SAE of one half of the images, in the order of the rows
+    of table concepts; none where no SAE saw halves.
+    """
+    return {
+        str(half): plain(rows.set_index("concept_id")["correlation"].reindex(concepts["concept_id"]))
+        for half, rows in _in_halves(stability).groupby("against")
+    }
+
+
+def half_tips(stability: pd.DataFrame) -> list[Json]:
+    """Their headings, as `tips`."""
+    tip = (
+        "correlation of the codes with those of the matched concept of an SAE that saw only one half of the "
+        "training images; a dash where either fires too seldom"
+    )
+    halves = dict.fromkeys(_in_halves(stability).get("against", ()))
+    return [{"name": half, "label": f"in {half}", "tip": tip, "share": False} for half in halves]
+
+
+def _in_halves(stability: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the run, trained, in the SAEs of one half of the images each."""
+    if stability.empty:
+        return pd.DataFrame(columns=["against"])
+    return stability[
+        (stability["run"] == RUN) & ~stability["start"].astype(bool) & stability["against"].str.startswith(HALF)
+    ]
 
 
 def kinds(concepts: pd.DataFrame, models: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from usae.showing.figures.agreement import agreement_picture, sensitivity_picture
 from usae.showing.figures.controls import controls_picture
 from usae.showing.figures.curves import loss_picture, probe_picture
 from usae.showing.figures.evidence import consistency_picture, null_picture
@@ -12,19 +13,25 @@ from usae.showing.figures.likeness import alignment_picture, null_kinds_picture
 from usae.showing.figures.matrix import r2_picture
 from usae.showing.figures.ood import ood_picture
 from usae.showing.figures.planted import planted_picture
+from usae.showing.figures.stability import stability_picture
 from usae.showing.figures.theme import Picture
 from usae.showing.results.reports import Reports
 
 
-def pictures(reports: Reports, models: Sequence[str]) -> list[Picture]:
-    """Every figure that needs only tables, in the order in which the page shows them."""
+def pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[Picture]:
+    """Every figure that needs only tables, in the order in which the page shows them; `agreement`: asked of a
+    concept that all models share.
+    """
     return [
+        funnel_picture(reports["funnel"]),
+        agreement_picture(reports["control_concepts"], agreement),
+        sensitivity_picture(reports["sensitivity"]),
+        stability_picture(reports["stability"]),
+        controls_picture(reports["controls"]),
         r2_picture(reports["reconstruction"], models),
         entropy_picture(reports["concepts"], reports["control_concepts"], models),
         rank_picture(reports["concept_models"], models),
         energy_picture(reports["concepts"]),
-        funnel_picture(reports["funnel"]),
-        controls_picture(reports["controls"]),
         null_picture(reports["nulls"], models),
         null_kinds_picture(reports["nulls"], models),
         alignment_picture(reports["alignment"]),

@@ -1,11 +1,12 @@
 """More than accident? Co-firing against re-paired images, dictionaries against random ones (stage `report`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from usae.evidence.controls.names import RUN
 from usae.showing.figures.theme import INK, MUTED, OKABE_ITO, RC, Picture, canvas, model_colours, percent, sentence
 
 NULL = "images"
@@ -23,8 +24,8 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
         return sentence("nulls", "No concept fires in all models", f"Table nulls has no row for them. {AGAIN}")
     above = rows["significant"].to_numpy(dtype=bool)
     claim = (
-        f"{above.sum():,} of {len(rows):,} concepts ({percent(float(above.mean()))}) co-fire more often than "
-        "re-paired images explain"
+        f"{above.sum():,} of {len(rows):,} concepts ({percent(float(above.mean()))}) co-fire in all models more "
+        "often than with any one model re-paired"
     )
     figure, axes = canvas(claim)
     expected, cofires = (np.maximum(rows[name].to_numpy(np.float64), FLOOR) for name in ("null_mean", "cofires"))
@@ -41,11 +42,12 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
         )
     ends = [FLOOR, max(float(cofires.max()), float(expected.max()))]
     axes.plot(ends, ends, color=INK, linestyle="--", linewidth=1.2)
-    axes.set(xscale="log", yscale="log", xlabel="co-fires with re-paired images, mean", ylabel="co-fires")
+    axes.set(xscale="log", yscale="log", xlabel="co-fires with one model re-paired, mean", ylabel="co-fires")
     axes.legend(title="false discovery rate 5 %", loc="lower right")
     note = (
-        "Images are re-paired between the models, tokens keep their positions. On the dashed line the co-fires "
-        f"are what accident gives; values below {FLOOR:g} are drawn there."
+        "One model at a time gets other images, tokens keep their positions; the model that costs the fewest "
+        "co-fires is drawn. On the dashed line the co-fires need only the other models to agree; values below "
+        f"{FLOOR:g} are drawn there."
     )
     return Picture("nulls", claim, note, figure)
 
@@ -53,39 +55,47 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
 @mpl.rc_context(RC)
 def consistency_picture(consistency: pd.DataFrame, models: Sequence[str]) -> Picture:
     """Share of matched cosines above a threshold, per model, with its Gaussian baseline (paper's consistency)."""
-    lines = {model: _cosines(consistency, model, "independent") for model in models if len(consistency)}
+    lines = {model: _cosines(consistency, model) for model in models if len(consistency)}
     measured = {model: cosines for model, cosines in lines.items() if cosines.size}
     if not measured:
         return sentence("consistency", "There is no independent SAE to compare with", f"Table is empty. {AGAIN}")
-    mean = np.mean([np.clip(cosines, 0, 1).mean() for cosines in measured.values()])
-    floors = {model: _cosines(consistency, model, "gaussian") for model in measured}
-    floor = np.mean([np.clip(cosines, 0, 1).mean() for cosines in floors.values()])
+    starts = {model: _cosines(consistency, model, sae="start") for model in measured}
+    floors = {model: _cosines(consistency, model, against="gaussian") for model in measured}
+    start = f"before the first step {_mean(starts):.2f}, " if any(part.size for part in starts.values()) else ""
     claim = (
-        f"Matched with an independent SAE's, the concepts have a mean cosine of {mean:.2f}; random dictionaries "
-        f"{floor:.2f}{_same_start(consistency)}"
+        f"Matched with an independent SAE's, the concepts have a mean cosine of {_mean(measured):.2f}; {start}"
+        f"random dictionaries {_mean(floors):.2f}{_same_start(consistency)}"
     )
     figure, axes = canvas(claim)
     colours = model_colours(models)
     for model, cosines in measured.items():
         axes.plot(THRESHOLDS, _share_above(cosines), color=colours[model], label=model)
-        axes.plot(THRESHOLDS, _share_above(floors[model]), color=colours[model], linestyle=":", linewidth=1.4)
+        for cosines_beside, style in ((starts[model], "--"), (floors[model], ":")):
+            if cosines_beside.size:
+                axes.plot(THRESHOLDS, _share_above(cosines_beside), style, color=colours[model], linewidth=1.4)
     axes.set(xlabel="cosine", ylabel="share of concepts matched better", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(title="model")
     note = (
-        "Dotted: two random dictionaries of the same number of concepts and the same width. Negative cosines "
-        "count as 0 in the means."
+        "Directions are less the mean token's. Dashed: the universal SAE before its first step. Dotted: two "
+        "random dictionaries of the same number of concepts and the same width. Negative cosines count "
+        "as 0 in the means."
     )
     return Picture("consistency", claim, note, figure)
 
 
-def _cosines(table: pd.DataFrame, model: str, against: str) -> np.ndarray:
-    rows = table[(table["model"] == model) & (table["against"] == against)]
+def _cosines(table: pd.DataFrame, model: str, sae: str = RUN, against: str = "independent") -> np.ndarray:
+    rows = table[(table["model"] == model) & (table["sae"] == sae) & (table["against"] == against)]
     return rows["cosine"].dropna().to_numpy(dtype=np.float64)
+
+
+def _mean(cosines: Mapping[str, np.ndarray]) -> float:
+    """Over models, of the mean cosine, negative ones as 0."""
+    return float(np.mean([np.clip(values, 0, 1).mean() for values in cosines.values() if values.size]))
 
 
 def _same_start(table: pd.DataFrame) -> str:
     """A caution, where most partners have the concept's own number: random starts would not number alike."""
-    matched = table[table["against"] == "independent"]
+    matched = table[(table["against"] == "independent") & (table["sae"] == RUN)]
     share = float((matched["partner"] == matched["concept_id"]).mean())
     return f". Not evidence: {percent(share)} keep their number, both SAEs started alike" if share > 0.5 else ""
 

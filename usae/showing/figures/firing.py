@@ -34,8 +34,7 @@ NO_CODES = "Run `dvc repro measure`; if it stays so, the SAE fires on nothing: l
 def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, models: Sequence[str]) -> Picture:
     """Histogram of firing entropy over alive concepts (paper eq. 7), and of an SAE trained on re-paired images."""
     entropy = _entropies(concepts)
-    broken = control_concepts[control_concepts["run"] == SHUFFLED] if len(control_concepts) else concepts[:0]
-    null = _entropies(broken)
+    null = _entropies(_shuffled(control_concepts) if len(control_concepts) else concepts[:0])
     if not entropy.size:
         return sentence("firing_entropy", "No concept fires", NO_CODES)
     even = int((entropy > HIGH_ENTROPY).sum())
@@ -147,6 +146,11 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
         "independently, but at similar rates, show it too. Read it beside the lift."
     )
     return Picture("cofires_energy", claim, note, figure)
+
+
+def _shuffled(control_concepts: pd.DataFrame) -> pd.DataFrame:
+    """Of the SAE trained on re-paired images, not of the same before its first step."""
+    return control_concepts[(control_concepts["run"] == SHUFFLED) & ~control_concepts["start"].astype(bool)]
 
 
 def _entropies(concepts: pd.DataFrame) -> np.ndarray:

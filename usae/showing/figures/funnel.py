@@ -1,55 +1,109 @@
 """Which concepts may be called universal, and what the same rule calls so where nothing is (stage `report`)."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 
-from usae.evidence.controls.names import RUN, SEED, SHUFFLED, UNTRAINED
+from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, UNTRAINED
+from usae.evidence.metrics.funnel import SHARED_STEPS
 from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence
 
-BROKEN = {  # controls in which a universal concept is a false one
-    SHUFFLED: ("re-paired images", OKABE_ITO[1]),
-    UNTRAINED: ("untrained networks", OKABE_ITO[4]),
-}
+STEPS = (
+    "Alive: fires on a held-out token. In all models: in each of them. Significant: 20 fires in each, and more "
+    "co-fires than where any one model is re-paired, at a false discovery rate of 5 %. Agreement: all models fire "
+    "on at least `measure.agreement` of the fires of each. Beyond untrained: a lift above that of 95 % of the "
+    "significant concepts of untrained networks. Stable: comes back in both SAEs that saw one half of the "
+    "training images each, asked of the run alone."
+)
+
+
+@dataclass(frozen=True)
+class FunnelCounts:
+    """What table `funnel` says of one SAE.
+
+    shared: concepts that pass all steps but the last; agreement: the median of theirs. again: those that come back
+    in both halves of the images; None where no SAE saw halves.
+    """
+
+    alive: int
+    shared: int
+    agreement: float
+    again: int | None
+
+
+def run_counts(funnel: pd.DataFrame, start: bool = False) -> FunnelCounts | None:
+    """Of the run, or of the same before its first step; None where the table has no such rows."""
+    if funnel.empty or (rows := _rows(funnel, RUN, start)).empty:
+        return None
+    shared = rows[rows["step"].isin(SHARED_STEPS)].iloc[-1]
+    last = rows.iloc[-1]
+    again = None if last["step"] in SHARED_STEPS else int(last["concepts"])
+    return FunnelCounts(
+        int(rows["concepts"].iloc[0]), int(shared["concepts"]), float(shared["agreement_median"]), again
+    )
 
 
 @mpl.rc_context(RC)
 def funnel_picture(funnel: pd.DataFrame) -> Picture:
-    """Share of the alive concepts that is left after each step, of the run and of its controls."""
-    if funnel.empty:
+    """How many concepts are left after each step, of the run, of its start and of its controls."""
+    run = run_counts(funnel)
+    if run is None:
         text = "Run `dvc repro measure` to ask of each concept whether it may be called universal."
         return sentence("funnel", "No concept was put to the test", text)
-    runs = {str(run): rows for run, rows in funnel.groupby("run", sort=False)}
-    own = runs.pop(RUN)
-    figure, axes = canvas(_claim(own, runs), width=8.0)
-    for run, rows in runs.items():
-        label, colour = BROKEN.get(run, ("other seeds" if run.startswith(SEED) else run, MUTED))
-        _line(axes, rows, colour, label, 1.4)
+    claim = _claim(run, run_counts(funnel, start=True))
+    figure, axes = canvas(claim, width=8.4, height=5.0)
+    for name in dict.fromkeys(funnel["run"]):
+        if name != RUN:
+            _line(axes, _rows(funnel, name), *_named(str(name)), 1.3)
+    start, own = _rows(funnel, RUN, start=True), _rows(funnel, RUN)
+    _line(axes, start, OKABE_ITO[0], "before the first step", 1.8, "--")
     _line(axes, own, OKABE_ITO[0], "the run", 2.6)
-    for step, row in enumerate(own.itertuples()):
-        axes.annotate(
-            f"{row.concepts:,}", (step, row.share), (4, 5), textcoords="offset points", color=OKABE_ITO[0]
-        )
-    axes.set(ylabel="share of alive concepts", ylim=(0, 1.08), xlabel="passes this step and all before it")
-    lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one entry for all other seeds
-    axes.legend(lines.values(), lines.keys())
-    note = (
-        "The last steps are asked of the run only: the controls' lines end where they could still be called "
-        "universal. Beyond untrained: a lift above that of 95 % of the concepts that co-fire significantly in an "
-        "untrained control. Stable: found again in most seeds."
-    )
-    return Picture("funnel", _claim(own, runs), note, figure)
+    _numbers(axes, start, (-5, -14), "right")
+    _numbers(axes, own, (5, 5), "left")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set(ylabel="concepts", ylim=(-0.15, 2.2 * run.alive), xlabel="passes this step and all before it")
+    axes.set_yticks(ticks := [0, *(10**n for n in range(len(str(run.alive))))], [f"{tick:,}" for tick in ticks])
+    handles, labels = axes.get_legend_handles_labels()
+    lines = dict(zip(labels[::-1], handles[::-1], strict=True))  # one entry for all of a kind, the run first
+    axes.legend(list(lines.values()), list(lines), loc="upper left", bbox_to_anchor=(1, 1))
+    note = f"{STEPS} Dashed: the same SAE before its first step. The scale is logarithmic from 1 on."
+    return Picture("funnel", claim, note, figure)
 
 
-def _claim(own: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> str:
-    last, alive = own.iloc[-1], int(own["concepts"].iloc[0])
-    claim = f"{last['concepts']:,} of {alive:,} alive concepts ({percent(last['share'])}) pass every step"
-    false = {name: rows["share"].iloc[-1] for name, rows in runs.items() if name in BROKEN}
-    if not false:
+def _claim(run: FunnelCounts, start: FunnelCounts | None) -> str:
+    agreement = f" (median agreement {percent(run.agreement)})" if run.shared else ""
+    claim = f"All models share {run.shared:,} of {run.alive:,} alive concepts{agreement}"
+    if run.again is not None:
+        claim += f", {run.again:,} come back in both halves of the images"
+    if start is None:
         return claim
-    worst = max(false, key=lambda name: false[name])
-    return f"{claim}; of a control's at most {percent(false[worst])} ({BROKEN[worst][0]})"
+    again = "" if start.again is None else f" and {start.again:,}"
+    return f"{claim}; before the first step {start.shared:,}{again}"
 
 
-def _line(axes: Axes, rows: pd.DataFrame, colour: str, label: str, width: float) -> None:
-    axes.plot(rows["step"], rows["share"], color=colour, label=label, linewidth=width, marker="o", markersize=5)
+def _rows(funnel: pd.DataFrame, run: str, start: bool = False) -> pd.DataFrame:
+    return funnel[(funnel["run"] == run) & (funnel["start"] == start)]
+
+
+def _named(run: str) -> tuple[str, str]:
+    """Colour and name of a control's kind."""
+    if run == SHUFFLED or run.startswith(ONE_SHUFFLED):
+        return OKABE_ITO[1], "re-paired images,\nof all or one model"
+    if run == UNTRAINED or run.startswith(ONE_UNTRAINED):
+        return OKABE_ITO[4], "untrained networks,\nall or one"
+    return MUTED, "other seeds,\nhalves of the images"
+
+
+def _line(axes: Axes, rows: pd.DataFrame, colour: str, label: str, width: float, style: str = "-") -> None:
+    steps = rows["step"].str.replace(" ", "\n", n=1)
+    axes.plot(steps, rows["concepts"], style, color=colour, label=label, linewidth=width, marker="o",
+              markersize=2 * width)  # fmt: skip
+
+
+def _numbers(axes: Axes, rows: pd.DataFrame, offset: tuple[int, int], side: Literal["left", "right"]) -> None:
+    for step, concepts in enumerate(rows["concepts"]):
+        where = (step, concepts), offset
+        axes.annotate(f"{concepts:,}", *where, textcoords="offset points", ha=side, color=OKABE_ITO[0])

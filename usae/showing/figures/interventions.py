@@ -22,7 +22,12 @@ from usae.showing.figures.theme import (
 )
 
 CONTROLS = {"shuffled": ":", "untrained": "-."}  # line styles of newcomers that should learn little
-METHODS = {"usae": "universal codes", "ridge": "best linear map", "independent": "matched own codes"}
+METHODS = {  # with the colour of each
+    "usae": ("universal codes", OKABE_ITO[2]),
+    "start": ("before the first step", OKABE_ITO[5]),
+    "ridge": ("best linear map", OKABE_ITO[7]),
+    "independent": ("matched own codes", OKABE_ITO[4]),
+}
 
 
 @mpl.rc_context(RC)
@@ -62,14 +67,18 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
         return sentence("stitching", "No readout was asked through another model", text)
     means = rows.groupby("method")["recovered"].mean()
     claim = f"Through another model's universal codes a label readout keeps {percent(means['usae'])} of its skill"
+    if "start" in means:
+        claim += f"; before the first step {percent(means['start'])}"
     if "independent" in means:
         claim += f"; through matched codes of independent SAEs {percent(means['independent'])}"
     figure, axes = canvas(claim)
     pairs = list(dict.fromkeys(zip(rows["source"], rows["target"], strict=True)))
-    for m, (method, label) in enumerate(METHODS.items()):
+    methods = [method for method in METHODS if method in means]
+    for m, method in enumerate(methods):
         recovered = rows[rows["method"] == method].set_index(["source", "target"])["recovered"].reindex(pairs)
-        heights = np.arange(len(pairs)) + 0.26 * (m - 1)
-        axes.barh(heights, recovered, height=0.24, color=OKABE_ITO[(2, 5, 4)[m]], label=label)
+        heights = np.arange(len(pairs)) + 0.8 * ((m + 0.5) / len(methods) - 0.5)
+        label, colour = METHODS[method]
+        axes.barh(heights, recovered, height=0.72 / len(methods), color=colour, label=label)
     axes.set_yticks(range(len(pairs)), [f"{source} → {target}" for source, target in pairs])
     axes.invert_yaxis()
     axes.axvline(1, color=INK, linewidth=1.2, linestyle="--")

@@ -13,6 +13,7 @@ from usae.showing.figures.theme import MAP, MISSING, RC, Picture, headline, perc
 
 NAME = "r2_matrix"
 CELL = 0.9  # inches
+ALONE = {"independent": "own SAE", "brief": "brief"}  # SAEs of one model alone -> their heading
 
 
 def r2_picture(reconstruction: pd.DataFrame, models: Sequence[str]) -> Picture:
@@ -22,12 +23,14 @@ def r2_picture(reconstruction: pd.DataFrame, models: Sequence[str]) -> Picture:
         return sentence(
             NAME, "No reconstruction was measured", "Run `dvc repro measure` to fill reconstruction.parquet."
         )
-    alone = np.diag(r2_matrix(reconstruction, models, "independent"))  # (models,)
-    claim = r2_claim(matrix)
+    start = r2_matrix(reconstruction, models, "start")
+    alone = np.stack([np.diag(r2_matrix(reconstruction, models, sae)) for sae in ALONE], axis=1)  # (models, saes)
+    claim = r2_claim(matrix, start)
     note = (
         "Held-out R² about the channel means: rows are the encoded model, columns the reconstructed one. The "
-        "separate column is each model's own SAE, trained on it alone with the same budget. The paper's R², about "
-        "one mean in all, is higher: column r2_scalar of reconstruction.parquet."
+        "separate columns are SAEs of each model alone: its dictionary updated as often as the universal one's "
+        "(own SAE), or its encoder (brief). The paper's R², about one mean in all, is higher: column r2_scalar of "
+        "reconstruction.parquet."
     )
     return Picture(NAME, claim, note, _draw(matrix, alone, models, claim))
 
@@ -41,24 +44,31 @@ def r2_matrix(
     return table.reindex(index=list(models), columns=list(models)).to_numpy(dtype=np.float64)
 
 
-def r2_claim(matrix: np.ndarray) -> str:
-    """The two means of the matrix in a sentence."""
-    own = percent(float(np.nanmean(np.diag(matrix))))
-    others = matrix[~np.eye(len(matrix), dtype=bool)]
-    if not others.size or np.isnan(others).all():
-        return f"The codes explain {own} of their own model's variance"
-    return (
-        f"Codes explain {own} of their own model's variance and {percent(float(np.nanmean(others)))} of another's"
+def r2_claim(matrix: np.ndarray, start: np.ndarray) -> str:
+    """The two means of the matrix in a sentence, and those of the start where it was measured."""
+    own, *others = own_and_other(matrix)
+    claim = f"Codes explain {own} of their own model's variance" + "".join(
+        f" and {r2} of another's" for r2 in others
     )
+    return (
+        claim if np.isnan(start).all() else f"{claim}; before the first step {' and '.join(own_and_other(start))}"
+    )
+
+
+def own_and_other(matrix: np.ndarray) -> list[str]:
+    """Mean R² of a model's own codes and, where there are two models, of another's, as percents."""
+    others = matrix[~np.eye(len(matrix), dtype=bool)]
+    means = [np.nanmean(np.diag(matrix)), *([] if np.isnan(others).all() else [np.nanmean(others)])]
+    return [percent(float(mean)) for mean in means]
 
 
 @mpl.rc_context(RC)
 def _draw(matrix: np.ndarray, alone: np.ndarray, models: Sequence[str], claim: str) -> Figure:
-    beside = not np.isnan(alone).all()
-    ratios = [len(models), 1] if beside else [len(models)]
-    figure = Figure(
-        figsize=(CELL * (len(models) + 1.4 * beside) + 3.2, CELL * len(models) + 1.9), layout="constrained"
-    )
+    measured = ~np.isnan(alone).all(axis=0)  # (saes,)
+    alone, names = alone[:, measured], [name for name, has in zip(ALONE.values(), measured, strict=True) if has]
+    ratios = [len(models), len(names)] if names else [len(models)]
+    width = CELL * (len(models) + 1.3 * len(names)) + 3.2
+    figure = Figure(figsize=(width, CELL * len(models) + 2.1), layout="constrained")
     headline(figure, claim)
     axes = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
     top = max(0.05, float(np.nanmax(np.append(matrix, alone))))
@@ -66,9 +76,9 @@ def _draw(matrix: np.ndarray, alone: np.ndarray, models: Sequence[str], claim: s
     axes[0].set(xlabel="reconstructed model", ylabel="encoded model")
     axes[0].set_xticks(range(len(models)), models)
     axes[0].set_yticks(range(len(models)), models)
-    if beside:
-        _cells(axes[1], alone[:, None], top)
-        axes[1].set_xticks([0], ["own SAE"])
+    if names:
+        _cells(axes[1], alone, top)
+        axes[1].set_xticks(range(len(names)), names)
         axes[1].set_yticks([])
     figure.colorbar(image, ax=list(axes), label="held-out R² (share of variance)", shrink=0.9, extend="min")
     return figure
