@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support import contrasted
 from tests.support.chromium import Tab, browser
 from tests.support.synthetic_run import CONCEPTS, MODELS, maximised_run, synthetic_run
 from usae.showing.explorer import write_report
@@ -203,13 +204,22 @@ def test_the_heatmaps_scale_stands_beside_cards_only(visit):
 def test_a_card_says_why_the_funnel_stops_it(run, tmp_path):
     verdicts = {
         "stops_at": ["stable", *["universal"] * (CONCEPTS - 1)],
-        "why": ["best match 0.5", *[None] * (CONCEPTS - 1)],
+        "why": ["found again by 1 of 2", *[None] * (CONCEPTS - 1)],
     }
-    judged = replace(run, reports=run.reports.having(concepts=run.reports["concepts"].assign(**verdicts)))
+    judged = run.reports["concepts"].assign(**verdicts)
+    tables = {
+        "funnel": contrasted.funnel(),
+        "controls": contrasted.controls(),
+        "stability": contrasted.stability(),
+    }
+    judged = replace(run, reports=run.reports.having(concepts=judged, **tables))
     page = write_report(judged, tmp_path).as_uri()
     with Tab(browser()) as tab:
         tab.open(f"{page}#concept=0")
-        assert text(tab, "#opened .why") == "The funnel stops it at \u201cstable\u201d: best match 0.5."
+        assert text(tab, "#opened .why") == "The funnel stops it at \u201cstable\u201d: found again by 1 of 2."
+        assert text(tab, "#opened [data-field=half-1]") == "0.9"
+        assert text(tab, "#opened [data-field=half-2]") == "0.8"
+        assert text(tab, "#story").endswith("Training adds 4 concepts that come back (95 % interval 4 to 5).")
         tab.open(f"{page}#concept=1")
         assert text(tab, "#opened .why") is None
         assert "passes the funnel" in text(tab, "#opened header")

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support import contrasted
 from tests.support.synthetic_run import CONCEPTS, MODELS, maximised_run, synthetic_run
 from usae.common.errors import UserError
 from usae.evidence.codes.store import aligned_chunks
@@ -27,7 +28,8 @@ from usae.showing.explorer.neighbours import Cofiring, near_directions
 from usae.showing.explorer.overview import code_version, tiles
 from usae.showing.explorer.page import payload, render, split
 from usae.showing.explorer.panels import LAYOUTS, make_panel, panels
-from usae.showing.explorer.payload import kinds, plain, script_text, tips
+from usae.showing.explorer.payload import half_columns, half_tips, kinds, plain, script_text, tips
+from usae.showing.explorer.story import NOTHING, added, story
 from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.figures import pictures
 from usae.showing.figures.chosen_concepts import heatmap_picture, maximised_picture
@@ -209,11 +211,72 @@ def test_summary_tiles(run):
     assert alive.meaning.endswith("fire on 48 held-out images, 3,072 tokens")
 
 
-def test_the_funnel_is_the_first_number_where_there_is_one(run):
-    rows = [("usae", "alive", 40), ("usae", "stable", 9), ("shuffled", "alive", 41)]
-    funnel = pd.DataFrame(rows, columns=["run", "step", "concepts"])
-    first = tiles(run.reports.having(funnel=funnel), 48, MODELS)[0]
-    assert (first.value, first.meaning[:21]) == ("9", "of 40 alive concepts ")
+def test_the_funnel_gives_the_first_numbers_where_there_is_one(run):
+    table = contrasted.funnel()
+    shared, again, lift, *_ = tiles(run.reports.having(funnel=table), 48, MODELS)
+    assert (shared.value, again.value) == ("28", "5")
+    assert shared.meaning == "of 512 alive concepts are shared by all models; before the first step 25"
+    assert again.meaning.startswith("of these come back in both halves of the images")
+    assert again.meaning.endswith("; before the first step 1")
+    assert lift.value.endswith("\u00d7")
+    alone = table[(table["step"] != "stable") & ~table["start"]]
+    shared, second, *_ = tiles(run.reports.having(funnel=alone), 48, MODELS)
+    assert (shared.value, shared.meaning[-13:], second) == ("28", "by all models", lift)
+    reconstruction = run.reports["reconstruction"]
+    start = reconstruction[reconstruction["sae"] == "usae"].assign(sae="start", r2_channel=0.1)
+    both = run.reports.having(reconstruction=pd.concat([reconstruction, start]))
+    assert tiles(both, 48, MODELS)[2].meaning.endswith("(mean R²); before the first step 10 %")
+
+
+def test_the_story_says_what_training_adds(run):
+    tables = run.reports.having(funnel=contrasted.funnel(), controls=contrasted.controls())
+    assert story(tables, MODELS) == [
+        "All 3 models share 28 concepts (median agreement 15 %); 5 of them come back in both halves of the images",
+        "Before the first step it is 25 and 1",
+        f"The difference is 3 shared concepts (95 % interval 0 to 8): {NOTHING}",
+        "Training adds 4 concepts that come back (95 % interval 4 to 5)",
+    ]
+    page = Page(render(replace(run, reports=tables), [], [], {}))
+    assert f"{'. '.join(story(tables, MODELS))}." in page.words
+    assert story(run.reports, MODELS) == []
+    funnel = contrasted.funnel()
+    early = tables.having(funnel=funnel[~funnel["start"] & (funnel["step"] != "stable")], controls=pd.DataFrame())
+    assert story(early, MODELS) == ["All 3 models share 28 concepts (median agreement 15 %)"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        ((-2.0, 9.0), f"The difference is 3 shared concepts (95 % interval \u22122 to 9): {NOTHING}"),
+        ((0.0, 9.0), f"The difference is 3 shared concepts (95 % interval 0 to 9): {NOTHING}"),
+        ((0.04, 9.0), f"The difference is 3 shared concepts (95 % interval 0 to 9): {NOTHING}"),
+        ((0.475, 9.025), "Training adds 3 shared concepts (95 % interval 0.5 to 9)"),
+        ((np.nan, np.nan), "Training adds 3 shared concepts; over the images this was not resampled"),
+    ],
+)
+def test_an_interval_that_contains_0_says_that_training_adds_nothing(interval, text):
+    assert added("shared concepts", 3.0, *interval) == text
+
+
+def test_training_may_take_away():
+    text = "Training adds \u22123 shared concepts (95 % interval \u22125 to \u22121)"
+    assert added("shared concepts", -3.0, -5.0, -1.0) == text
+
+
+def test_cards_and_table_have_the_correlations_with_the_halves(run):
+    table = contrasted.stability()
+    assert [(column["name"], column["label"]) for column in half_tips(table)] == [
+        ("half-1", "in half-1"),
+        ("half-2", "in half-2"),
+    ]
+    columns = half_columns(table, run.reports["concepts"])
+    assert columns["half-1"][:4] == [0.9, 0.8, 0.75, None]
+    assert columns["half-2"][:4] == [0.8, 0.3, 0.2, None]
+    assert [len(column) for column in columns.values()] == [CONCEPTS, CONCEPTS]
+    assert half_tips(run.reports["stability"]) == []
+    data = payload(with_tables(run, stability=table))
+    assert [column["name"] for column in data["columns"]][-2:] == ["half-1", "half-2"]
+    assert data["concepts"]["half-2"][:3] == [0.8, 0.3, 0.2]
 
 
 def test_charts_follow_the_scheme_of_the_page(tmp_path):
@@ -341,12 +404,15 @@ def test_a_page_beyond_the_budget_names_three_parameters(tmp_path):
 
 
 def test_panels_show_the_tables_that_there_are(run, written):
-    runs, steps = ["usae", "usae", "shuffled", "shuffled"], ["alive", "in all", "alive", "in all"]
-    funnel = pd.DataFrame({"run": runs, "step": steps, "concepts": [512, 98, 512, 3]})
-    added = make_panel("funnel", funnel, LAYOUTS["funnel"])
-    assert added.header == ["step", "usae", "shuffled"]
-    assert added.body == [["alive", "512", "512"], ["in all", "98", "3"]]
-    assert added.numeric == [False, True, True]
+    funnel = contrasted.funnel()
+    panel = make_panel("funnel", funnel, LAYOUTS["funnel"])
+    assert panel.header == ["run", "start", *contrasted.STEPS]
+    assert panel.body[:3] == [
+        ["usae", "no", "512", "465", "268", "42", "28", "5"],
+        ["usae", "yes", "512", "512", "229", "33", "25", "1"],
+        ["seed-1", "no", "512", "458", "265", "42", "22", "\u2013"],
+    ]
+    assert panel.numeric == [False, False, *[True] * 6]
     odd = make_panel("funnel", pd.DataFrame({"a": [1.23456, np.nan], "b": ["x", None]}), LAYOUTS["funnel"])
     assert odd.body == [["1.23", "x"], ["\u2013", "\u2013"]]
     long = make_panel("paper", pd.DataFrame({"n": range(50)}), LAYOUTS["paper"])
@@ -357,11 +423,49 @@ def test_panels_show_the_tables_that_there_are(run, written):
     ranked = make_panel("ablation", ablation.assign(agrees=[True, None, False], p=1.0), LAYOUTS["ablation"])
     assert ranked.header == ["concept_id", "effect", "agreement", "agrees"]
     assert [ranked.body, ranked.left_out] == [[["2", "0.3", "0.9", "no"], ["0", "0.1", "0.2", "yes"]], 1]
-    loss = pictures(run.reports, MODELS)[-3]
+    loss = pictures(run.reports, MODELS, 0.1)[-3]
     assert panels(run.reports.having(funnel=funnel, paper=funnel.iloc[:0]), {"funnel": loss})[0].picture is loss
-    text = render(run, [], [added], {"funnel": written.parent / "figures/loss.svg"})
+    text = render(run, [], [panel], {"funnel": written.parent / "figures/loss.svg"})
     assert 'id="panel-funnel"' in text
     assert 'id="panel-paper"' not in text
+
+
+def test_panels_of_controls_tell_counts_what_comes_back_and_what_training_adds_apart(run):
+    controls, sensitivity = contrasted.controls(), contrasted.sensitivity()
+    tables = run.reports.having(controls=controls, sensitivity=sensitivity, repeated=contrasted.repeated())
+    by_name = {panel.name: panel for panel in panels(tables, {})}
+    assert list(by_name) == ["sensitivity", "repeated", "stability", "adds", "controls"]
+    assert [panel.table for panel in by_name.values()] == [
+        "sensitivity", "repeated", "controls", "controls", "controls"
+    ]  # fmt: skip
+    assert by_name["sensitivity"].header == [
+        "threshold", "value", "shared", "shared, start", "found_again", "found_again, start"
+    ]  # fmt: skip
+    assert by_name["sensitivity"].body[0] == ["agreement", "0.02", "57", "45", "6", "1"]
+    assert by_name["repeated"].body[1] == ["yes", "even", "beyond untrained", "18", "9", "0.5", "0.03"]
+    assert by_name["stability"].body == [
+        ["half-1", "comes_back_share", "0.04", "0", "0.03", "0.01"],
+        ["half-1", "correlation_mean_in_half-2", "0.39", "0", "0.38", "0.01"],
+    ]
+    assert by_name["adds"].header == ["measure", "value", "start", "adds", "adds_low", "adds_high"]
+    assert by_name["adds"].body[:2] == [
+        ["shared", "28", "25", "3", "-0.025", "8"],
+        ["found_again", "5", "1", "4", "4", "5"],
+    ]
+    assert len(by_name["adds"].body) == 5
+    assert by_name["controls"].header == ["measure", "reading", "usae", "shuffled"]
+    assert by_name["controls"].body[:3] == [
+        ["shared", "value", "28", "0"],
+        ["shared", "start", "25", "0"],
+        ["found_again", "value", "5", "\u2013"],
+    ]
+    assert ["lift_median", "null", "15.4", "\u2013"] in by_name["controls"].body
+    assert all(panel.how.endswith(".") for panel in by_name.values())
+    text = render(run, [], list(by_name.values()), {})
+    assert text.count("<code>reports/controls.parquet</code>") == 3
+    assert 'id="panel-adds"' in text
+    seeds = controls[~controls["measure"].str.startswith(("comes_back", "correlation"))]
+    assert "stability" not in [panel.name for panel in panels(run.reports.having(controls=seeds), {})]
 
 
 def test_a_run_without_concepts_makes_a_page(tmp_path):
