@@ -110,7 +110,7 @@ def test_a_method_that_draws_from_the_global_generator_goes_on_to_the_bit(
     world, recipe, every_model, monkeypatch, tmp_path
 ):
     def start(given: Start) -> Noisy:
-        sae = new_sae(given.manifests, given.data, given.params, k=4, seed=0)
+        sae = new_sae(given.manifests, given.data, given.params, Variant(4, 0))
         torch.manual_seed(0)
         return Noisy(sae.train(), 0.05)
 

@@ -29,6 +29,7 @@ from usae.evidence.metrics.alignment.similarity import (
 BLOCK = 32  # images
 SAMPLE = 512  # images behind every measure
 PERMUTATIONS = 200  # re-pairings behind every p, which is 1 / 201 at the finest
+BUDDY_PERMUTATIONS = 60  # the first of these, for nearest units: each costs a product of all units with all
 ALL = "all"
 
 Row = dict[str, object]
@@ -88,7 +89,7 @@ def _likeness(space: str, features: Mapping[str, Array], orders: Sequence[Array]
 def _buddies(space: str, sources: Mapping[str, Source], images: Array, orders: Sequence[Array]) -> Iterator[Row]:
     """Mutual nearest units of every pair of models and of all models, and the same for re-paired images."""
     models = tuple(sources)
-    pairings = [np.arange(len(images)), *orders]
+    pairings = [np.arange(len(images)), *orders[:BUDDY_PERMUTATIONS]]
     bar = progress(pairings, total=len(pairings), description=f"buddies in {space}", unit="pairing")
     scaled = {model: ScaledRows.of(source, images) for model, source in sources.items()}
     by_pairing = [_buddy_numbers(correlations(scaled, order), models) for order in bar]

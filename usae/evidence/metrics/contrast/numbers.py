@@ -71,7 +71,7 @@ def _masks(
 ) -> dict[str, tuple[Array, Array]]:
     """Measure -> (c,) the concepts that pass all its steps, and those that pass all but the agreement."""
     rows = concepts[(concepts["run"] == run) & (concepts["start"] == start)]
-    matches = stability[(stability["run"] == run) & (stability["start"] == start)]
+    matches = stability[(stability["run"] == run) & (stability["start"] == start)] if run == RUN else None
     steps = asked_steps(rows, matches, models, bar, asked)
     but_agreement = [step for step in steps if step.name != "agreement"]
     shared, shared_but = ([step for step in part if step.name != "stable"] for part in (steps, but_agreement))
