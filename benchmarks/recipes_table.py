@@ -45,29 +45,73 @@ def append(row: dict[str, Any]) -> None:
     frame.to_csv(TABLE, mode="a", header=not TABLE.exists(), index=False, float_format="%.5g", lineterminator="\n")
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Per data set and budget, a line a recipe: the choice between rates, and held-out scores with that rate."""
+def markdown(rows: pd.DataFrame) -> str:
+    """Three tables for each data set: R2 over the budgets, the choice of the rate, all held-out scores."""
+    groups = [
+        (data, group.sort_values("steps", kind="stable")) for data, group in rows.groupby("data", sort=False)
+    ]
+    return "\n\n".join(
+        f"**{data}, {name}**\n\n{_lines(table(group))}"
+        for data, group in groups
+        for name, table in {"self / cross R²": _curve, "choice": _choice, "held out": _held_out}.items()
+    )
+
+
+def _with_chosen_rate(rows: pd.DataFrame) -> list[tuple[int, str, pd.DataFrame]]:
+    """Budget, recipe, and their rows with the chosen rate, a row a seed."""
+    groups = rows.groupby(["steps", "recipe"], sort=False)
+    return [(int(s), str(name), group[group["learning_rate"] == chosen(group)]) for (s, name), group in groups]
+
+
+def _curve(rows: pd.DataFrame) -> list[dict[str, str]]:
+    """A line a budget, a column a recipe."""
+    lines: dict[int, dict[str, str]] = {}
+    for steps, recipe, final in _with_chosen_rate(rows):
+        score = f"{final['r2_self'].mean():.3f} / {final['r2_cross'].mean():.3f}"
+        lines.setdefault(steps, {"steps": str(steps)})[recipe] = score
+    return list(lines.values())
+
+
+def _choice(rows: pd.DataFrame) -> list[dict[str, str]]:
+    """R2 over all pairs on the images kept for the choice, with the first seed; the chosen rate is bold."""
+    lines, rates = [], sorted({*rows["learning_rate"]} - {0})
+    for (steps, recipe), group in rows[rows["steps"] > 0].groupby(["steps", "recipe"], sort=False):
+        first = group[group["seed"] == group["seed"].min()].set_index("learning_rate")["choice_r2_all"]
+        score = {rate: f"{first[rate]:.3f}" for rate in rates if rate in first.index}
+        score[chosen(group)] = f"**{score[chosen(group)]}**"
+        line = {"steps": str(steps), "recipe": str(recipe)}
+        lines.append({**line, **{f"{rate:g}": score.get(rate, "") for rate in rates}})
+    return lines
+
+
+def _held_out(rows: pd.DataFrame) -> list[dict[str, str]]:
+    """Means over the seeds with the chosen rate, and half their range; the updates are those of the first seed."""
     lines = []
-    for (data, steps), rows in table.groupby(["data", "steps"], sort=False):
-        rates = sorted(rows["learning_rate"].unique())
-        head = ["recipe", *(f"choice, {rate:g}" for rate in rates), "seeds", "self R²", "cross R²", "least cross"]
-        head += ["co-fire proportion", "dead", "updates of encoders", "of dictionaries", "CPU-ms a step"]
-        lines += [f"\n**{data}, {steps} steps**\n", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        cells = [_cells(str(name), group, rates) for name, group in rows.groupby("recipe", sort=False)]
-        lines += [f"| {' | '.join(line)} |" for _, line in sorted(cells, key=lambda cell: -cell[0])]
-    return "\n".join(lines)
+    for steps, recipe, final in _with_chosen_rate(rows):
+        mean, half = final.mean(numeric_only=True), final[["r2_self", "r2_cross"]].agg(np.ptp) / 2
+        spread = {score: f" (±{half[score]:.3f})" if len(final) > 1 else "" for score in half.index}
+        line = {
+            "steps": str(steps),
+            "recipe": recipe,
+            "rate": f"{mean['learning_rate']:g}",
+            "seeds": str(len(final)),
+        }
+        line |= {"self R²": f"{mean['r2_self']:.3f}{spread['r2_self']}"}
+        line |= {
+            "cross R²": f"{mean['r2_cross']:.3f}{spread['r2_cross']}",
+            "least": f"{mean['r2_cross_least']:.3f}",
+        }
+        line |= {"co-fire proportion": f"{mean['cofire_proportion']:.3f}", "lift": f"{mean['lift_median']:.1f}"}
+        line |= {"dead": f"{mean['dead']:.0f}", "encoder updates": str(final["encoder_updates"].iloc[0])}
+        line |= {"dictionary updates": str(final["dictionary_updates"].iloc[0])}
+        lines.append({**line, "CPU-ms a step": f"{mean['cpu_ms_step']:.0f}" if steps else ""})
+    return lines
 
 
-def _cells(name: str, rows: pd.DataFrame, rates: list[float]) -> tuple[float, list[str]]:
-    """A line of the Markdown, and its cross R2."""
-    best, first = chosen(rows), rows[rows["seed"] == rows["seed"].min()].set_index("learning_rate")
-    tried = {rate: f"{first.loc[rate, 'choice_r2_all']:.3f}" if rate in first.index else "" for rate in rates}
-    tried[best] = f"**{tried[best]}**"
-    final = rows[rows["learning_rate"] == best]
-    means, apart = final.mean(numeric_only=True), final[["r2_self", "r2_cross"]].agg(np.ptp) / 2
-    spread = {score: f" (±{apart[score]:.3f})" if len(final) > 1 else "" for score in apart.index}
-    line = [name, *tried.values(), str(len(final))]
-    line += [f"{means[score]:.3f}{spread[score]}" for score in spread]
-    line += [f"{means['r2_cross_least']:.3f}", f"{means['cofire_proportion']:.3g}", f"{means['dead']:.3g}"]
-    line += [str(final.iloc[0]["encoder_updates"]), str(final.iloc[0]["dictionary_updates"])]
-    return float(means["r2_cross"]), [*line, f"{means['cpu_ms_step']:.0f}"]
+def _lines(table: list[dict[str, str]]) -> str:
+    """As Markdown; a cell that a line does not have is empty."""
+    columns = list(dict.fromkeys(column for line in table for column in line))
+    head = [columns, ["---"] * len(columns)]
+    return "\n".join(
+        f"| {' | '.join(cells)} |" for cells in [*head, *([line.get(c, "") for c in columns] for line in table)]
+    )

@@ -123,5 +123,5 @@ def test_the_file_keeps_rows_and_the_table_marks_the_chosen_rate(material, tmp_p
         assert known(rows_so_far(), [*CELL, 0, row["learning_rate"]])
     text = markdown(rows_so_far())
     best = table.set_index("learning_rate")["choice_r2_all"][chosen(table)]
-    assert text.count("**") == 4  # the heading, and one rate
+    assert text.count("**") == 8  # three headings, and one rate
     assert f"**{best:.3f}**" in text
