@@ -116,12 +116,14 @@ def test_further_seeds_and_longer_runs_take_the_chosen_rate(material):
 
 def test_the_file_keeps_rows_and_the_table_marks_the_chosen_rate(material, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes_table, "TABLE", tmp_path / "recipes.csv")
-    table = rows(material)
-    for row in table.to_dict("records"):
-        assert not known(rows_so_far(), [*CELL, 0, row["learning_rate"]])
+    start, table = rows(material, rates=(0.0,), steps=0), rows(material)
+    for row in [*start.to_dict("records"), *table.to_dict("records")]:
+        key = ["world", row["steps"], "default", 0, row["learning_rate"]]
+        assert not known(rows_so_far(), key)
         append(row)
-        assert known(rows_so_far(), [*CELL, 0, row["learning_rate"]])
+        assert known(rows_so_far(), key)
     text = markdown(rows_so_far())
     best = table.set_index("learning_rate")["choice_r2_all"][chosen(table)]
     assert text.count("**") == 8  # three headings, and one rate
     assert f"**{best:.3f}**" in text
+    assert f"| 0 | {start['r2_self'][0]:.3f} / {start['r2_cross'][0]:.3f} |" in text
