@@ -19,6 +19,7 @@ from usae.activations.store import store_root
 from usae.activations.store.manifests import load_manifests
 from usae.common.params import load_params
 from usae.common.runtime.progress import progress
+from usae.common.variant import Variant
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.initialisation import new_sae
 from usae.training.loop.optimisation import Optimisation
@@ -51,7 +52,7 @@ def main() -> None:
     val = PairedActivations({model: manifest.open("val", root) for model, manifest in manifests.items()})
     matrices = []
     for kind in (FastStep, LiteralStep):
-        sae = new_sae(manifests, data, recipe, k=params.k, seed=params.seed)
+        sae = new_sae(manifests, data, recipe, Variant(params.k, params.seed))
         loader = Loader(data, Plan(recipe.batch_images, params.seed), CPU)
         steps, warmup = recipe.epochs * loader.steps_per_epoch, loader.steps_per_epoch
         schedule = Schedule(recipe.learning_rate, recipe.final_learning_rate, warmup, steps)

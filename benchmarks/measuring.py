@@ -114,7 +114,7 @@ def paper_tables(folder: Path, _: int) -> None:
     found = concept_statistics(codes, labels, params, 0, None)
     norms = np.ones((len(MODELS), CONCEPTS))
     assert found.labels is not None
-    concepts_frame(found.firing, norms, found.labels.tokens.top_labels(), MODELS)
+    concepts_frame(found.firing, norms, found.labels.top_labels(), MODELS)
     concept_models_frame(found.firing, norms, MODELS)
     concept_pairs_frame(found.firing, MODELS)
     patterns_frame(found.firing, MODELS)

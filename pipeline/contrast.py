@@ -1,4 +1,4 @@
-"""Stage `contrast`: the universal SAE's measures on its controls too, and whether its concepts come again."""
+"""Stage `contrast`: the universal SAE's measures on its controls and starts too, and what of it comes again."""
 
 from pipeline import stage
 from usae.activations.store import store_root
@@ -6,19 +6,21 @@ from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.device import configure
 from usae.common.tables import write_table
-from usae.evidence.metrics.contrast.contrast import contrasts
+from usae.evidence.controls.names import RUN
+from usae.evidence.metrics.contrast.contrast import Contrasts, contrast_tables
 from usae.evidence.metrics.contrast.tables import CONTROLS
 
 
 @stage
 def main(params: Params) -> str:
-    """Write `reports/controls.parquet`, `reports/control_concepts.parquet` and `reports/stability.parquet`."""
+    """Write the tables `controls`, `control_concepts`, `stability`, `sensitivity` and `repeated`."""
     device, layout = configure(params.runtime), Layout()
-    tables = contrasts(params, layout, store_root(params.runtime.store), device)
+    tables = contrast_tables(Contrasts.load(params, layout, store_root(params.runtime.store), device))
     for table, frame in tables.items():
         write_table(table, frame, layout.table(table))
-    cross = tables[CONTROLS].query("measure == 'r2_cross_mean'").set_index("run")["value"]
-    return f"cross R2 {', '.join(f'{run} {value:.2f}' for run, value in cross.items())}"
+    run = tables[CONTROLS].query("run == @RUN", local_dict={"RUN": RUN}).set_index("measure")
+    shown = ("shared", "found_again") if "found_again" in run.index else ("shared",)
+    return ", ".join(f"{name} {run.value[name]:.0f} (start {run.start[name]:.0f})" for name in shown)
 
 
 if __name__ == "__main__":

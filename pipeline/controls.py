@@ -1,6 +1,7 @@
 """Stage `controls`: SAEs that show what the universal one's numbers are worth, trained side by side.
 
-Each to `data/controls/NAME/`: other seeds, re-paired images, networks with random weights.
+Each to `data/controls/NAME/`: other seeds, halves of the images, re-paired images, networks with random weights,
+and the independent SAE of each model; each as it was before its first step, to `data/controls/NAME/start/`.
 """
 
 from pipeline import stage
@@ -8,8 +9,10 @@ from usae.activations.store.manifests import check_paired, load_manifests
 from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.ranks import Ranks, launch
-from usae.evidence.controls.variants import variants
-from usae.training.stage import training_run
+from usae.evidence.controls.halves import halves
+from usae.evidence.controls.variants import controls, independent
+from usae.images.pixels.index import ImageIndex
+from usae.training.stage import save, training_run
 
 
 @stage
@@ -19,10 +22,12 @@ def main(params: Params) -> str:
     layout = Layout()
     manifests = load_manifests(layout.manifests, params.models) | load_manifests(layout.untrained, params.models)
     check_paired(manifests)
-    with training_run(params, "controls", manifests, variants(params)) as trained:
+    classes = ImageIndex.load(layout.images / "train.parquet").frame["label"]
+    variants, parts = controls(params) | independent(params), halves(classes, params.seed)
+    with training_run(params, "controls", manifests, variants, halves=parts) as trained:
         if Ranks.current().rank == 0:
             for name, control in trained.items():
-                control.sae.save_pretrained(layout.controls / name)
+                save(control, layout.controls / name)
     losses = (f"{name} {control.log['loss'].iloc[-20:].mean():.3f}" for name, control in trained.items())
     return f"loss {', '.join(losses)}"
 

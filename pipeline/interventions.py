@@ -4,6 +4,7 @@ from pipeline import stage
 from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.tables import write_table
+from usae.evidence.controls.names import RUN
 from usae.evidence.interventions.run import run
 from usae.evidence.interventions.tables import ABLATION, STITCHING
 
@@ -18,7 +19,11 @@ def main(params: Params) -> str:
         return "nothing to read out: no label is on training and on held-out images, so both tables are empty"
     cross = stitching[(stitching["method"] == "usae") & (stitching["source"] != stitching["target"])]
     recovered = f"{cross['recovered'].mean():.2f} of a readout recovered across models"
-    return f"{recovered}, {ablation['agrees'].sum()} of {len(ablation)} concepts act alike in all"
+    tested = ablation[(ablation["sae"] == RUN) & ablation["q"].notna()]
+    agreement = (
+        f"agreement {tested['agreement'].median():.2f} in the median, {tested['agreement'].max():.2f} at most"
+    )
+    return f"{recovered}, {tested['agrees'].sum()} of {len(tested)} concepts act alike in all: {agreement}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main(params: Params) -> str:
     """Measure `data/codes` and write `reports/`."""
     device, layout = configure(params.runtime), Layout()
     opened = Opened.load(params.models, layout, store_root(params.runtime.store), device)
-    funnel = Funnel.load(layout.reports, len(params.models))
+    funnel = Funnel.load(layout.reports, len(params.models), params.measure.agreement)
     evaluation = evaluate(opened, params.measure, params.seed, funnel, params.runtime.dask)
     evaluation.write(layout.reports)
     return evaluation.headline

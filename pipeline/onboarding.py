@@ -16,7 +16,8 @@ def main(params: Params) -> str:
         write_table(ONBOARDING, table, Layout().table(ONBOARDING))
     if table.empty:
         return "one model alone joins nobody"
-    cross = table[(table["setting"] == "matched") & (table["source"] != table["target"])]
+    matched = table[(table["dictionary"] == "trained") & (table["setting"] == "matched")]
+    cross = matched[matched["source"] != matched["target"]]
     by_images = cross.groupby("images")["r2"].mean()
     return f"cross R2 of {newcomer}: " + ", ".join(f"{r2:.2f} from {n} images" for n, r2 in by_images.items())
 

@@ -1,4 +1,7 @@
-"""Stage `train`: the universal SAE over all models, to `data/usae/` and `reports/training.parquet`."""
+"""Stage `train`: the universal SAE over all models, to `data/usae/` and `reports/training.parquet`.
+
+As it was before its first step: to `data/usae/start/`.
+"""
 
 from pipeline import stage
 from usae.activations.store.manifests import load_manifests
@@ -8,7 +11,7 @@ from usae.common.runtime.ranks import Ranks, launch
 from usae.common.tables import write_table
 from usae.common.variant import Variant
 from usae.training.loop.log import write_curve
-from usae.training.stage import training_run
+from usae.training.stage import save, training_run
 from usae.training.tables import TRAINING
 
 
@@ -22,7 +25,7 @@ def main(params: Params) -> str:
     with training_run(params, "usae", manifests, variants, layout.curve) as trained:
         log = trained["usae"].log
         if Ranks.current().rank == 0:
-            trained["usae"].sae.save_pretrained(layout.usae)
+            save(trained["usae"], layout.usae)
             write_table(TRAINING, log, layout.table(TRAINING))
             write_curve(log, layout.curve)
     return f"{len(log)} steps, loss {log['loss'].iloc[-20:].mean():.3f}"

@@ -1,6 +1,7 @@
 """A linear world where everything has an exact answer: activations are sparse causes times invertible maps."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,13 +22,17 @@ WIDTHS = {"a": 6, "b": 8, "c": 7}
 
 @dataclass(frozen=True)
 class LinearWorld:
-    """Activations A_i = S D_i of causes S, and SAEs whose concepts are the causes; renumbered in `independent`."""
+    """Activations A_i = S D_i of causes S, and SAEs whose concepts are the causes; renumbered in `independent`.
+
+    The universal one's start has their codes and points elsewhere.
+    """
 
     study: Study
     causes: dict[str, np.ndarray]  # split -> (images, tokens, causes)
     orders: dict[str, np.ndarray]  # model -> concept of its own SAE -> cause
     labels: dict[str, TokenLabels]
     classes: dict[str, np.ndarray]  # split -> (images,)
+    blind: dict[str, int]  # model -> the cause that it does not see
 
     def write(self, kind: str) -> None:
         """The image index: with labels of tokens, classes of images, or nothing."""
@@ -44,25 +49,41 @@ class LinearWorld:
 
 @pytest.fixture
 def linear_world(tmp_path) -> LinearWorld:
+    """All models see all causes."""
+    return world_in(tmp_path, {})
+
+
+@pytest.fixture
+def half_blind_world(tmp_path) -> LinearWorld:
+    """Each model is blind to a cause of its own: its activations do not hold it, and its codes of it are 0."""
+    return world_in(tmp_path, {"a": 0, "b": 1, "c": 2})
+
+
+def world_in(folder: Path, blind: dict[str, int]) -> LinearWorld:
     rng = np.random.default_rng(0)
     causes = {"train": draw(rng, 120), "val": draw(rng, 40)}
     maps = {model: directions(rng, width) for model, width in WIDTHS.items()}
+    for model, cause in blind.items():
+        maps[model][cause] = 0
+    seen = {model: np.arange(CAUSES) != blind.get(model, -1) for model in WIDTHS}  # (causes,)
     orders = {model: rng.permutation(CAUSES) for model in WIDTHS}
     shared = sae_of(maps)
     independent = {model: sae_of({model: maps[model][orders[model]]}) for model in WIDTHS}
     stores = {
-        split: {model: store_of(tmp_path / f"{model}-{split}", rows @ maps[model]) for model in WIDTHS}
+        split: {model: store_of(folder / f"{model}-{split}", rows @ maps[model]) for model in WIDTHS}
         for split, rows in causes.items()
     }
-    layout, codes = Layout(tmp_path), {}
-    for split, rows in causes.items():
-        for model in WIDTHS:
-            universal = codes_of(layout.codes(split) / model, model, "usae", rows)
-            if split == "val":
-                codes[model] = universal
-            own = layout.independent_codes(split) / model
-            codes_of(own, model, "independent", rows[..., orders[model]])
-    study = Study(shared, independent, stores["train"], stores["val"], codes, layout)
+    layout, val = Layout(folder), causes["val"]
+    codes = {"usae": {}, "start": {}, "independent": {}}
+    for model in WIDTHS:
+        mine = val * seen[model]
+        for name, place in (("usae", layout.codes("val")), ("start", layout.start_codes("val"))):
+            codes[name][model] = codes_of(place / model, model, name, mine)
+        own = layout.independent_codes("val") / model
+        codes["independent"][model] = codes_of(own, model, "independent", mine[..., orders[model]])
+    before = sae_of({model: directions(rng, width) for model, width in WIDTHS.items()})
+    universal = {"usae": shared, "start": before}
+    study = Study(universal, independent, stores["train"], stores["val"], codes, layout)
     names = tuple(f"cause {cause}" for cause in range(CAUSES))
     return LinearWorld(
         study,
@@ -70,6 +91,7 @@ def linear_world(tmp_path) -> LinearWorld:
         orders,
         {split: TokenLabels(names, coverage(rows)) for split, rows in causes.items()},
         {split: rows.sum(axis=1).argmax(axis=1) for split, rows in causes.items()},
+        blind,
     )
 
 

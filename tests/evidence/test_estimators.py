@@ -4,11 +4,14 @@ import json
 import sys
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 
 from usae.common.errors import UserError
-from usae.evidence.estimators import load_estimator
+from usae.evidence.estimators import contribution_norms, load_estimator
 from usae.sae.estimator import Estimator
+from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
 
 
@@ -39,3 +42,13 @@ def test_another_method_is_loaded_by_its_name(tmp_path, monkeypatch):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="There is no SAE in"):
         load_estimator(tmp_path / "nothing")
+
+
+def test_the_norm_of_a_contribution_is_the_models_gain():
+    estimator = UniversalSAE({"a": 4, "b": 6}, 8, 2)
+    estimator.part("b").gain.fill_(1.5)
+    norms = contribution_norms(estimator, ["b", "a"])
+    np.testing.assert_allclose(norms, [[1.5] * 8, [1] * 8], rtol=1e-6)
+    code = torch.tensor([[3]]), torch.tensor([[2.0]])
+    decoded = estimator.decode("b", SparseCodes(*code)).norm().item()
+    assert decoded == pytest.approx(2 * norms[0, 3], rel=1e-6)

@@ -9,6 +9,8 @@ TOKENS = Column("tokens", "int64", "tokens measured", "tokens")
 RUN = Column(
     "run",
     "string",
-    "usae: the run itself; seed-N: the same from another start; shuffled: trained on re-paired images; untrained:"
-    " all networks with random weights; untrained-one: the first one; k-N: another k",
+    "usae: the run itself; seed-N: the same from another start; half-N: trained on one half of the images;"
+    " shuffled: on re-paired images; shuffled-SLUG: on images of which this model's alone are re-paired;"
+    " untrained: all networks with random weights; untrained-SLUG: this one alone; k-N: another k",
 )
+START = Column("start", "bool", "the SAE before its first step")

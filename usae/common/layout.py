@@ -5,6 +5,8 @@ from pathlib import Path
 
 from usae.common.tables import Table
 
+START = "start"  # folder, inside an SAE's, of the same before its first step
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -29,18 +31,21 @@ class Layout:
 
     @property
     def usae(self) -> Path:
-        """The universal SAE (stage `train`)."""
+        """The universal SAE, and in START the same before its first step (stage `train`)."""
         return self.root / "data/usae"
 
     @property
     def controls(self) -> Path:
-        """An SAE for each control, by name (stage `controls`)."""
+        """An SAE for each control, by name, and the independent ones (stage `controls`)."""
         return self.root / "data/controls"
 
-    @property
-    def baselines(self) -> Path:
-        """An independent SAE for each model (stage `baselines`)."""
-        return self.root / "data/baselines"
+    def independent(self, model: str) -> Path:
+        """The SAE of one model alone (stage `controls`)."""
+        return self.controls / f"independent-{model}"
+
+    def brief(self, model: str) -> Path:
+        """The same, its encoder updated as often as in the universal SAE; absent where that is the same SAE."""
+        return self.controls / f"brief-{model}"
 
     @property
     def weights(self) -> Path:
@@ -66,9 +71,17 @@ class Layout:
         """The universal SAE's codes of `train` or `val`, a folder for each model (stage `encode`)."""
         return self.root / "data/codes" / split
 
+    def start_codes(self, split: str) -> Path:
+        """Codes of the universal SAE before its first step, likewise."""
+        return self.codes(split) / START
+
     def independent_codes(self, split: str) -> Path:
         """Codes of the independent SAEs, likewise."""
         return self.codes(split) / "independent"
+
+    def brief_codes(self, split: str) -> Path:
+        """Codes of those that were trained for fewer steps, likewise; absent where there are none."""
+        return self.codes(split) / "brief"
 
     def table(self, table: Table) -> Path:
         """The file of a table."""

@@ -1,14 +1,17 @@
 """What the measures do with any estimator: open it, whatever its method, and read its decoder."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from usae.common.methods import UNIVERSAL, method_module
+from usae.common.types import Array
 from usae.sae.estimator import Estimator
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import CONFIG, UniversalSAE
@@ -34,3 +37,8 @@ def decoder_rows(estimator: Estimator, model: str) -> Float[Tensor, "c d"]:
     """What each concept adds to `model`, in standardised units, where its code is 1."""
     concepts = torch.arange(estimator.concepts, device=estimator.device)[:, None]
     return estimator.decode(model, SparseCodes(concepts, torch.ones_like(concepts, dtype=torch.float32)))
+
+
+def contribution_norms(estimator: Estimator, models: Sequence[str]) -> Array:
+    """(m, c) norms of what each concept adds to each model where its code is 1, the decoder's gain included."""
+    return np.stack([decoder_rows(estimator, model).double().norm(dim=-1).cpu().numpy() for model in models])

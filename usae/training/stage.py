@@ -4,25 +4,28 @@
 written its outputs.
 """
 
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from usae.activations.sampling import open_paired
 from usae.activations.store import store_root
 from usae.activations.store.location import checkpoint_folder
 from usae.activations.store.manifests import Manifest
+from usae.common.layout import START
 from usae.common.params import Params
 from usae.common.runtime.device import configure
 from usae.common.runtime.ranks import Ranks, join_processes
 from usae.common.runtime.tracker import open_tracker
 from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
-from usae.training.loop.loop import Result, RunOptions, independent_steps, train
+from usae.training.loop.loop import Result, RunOptions, train
 
 
 @contextmanager
@@ -32,10 +35,11 @@ def training_run(
     manifests: Mapping[str, Manifest],
     variants: Mapping[str, Variant],
     curve: Path | None = None,
+    halves: Sequence[np.ndarray] = (),
 ) -> Iterator[dict[str, Result]]:
-    """SAEs by variant, of the models of `manifests`. One model alone has the steps of an independent SAE.
+    """SAEs by variant, of models of `manifests`.
 
-    curve: where the loss of the first one is shown while it trains.
+    curve: where the loss of the first one is shown while it trains. halves: see `loop.train`.
 
     Raises:
         UserError: see `loop.train` and `Manifest.open`.
@@ -45,26 +49,34 @@ def training_run(
         torch.set_float32_matmul_precision("high")  # TF32 in the encoder
     root = store_root(params.runtime.store)
     data = open_paired(manifests, root)
-    steps = independent_steps(params.train, data.images, len(params.models)) if len(manifests) == 1 else None
-    identity = _identity(params, manifests, variants, steps)
+    identity = _identity(params, manifests, variants, halves)
     folder = checkpoint_folder(root, name, identity)
     checkpoints = Checkpoints(folder, identity, params.runtime.checkpoint_minutes)
     first = Ranks.current().rank == 0  # of several processes, it alone writes
     track = open_tracker(params.runtime.tracker, folder.name) if first else None
     options = RunOptions(device, params.runtime.resident, checkpoints, curve, track)
-    yield train(variants, manifests, data, params.train, options, seed=params.seed, steps=steps)
+    yield train(variants, manifests, data, params.train, options, seed=params.seed, halves=halves)
     if first:
         checkpoints.clear()
 
 
+def save(trained: Result, folder: Path) -> None:
+    """The SAE to `folder`, as it was before its first step to `folder/start`."""
+    trained.sae.save_pretrained(folder)
+    trained.start.save_pretrained(folder / START)
+
+
 def _identity(
-    params: Params, manifests: Mapping[str, Manifest], variants: Mapping[str, Variant], steps: int | None
+    params: Params,
+    manifests: Mapping[str, Manifest],
+    variants: Mapping[str, Variant],
+    halves: Sequence[np.ndarray],
 ) -> dict[str, Any]:
     """All that the result depends on: a checkpoint of anything else is refused."""
     return {
         "seed": params.seed,
         "train": params.train.model_dump(),
-        "steps": steps,
+        "halves": [zlib.crc32(half.tobytes()) for half in halves],
         "variants": {name: asdict(variant) for name, variant in variants.items()},
         "stores": {model: [m.train.store, list(m.train.crc32c)] for model, m in manifests.items()},
     }

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from usae.common.numerics.ridge import PENALTIES, Products, Regression, ridge_r2
+from usae.common.numerics.ridge import PENALTIES, Products, Regression, ridge_r2, ridge_r2_others
 
 SPANS = {"a": slice(0, 6), "b": slice(6, 10)}
 
@@ -77,3 +77,102 @@ def test_validation_chooses_a_penalty_that_spares_strangers():
 def test_constant_activations_have_no_ceiling():
     flat = [products(np.full((20, 10), 3.0)) for _ in range(3)]
     assert all(np.isnan(value) for value in ridge_r2(*flat, SPANS).values())
+
+
+def direct(x, y, penalty):
+    """Weights and offset of the ridge regression of y on x, solved token by token."""
+    deviations = x - x.mean(0)
+    strength = penalty * x.var(axis=0).mean() * len(x)
+    weights = np.linalg.solve(
+        deviations.T @ deviations + strength * np.eye(x.shape[1]), deviations.T @ (y - y.mean(0))
+    )
+    return weights, y.mean(0) - x.mean(0) @ weights
+
+
+def test_the_penalty_is_chosen_on_validation_and_r2_is_about_the_mean_of_test():
+    """The test set's mean has moved, and its relation is the opposite one, so that it asks for another penalty."""
+    spans = {"a": slice(0, 30), "b": slice(30, 34)}
+    rng = np.random.default_rng(1)
+    mix = rng.normal(size=(30, 4))
+    splits = []
+    for tokens, sign, shift in ((40, 1, 0.0), (30, 1, 0.0), (500, -1, 3.0)):
+        a = rng.normal(size=(tokens, 30)) + shift
+        splits.append(np.c_[a, sign * a @ mix + rng.normal(size=(tokens, 4))])
+    (fit, validation, test), whole = splits, np.concatenate(splits[:2])
+
+    def errors(rows, penalty, fitted):
+        weights, offset = direct(fitted[:, :30], fitted[:, 30:], penalty)
+        return ((rows[:, 30:] - rows[:, :30] @ weights - offset) ** 2).sum()
+
+    best, tempting = (
+        PENALTIES[np.argmin([errors(rows, penalty, fit) for penalty in PENALTIES])] for rows in (validation, test)
+    )
+    expected, about_training = (
+        1 - errors(test, best, whole) / ((test[:, 30:] - rows[:, 30:].mean(0)) ** 2).sum()
+        for rows in (test, whole)
+    )
+    found = ridge_r2(*(products(rows) for rows in splits), spans)["a", "b"]
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert tempting != best
+    assert abs(expected - about_training) > 0.01
+
+
+def test_a_map_of_full_rank_is_the_ridge_and_lower_ranks_explain_less():
+    sums = [products(world(seed, 400, 1.0)) for seed in range(3)]
+    ranks = [ridge_r2(*sums, SPANS, rank) for rank in (1, 2, 4, 6)]
+    full = ridge_r2(*sums, SPANS)
+    for pair, value in full.items():
+        assert ranks[-1][pair] == pytest.approx(value, abs=1e-12)
+    assert ranks[2]["a", "b"] == pytest.approx(full["a", "b"], abs=1e-12)  # four channels
+    assert [round(rank["a", "b"], 9) for rank in ranks[:3]] == sorted(
+        round(rank["a", "b"], 9) for rank in ranks[:3]
+    )
+    assert ranks[0]["a", "b"] < full["a", "b"] - 0.1
+
+
+def test_rank_k_of_a_model_itself_is_its_principal_components():
+    rows = world(0, 3000, 1.0)[:, :6]
+    sums = [products(rows)] * 3
+    variances = np.sort(np.linalg.eigvalsh(np.cov(rows.T)))[::-1]
+    for rank in (1, 3):
+        explained = ridge_r2(*sums, {"a": slice(0, 6)}, rank)["a", "a"]
+        assert explained == pytest.approx(variances[:rank].sum() / variances.sum(), abs=1e-5)
+
+
+def test_a_planted_map_of_rank_one_is_found_by_rank_one():
+    """On the tokens that it is fitted on no map of rank 1 errs less than the least-squares one."""
+    rng = np.random.default_rng(5)
+    direction, answer = rng.normal(size=(6, 1)), rng.normal(size=(1, 4))
+    splits = []
+    for tokens in (900, 300, 300):
+        a = rng.normal(size=(tokens, 6))
+        splits.append(products(np.c_[a, a @ direction @ answer]))
+    found = [ridge_r2(*splits, SPANS, rank)["a", "b"] for rank in (1, None)]
+    np.testing.assert_allclose(found, 1, atol=1e-6)
+
+
+def test_all_other_models_know_at_least_what_one_of_them_knows():
+    """c is the sum of parts of a and of b, which know nothing of each other."""
+    spans = {"a": slice(0, 3), "b": slice(3, 7), "c": slice(7, 9)}
+    rng = np.random.default_rng(2)
+    mixes = rng.normal(size=(3, 2)), rng.normal(size=(4, 2))
+    splits = []
+    for tokens in (2000, 500, 2000):
+        a, b = rng.normal(size=(tokens, 3)), rng.normal(size=(tokens, 4))
+        splits.append(products(np.c_[a, b, a @ mixes[0] + b @ mixes[1]]))
+    single, others = ridge_r2(*splits, spans), ridge_r2_others(*splits, spans)
+    assert others["c"] == pytest.approx(1, abs=1e-6)
+    power = [(mix**2).sum() for mix in mixes]
+    assert single["a", "c"] == pytest.approx(power[0] / sum(power), abs=0.04)
+    for target, value in others.items():
+        assert all(value >= single[source, target] - 1e-3 for source in spans if source != target)
+    assert ridge_r2_others(*splits, {"a": slice(0, 9)}) == {}
+
+
+def test_two_models_are_all_others_of_each_other():
+    sums = [products(world(seed, 400, 1.0)) for seed in range(3)]
+    single, others = ridge_r2(*sums, SPANS), ridge_r2_others(*sums, SPANS)
+    assert others == {
+        "a": pytest.approx(single["b", "a"], abs=1e-12),
+        "b": pytest.approx(single["a", "b"], abs=1e-12),
+    }

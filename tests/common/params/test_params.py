@@ -109,6 +109,7 @@ def test_faults_between_keys_come_together(raw_params):
     raw_params["controls"]["k"] = [1024, 64, 64]
     raw_params["interventions"]["held_out"] = "clip"
     raw_params["planted"] |= {"dictionary": 40, "train": 8}
+    raw_params["planted"]["world"]["most"] = 1
     raw_params["maximise"]["rule"] = "ids"
     raw_params["report"]["images"] = 40
     raw_params["zoo"]["language"]["backbone"]["factory"] = "torch.nn.Identity"
@@ -123,7 +124,8 @@ def test_faults_between_keys_come_together(raw_params):
         "`models` names 'supervized', which has no entry under `zoo`",
         "Did you mean 'supervised'?",
         "`models` names supervised more than once",
-        "`planted.dictionary` is 40, but `planted.world` has 46 concepts and `planted.k` is 4; raise it",
+        "`planted.dictionary` is 40, but `planted.world` has 101 concepts and `planted.k` is 5; raise it",
+        "`planted.world.most` is 1, but all but one of 3 models are at most two; set it to 0, or give",
         "`planted.batch_images` is 16, but `planted.train` is 8; lower it.",
         "`interventions.held_out` is 'clip', which is not in `models`; known there: supervised,",
         "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none",

@@ -135,12 +135,13 @@ def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_p
             store.write(chunk, rng.random(shape).argsort(-1)[..., :4], rng.gamma(1, 1, (*shape[:2], 4)))
     codes = open_codes(tmp_path, models)
     labels = TokenLabels(("x", "y"), rng.integers(0, 256, (50, 3, 3, 2), dtype=np.uint8))
-    inputs = (codes, labels, MeasureParams(threshold=0.1, exemplars=3, permutations=9), 0, np.arange(50) % 2)
+    asked = MeasureParams(threshold=0.1, agreement=0.1, exemplars=3, permutations=9)
+    inputs = (codes, labels, asked, 0, np.arange(50) % 2)
     here, there = (concept_statistics(*inputs, dask=where, block_images=12) for where in (None, workers))
     assert len(blocks(codes["a"], 12)) == 5
     assert pickle.dumps(there.firing) == pickle.dumps(here.firing)
     np.testing.assert_array_equal(there.exemplars.keys, here.exemplars.keys)
-    top_labels = [found.labels.tokens.top_labels() for found in (here, there)]
+    top_labels = [found.labels.top_labels() for found in (here, there)]
     pd.testing.assert_frame_equal(*top_labels, check_exact=True)
     tables = [nulls_frame(found.firing, found.nulls, models) for found in (here, there)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)

@@ -62,5 +62,5 @@ def test_a_linear_label_is_read_exactly(linear_world, unit):
 
 
 def test_mean_codes_are_means_over_tokens(linear_world):
-    chunk = linear_world.study.codes["a"].chunk(1)
+    chunk = linear_world.study.codes["usae"]["a"].chunk(1)
     np.testing.assert_allclose(mean_codes(chunk, 5).toarray(), linear_world.causes["val"][16:32].mean(axis=1))

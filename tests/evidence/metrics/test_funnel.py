@@ -7,111 +7,140 @@ import pytest
 from usae.common.errors import UserError
 from usae.common.tables import write_table
 from usae.evidence.codes.store import CodeChunk
-from usae.evidence.metrics.contrast.contrast import Contrast
-from usae.evidence.metrics.firing.counts import FiringCounts, energy, firing_entropy
-from usae.evidence.metrics.firing.nulls import CofireNulls
-from usae.evidence.metrics.funnel import SUPPORT, untrained_bar
+from usae.evidence.metrics.firing.counts import FiringCounts, firing_entropy
+from usae.evidence.metrics.firing.evidence import SUPPORT, evidence
+from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
+from usae.evidence.metrics.funnel import Thresholds, asked_steps, comes_back, common_steps, passed, untrained_bar
 from usae.evidence.metrics.measure.funnel_tables import Funnel
 from usae.evidence.metrics.measure.tables import FUNNEL
 
 ALIVE = [0, 2, 3, 3, 3, 3, 3, 3]
-COFIRES = [0, 0, SUPPORT - 1, 500, 500, 500, 500, 500]
-LIFT = [np.nan, np.nan, 90.0, 90.0, 8.0, 90.0, 90.0, 90.0]
-Q = [np.nan, np.nan, 0.01, 0.2, 0.01, 0.05, 0.01, 0.01]
-COSINES = {"seed-1": [0.9] * 5 + [0.69, 0.71, 0.3], "seed-2": [0.9] * 5 + [0.7, 0.1, 0.8]}
-AGREES = [None, None, True, True, True, True, False, True]
+FIRES = [0, 0, SUPPORT - 1, 500, 500, 500, 500, 500]
+AGREEMENT = [np.nan, np.nan, 0.5, 0.5, 0.099, 0.1, 0.3, 0.5]
+LIFT = [np.nan, np.nan, 90.0, 90.0, 90.0, 10.0, 90.0, 90.0]
+Q = [np.nan, np.nan, np.nan, 0.051, 0.05, 0.01, 0.01, 0.01]
+MEAN = {"half-1": [0.9] * 6 + [0.71, 0.71], "half-2": [0.9] * 6 + [0.7, 0.8]}
+LEAST = {"half-1": [0.8] * 6 + [0.6, 0.51], "half-2": [0.8] * 6 + [0.6, 0.6]}
+STOPS = [
+    "alive", "in all models", "significant", "significant", "agreement", "beyond untrained", "stable", "universal",
+]  # fmt: skip
 
 
-def evidence(run, alive, cofires, lift, q):
-    columns = {"models_alive": alive, "cofires": cofires, "null_mean": 2.0, "lift": lift, "q": q}
-    return pd.DataFrame(columns).rename_axis("concept_id").reset_index().assign(run=run)
+def rows_of(run, alive, fires, agreement, lift, q, start=False):
+    columns = {
+        "models_alive": alive, "fires_least": fires, "cofires": fires, "cofire_proportion_min": agreement,
+        "null_mean": 2.0, "lift": lift, "p": q, "q": q,
+    }  # fmt: skip
+    return pd.DataFrame(columns).rename_axis("concept_id").reset_index().assign(run=run, start=start)
 
 
-def stability(cosines):
+def matches(mean, least, run="usae", start=False):
     parts = [
-        pd.DataFrame({"cosine": values}).rename_axis("concept_id").reset_index() for values in cosines.values()
+        pd.DataFrame({"correlation": mean[half], "correlation_least": least[half]})
+        .rename_axis("concept_id")
+        .reset_index()
+        .assign(against=half)
+        for half in mean
     ]
-    return pd.concat([part.assign(run=run) for run, part in zip(cosines, parts, strict=True)])
+    return pd.concat(parts).assign(run=run, start=start)
 
 
 @pytest.fixture
 def tables():
-    """Each concept of the run stops one step later; at least 95 % of the untrained lifts are at most 10."""
-    lifts = [*range(1, 11), 99.0]
-    untrained = evidence("untrained", [3] * 10 + [2], [100] * 11, lifts, [0.01] * 11)
-    shuffled = evidence("shuffled", [3] * 4, [100] * 4, [20.0] * 4, [0.9, 0.9, 0.9, 0.01])
-    return pd.concat([evidence("usae", ALIVE, COFIRES, LIFT, Q), untrained, shuffled])
+    """Each concept of the run stops one step later; the untrained lifts of 20 of 21 are at most 10."""
+    lifts = [*range(1, 11), *[10.0] * 10, 99.0]
+    untrained = rows_of("untrained", [3] * 21, [100] * 21, [0.2] * 21, lifts, [0.01] * 21)
+    shuffled = rows_of("shuffled", [3] * 4, [100] * 4, [0.2] * 4, [20.0] * 4, [0.9, 0.9, 0.9, 0.01])
+    before = rows_of("usae", [3] * 8, [100] * 8, [0.2] * 8, [20.0] * 8, [0.01] * 3 + [0.9] * 5, start=True)
+    return pd.concat([rows_of("usae", ALIVE, FIRES, AGREEMENT, LIFT, Q), before, untrained, shuffled])
 
 
 @pytest.fixture
-def ablation():
-    columns = {"agreement": 0.25, "q": 0.5, "agrees": pd.array(AGREES, dtype="boolean")}
-    return pd.DataFrame(columns).rename_axis("concept_id").reset_index()
+def stability():
+    start = matches({half: [0.9, 0.9, 0.2] + [0.9] * 5 for half in MEAN}, LEAST, start=True)
+    return pd.concat([matches(MEAN, LEAST), start])
 
 
-def test_every_concept_stops_at_the_first_step_it_does_not_pass(tables, ablation):
-    found = Funnel.of(tables, stability(COSINES), ablation, 3).verdicts
-    assert found["stops_at"].tolist() == [
-        "alive", "in all models", "significant", "significant",
-        "beyond untrained", "stable", "causal", "universal",
-    ]  # fmt: skip
+def test_every_concept_stops_at_the_first_step_it_does_not_pass(tables, stability):
+    found = Funnel.of(tables, stability, 3, 0.1).verdicts
+    assert found["stops_at"].tolist() == STOPS
     assert pd.isna(found["why"].iloc[7])
     assert found["why"].tolist()[:7] == [
         "never fires",
         "fires in 2 of 3 models",
-        "co-fires on 19 tokens (20 asked), re-paired images give 2 (q 0.01)",
-        "co-fires on 500 tokens (20 asked), re-paired images give 2 (q 0.2)",
-        "lift 8 over re-paired images; untrained networks reach 10",
-        "found in 1 of 3 seeds; best match 0.70",
-        "agreement of its effects 0.25 (q 0.5)",
+        "fires on 19 tokens in the model with the fewest (20 asked)",
+        "co-fires on 500 tokens; with one model re-paired on 2 (q 0.051)",
+        "all models fire on 9.9% of the tokens of the busiest one (10% asked)",
+        "lift 10 over one re-paired model; untrained networks reach 10",
+        "found again by 1 of 2 SAEs of one half of the images each; correlations 0.71, 0.70",
     ]
 
 
-def test_counts_of_the_run_and_of_its_controls(tables, ablation, tmp_path):
-    funnel = Funnel.of(tables, stability(COSINES), ablation, 3)
+def test_counts_of_the_run_of_its_controls_and_of_the_start(tables, stability, tmp_path):
+    funnel = Funnel.of(tables, stability, 3, 0.1)
     write_table(FUNNEL, funnel.counts, tmp_path / "funnel.parquet")
-    left = {run: rows.set_index("step")["concepts"].to_dict() for run, rows in funnel.counts.groupby("run")}
-    assert left["usae"] == {
-        "alive": 7, "in all models": 6, "significant": 4, "beyond untrained": 3, "stable": 2, "causal": 1,
-    }  # fmt: skip
-    assert left["untrained"] == {"alive": 11, "in all models": 10, "significant": 10, "beyond untrained": 0}
-    assert left["shuffled"] == {"alive": 4, "in all models": 4, "significant": 1, "beyond untrained": 1}
-    assert funnel.numbers == {
-        "universal": 1,
-        "universal_share": 0.142857,
-        "universal_share/untrained": 0.0,
-        "universal_share/shuffled": 0.25,
-    }
+    left = {key: rows.set_index("step")["concepts"] for key, rows in funnel.counts.groupby(["run", "start"])}
+    assert left["usae", False].tolist() == [7, 6, 4, 3, 2, 1]
+    assert left["usae", True].tolist() == [8, 8, 3, 3, 3, 2]
+    assert left["untrained", False].to_dict()["beyond untrained"] == 1
+    assert left["shuffled", False].tolist() == [4, 4, 1, 1, 1]
+    assert funnel.numbers["universal"] == 1
+    assert funnel.numbers["universal/start"] == 2
+    assert funnel.numbers["shared"] == 2
+    assert funnel.numbers["shared_share/shuffled"] == 0.25
+    own = funnel.counts.query("run == 'usae' and not start").set_index("step")
+    assert own.loc["agreement", "agreement_median"] == 0.3
+    assert own.loc["stable", "agreement_low"] == own.loc["stable", "agreement_high"] == 0.5
 
 
-def test_what_was_not_measured_is_not_asked(tables, ablation):
-    without = Funnel.of(tables, stability({"gaussian": [0.1] * 8}), ablation.head(0), 3)
-    assert without.counts.query("run == 'usae'")["step"].tolist()[-1] == "beyond untrained"
-    assert without.verdicts["stops_at"].tolist()[5:] == ["universal"] * 3
-    causal = Funnel.of(tables, stability(COSINES), None, 3)
-    assert causal.verdicts["stops_at"].tolist()[5:] == ["stable", "universal", "universal"]
+def test_what_was_not_measured_is_not_asked(tables, stability):
+    without = Funnel.of(tables, stability.head(0), 3, 0.1)
+    assert without.counts.query("run == 'usae' and not start")["step"].tolist()[-1] == "beyond untrained"
+    assert without.verdicts["stops_at"].tolist()[6:] == ["universal"] * 2
+    seeds = stability.assign(against="seed-1").drop_duplicates(["start", "concept_id"])
+    assert Funnel.of(tables, seeds, 3, 0.1).verdicts["stops_at"].tolist()[6:] == ["universal"] * 2
 
 
-def test_one_further_seed_has_to_find_the_concept_too(tables):
-    found = Funnel.of(tables, stability({"seed-1": COSINES["seed-1"]}), None, 3).verdicts["stops_at"].tolist()
-    assert found[5:] == ["stable", "universal", "stable"]
+def test_a_concept_comes_back_with_half_of_its_variance_and_a_quarter_in_every_model():
+    mean, least = np.array([0.71, 0.7, 0.9, 0.9, np.nan]), np.array([0.51, 0.6, 0.5, 0.51, np.nan])
+    assert comes_back(mean, least, 0.7).tolist() == [True, False, False, True, False]
 
 
-def test_the_bar_is_the_higher_of_the_two_untrained_controls(tables):
-    one = evidence("untrained-one", [3, 3, 3], [100, 100, 1], [40.0, 42.0, 1e6], [0.01, 0.01, 0.01])
-    assert untrained_bar(tables, 3) == 10
-    assert untrained_bar(pd.concat([tables, one]), 3) == 42
-    assert untrained_bar(tables[tables["run"] == "usae"], 3) == -np.inf
+def test_one_of_the_halves_is_not_enough(tables):
+    mean = {half: [0.9] * 8 for half in ("half-1", "half-2")}
+    mean["half-2"][7] = 0.1
+    found = Funnel.of(tables, matches(mean, {half: [0.8] * 8 for half in mean}), 3, 0.1)
+    assert found.verdicts["stops_at"].tolist()[6:] == ["universal", "stable"]
 
 
-def test_concepts_that_never_co_fire_in_the_null_raise_the_bar(tables):
-    boundless = evidence("untrained-one", [3, 3, 3], [100] * 3, [1.0, 2.0, np.nan], [0.01] * 3)
-    assert untrained_bar(pd.concat([tables, boundless]), 3) == np.inf
+def test_the_bar_is_the_highest_of_all_untrained_controls(tables):
+    assert untrained_bar(tables, 3, 0.95) == 10
+    assert untrained_bar(tables, 3, 1.0) == 99
+    one = rows_of("untrained-language", [3, 3, 2], [100] * 3, [0.2] * 3, [40.0, 42.0, 1e6], [0.01] * 3)
+    assert untrained_bar(pd.concat([tables, one]), 3, 0.95) == 42
+    started = one.assign(start=True, lift=1e9)
+    assert untrained_bar(pd.concat([tables, one, started]), 3, 0.95) == 42
+    unsure = one.assign(q=0.051, lift=1e9)
+    assert untrained_bar(pd.concat([tables, unsure]), 3, 0.95) == 10
+    assert untrained_bar(tables[tables["run"] == "usae"], 3, 0.95) == -np.inf
+
+
+def test_more_support_is_asked_with_a_false_discovery_rate_of_its_own():
+    """With the four rare concepts left out, the last one's p of .03 is one of two and no longer one of six."""
+    p = [0.5, 0.5, 0.5, 0.5, 0.03, 0.001]
+    rows = rows_of("usae", [3] * 6, [30] * 4 + [80] * 2, [0.5] * 6, [5.0] * 6, p).assign(
+        q=[1, 1, 1, 1, 0.09, 0.006]
+    )
+    usual, more = (
+        common_steps(rows, 3, None, Thresholds(0.1, support=support))[2].passed for support in (SUPPORT, 50)
+    )
+    assert usual.tolist() == [False] * 5 + [True]
+    assert more.tolist() == [False] * 4 + [True] * 2
 
 
 def test_without_controls_nothing_is_said(tmp_path):
     with pytest.raises(UserError, match="Expected the table .*control_concepts.parquet"):
-        Funnel.load(tmp_path, 3)
+        Funnel.load(tmp_path, 3, 0.1)
     funnel = Funnel.none(5)
     assert funnel.verdicts["stops_at"].isna().all()
     assert len(funnel.verdicts) == 5
@@ -119,10 +148,9 @@ def test_without_controls_nothing_is_said(tmp_path):
     assert funnel.numbers == {}
 
 
-def test_the_order_of_rows_does_not_matter(tables, ablation):
-    turned = Funnel.of(tables.iloc[::-1], stability(COSINES).iloc[::-1], ablation.iloc[::-1], 3)
-    expected = Funnel.of(tables, stability(COSINES), ablation, 3)
-    pd.testing.assert_frame_equal(turned.verdicts, expected.verdicts)
+def test_the_order_of_rows_does_not_matter(tables, stability):
+    turned = Funnel.of(tables.iloc[::-1], stability.iloc[::-1], 3, 0.1)
+    pd.testing.assert_frame_equal(turned.verdicts, Funnel.of(tables, stability, 3, 0.1).verdicts)
 
 
 def streams(rng, shared, private, images=120, tokens=16):
@@ -135,19 +163,36 @@ def streams(rng, shared, private, images=120, tokens=16):
     return fires
 
 
-def test_equally_busy_private_concepts_are_not_called_universal():
-    """400 indices at which three models have a concept of their own, beside 40 that they share."""
-    shared, private = 40, 400
-    fires = streams(np.random.default_rng(0), shared, private)
-    concepts = shared + private
+def judged(fires):
+    """(c,) what passes from alive to agreement; `fires` (models, images, tokens, concepts)."""
+    models, images, _, concepts = fires.shape
     indices = np.broadcast_to(np.arange(concepts, dtype=np.uint16), fires.shape[1:])
-    chunks = [CodeChunk(np.arange(120), indices, model.astype(np.float32)) for model in fires]
-    firing, nulls = FiringCounts(3, concepts, 0.1), CofireNulls(3, concepts, 0.1, 99, 0, 120)
+    chunks = [CodeChunk(np.arange(images), indices, model.astype(np.float32)) for model in fires]
+    firing, nulls = FiringCounts(models, concepts, 0.1), CofireNulls(models, concepts, 0.1, 99, 0, images)
     firing.update(chunks)
     nulls.update(chunks)
     nulls.finish()
-    found = Contrast(firing, nulls.counts["images", (0, 1, 2)], energy(firing.mean_codes), pd.DataFrame())
-    universal = Funnel.of(found.concepts("usae"), stability({"gaussian": []}), None, 3).verdicts["stops_at"]
+    rows = evidence(firing, nulls.counts[IMAGES, tuple(range(models))])
+    return firing, rows, passed(asked_steps(rows, None, models, -np.inf, Thresholds(0.1)))
+
+
+def test_equally_busy_private_concepts_are_not_called_shared():
+    """400 indices at which three models have a concept of their own, beside 40 that they share."""
+    shared = 40
+    firing, _, called = judged(streams(np.random.default_rng(0), shared, 400))
     assert np.median(firing_entropy(firing.fires)[shared:]) > 0.95
-    assert (universal[:shared] == "universal").all()
-    assert (universal[shared:] == "universal").mean() < 0.05
+    assert called[:shared].all()
+    assert not called[shared:].any()
+
+
+@pytest.mark.parametrize("stranger", [0, 1, 2])
+def test_what_two_models_share_is_not_shared_by_all(stranger):
+    """40 concepts of all, and 200 that two models share while the third one fires at random, as often."""
+    shared, pairs = 40, 200
+    rng = np.random.default_rng(stranger)
+    fires = streams(rng, shared + pairs, 0)
+    fires[stranger, ..., shared:] = fires[stranger][rng.permutation(120)][..., shared:]
+    _, rows, called = judged(fires)
+    assert called[:shared].all()
+    assert called[shared:].mean() <= 0.02
+    assert (rows["q"] <= 0.05)[shared:].mean() <= 0.05

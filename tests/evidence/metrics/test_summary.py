@@ -114,9 +114,16 @@ def test_reconstruction_numbers():
     assert numbers["train_r2_self_mean"] == 0.9
     assert numbers["train_r2_cross_mean"] is None
     assert "r2_ridge_cross_mean" not in numbers
-    ceiling = table.assign(r2_scalar=0.0, r2_ridge=[1, 0.5, 0.7, 1, 1, 1, np.nan])
+    ceiling = table.assign(
+        r2_scalar=0.0,
+        r2_ridge=[1, 0.5, 0.7, 1, 1, 1, np.nan],
+        r2_rank_k=[0.9, 0.3, 0.5, 0.9, 0.9, 0.9, np.nan],
+        r2_ridge_others=[0.8, 0.6, 0.8, 0.6, 0.8, 0.6, np.nan],
+    )
     numbers = reconstruction_numbers(ceiling)
     assert numbers["r2_ridge_cross_mean"] == 0.6
+    assert numbers["r2_rank_k_cross_mean"] == 0.4
+    assert numbers["r2_ridge_others_mean"] == 0.7
     assert numbers["r2_of_ridge_cross"] == 0.5
 
 
@@ -128,7 +135,7 @@ def test_numbers_keep_six_digits_and_nan_becomes_null():
 
 def test_curves_cover_all_concepts(frames):
     concepts, per_model = frames
-    nothing = pd.DataFrame(columns=["run", "firing_entropy"])
+    nothing = pd.DataFrame(columns=["run", "start", "firing_entropy"])
     entropy = curves.entropy_histogram(concepts, nothing)
     assert len(entropy) == 30
     assert entropy["concepts"].sum() == 11
@@ -139,15 +146,34 @@ def test_curves_cover_all_concepts(frames):
 
 
 def test_entropy_stands_beside_that_of_re_paired_images(frames):
-    evidence = pd.DataFrame({"run": ["usae", "shuffled", "shuffled"], "firing_entropy": [0.2, 0.99, np.nan]})
+    evidence = pd.DataFrame(
+        {
+            "run": ["usae", *["shuffled"] * 3],
+            "start": [False, False, False, True],
+            "firing_entropy": [0.2, 0.99, np.nan, 0.5],
+        }
+    )
     entropy = curves.entropy_histogram(frames[0], evidence)
     assert entropy.groupby("run", sort=False)["concepts"].sum().to_dict() == {"usae": 11, "shuffled": 1}
     assert entropy.query("run == 'shuffled'")["concepts"].iloc[-1] == 1
 
 
 def test_funnel_steps_keep_their_order_in_an_alphabetic_plot():
-    table = pd.DataFrame({"run": ["usae", "usae", "b"], "step": ["alive", "significant", "alive"], "concepts": 3})
-    assert curves.funnel_steps(table)["passes"].tolist() == ["usae 1. alive", "usae 2. significant", "b 1. alive"]
+    runs, steps = ["usae", "usae", "usae", "b"], ["alive", "significant", "alive", "alive"]
+    table = pd.DataFrame({"run": runs, "start": [False, False, True, False], "step": steps, "concepts": 3})
+    assert curves.funnel_steps(table)["passes"].tolist() == [
+        "usae 1. alive", "usae 2. significant", "usae before its first step 1. alive", "b 1. alive",
+    ]  # fmt: skip
+
+
+def test_stability_curves_are_shares_of_the_judged():
+    rows = pd.DataFrame({"correlation": [0.95, 0.55, 0.05, np.nan]})
+    table = pd.concat([rows.assign(run="usae", against="half-1", start=start) for start in (False, True)])
+    found = curves.stability_curves(table)
+    assert found["match"].unique().tolist() == ["usae in half-1", "usae in half-1, before the first step"]
+    shares = found[found["match"] == "usae in half-1"].set_index("threshold")["share"]
+    assert shares[[0.0, 0.5, 0.9]].tolist() == pytest.approx([1, 2 / 3, 1 / 3])
+    assert curves.stability_curves(table.head(0)).empty
 
 
 def test_importance_curve_without_any_cofire_is_empty(frames):

@@ -26,7 +26,7 @@ def setup(linear_world) -> Setup:
 
 def test_a_newcomer_that_sees_the_same_causes_is_explained_wholly(setup, linear_world, tmp_path):
     table = onboard(setup, (20, 120, 500), 0.5)
-    write_table(ONBOARDING, table, tmp_path / "onboarding.parquet")
+    write_table(ONBOARDING, table.assign(dictionary="trained"), tmp_path / "onboarding.parquet")
     assert table.groupby(["setting", "images"]).size().to_dict() == {
         (setting, images): 5 for setting in (MATCHED, SHUFFLED) for images in (20, 120)
     }

@@ -95,6 +95,14 @@ def test_as_many_held_out_images_stand_beside_a_smaller_set(evaluation, image_fo
     assert {tuple(side["count"]) for side in sides(ood.compare(stores, few, 100))} == {(len(few),) * 4}
 
 
+def test_energy_grows_with_the_decoders_gain(evaluation, scenes):
+    ood, stores = evaluation
+    before = sides(ood.compare(stores, scenes, MOST))[0].set_index("source")["energy"]
+    ood.sae.part("a").gain.mul_(2)
+    after = sides(ood.compare(stores, scenes, MOST))[0].set_index("source")["energy"]
+    np.testing.assert_allclose(after / before, np.where(before.index == "a", 2, 1), rtol=1e-6)
+
+
 def test_a_folder_is_drawn_from_by_seed_and_unreadable_files_are_left_out(image_folder, scenes, caplog):
     whole = other_images(str(image_folder), scenes, 100, 0, 1)
     assert len(whole) == 12

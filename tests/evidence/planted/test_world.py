@@ -27,9 +27,22 @@ def test_kinds_owners_and_directions(world_params):
     }  # fmt: skip
     assert world.owners.sum(axis=1).tolist() == [3] * 3 + [2] * 6 + [1] * 9
     assert world.owners.sum(axis=0).tolist() == [3 + 4 + 2 + 1] * 3
+    assert world.superposition.tolist() == [10 / 8, 10 / 9, 1]
     for model, rows in enumerate(world.directions):
         assert rows.shape == (18, 8 + model)
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), world.owners[:, model], atol=1e-12)
+
+
+def test_of_five_models_every_two_have_a_pair_and_each_is_left_out_once(world_params):
+    changes = {"widths": (4,) * 5, "shared": 2, "pairwise": 1, "most": 1, "private": 1, "twins": 1}
+    world = drawn(world_params, **changes)
+    assert len(world.kinds) == world.params.concepts == 2 + 10 + 5 + 5 + 5
+    owners = {kind: world.owners[world.kinds == kind].astype(int) for kind in ("pair", "most", "private")}
+    assert owners["pair"].sum(axis=1).tolist() == [2] * 10
+    assert len(np.unique(owners["pair"], axis=0)) == 10
+    assert (1 - owners["most"]).tolist() == np.eye(5, dtype=int)[::-1].tolist()
+    assert owners["private"].tolist() == np.eye(5, dtype=int).tolist()
+    assert world.superposition.tolist() == [(2 + 4 + 4 + 1 + 1) / 4] * 5
 
 
 def test_an_image_is_a_function_of_seed_split_and_number(world_params):
@@ -82,10 +95,10 @@ def test_twins_come_together_with_chance_rho_and_others_by_accident(world_params
 
 
 def test_confounds_tie_concepts_to_positions_and_classes(world_params):
-    tied = drawn(world_params, position_pull=1.0, class_pull=0.0, private=10)
+    tied = drawn(world_params, position_pull=1.0, class_pull=0.0)
     strength = activity(tied, 600).mean(axis=0)  # (tokens, concepts)
     share = strength.max(axis=0) / strength.mean(axis=0)
-    free = activity(drawn(world_params, position_pull=0.0, class_pull=0.0, private=10), 600).mean(axis=0)
+    free = activity(drawn(world_params, position_pull=0.0, class_pull=0.0), 600).mean(axis=0)
     assert np.median(share) > 1.3 * np.median(free.max(axis=0) / free.mean(axis=0))
     classes = drawn(world_params, position_pull=0.0, class_pull=1.0)
     present = activity(classes, 400).any(axis=1)

@@ -192,8 +192,8 @@ def test_ood_claim_is_the_means_of_own_and_other_codes():
 
 def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():
     rows = [
-        ("ideal", "auroc", "lift", "private", 1.0, 4),
-        ("ideal", "auroc", "lift", "twin", 0.9, 12),
+        ("ideal", "auroc", "cofire_proportion_min", "private", 1.0, 4),
+        ("ideal", "auroc", "cofire_proportion_min", "twin", 0.9, 12),
         ("ideal", "auroc", "firing_entropy", "private", 0.5, 4),
         ("ideal", "called universal", "entropy", "private", 1.0, 4),
         ("ideal", "called universal", "entropy", "twin", 0.6, 12),
@@ -202,9 +202,19 @@ def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():
     ]
     planted = pd.DataFrame(rows, columns=["setting", "quantity", "by", "kind", "value", "planted"])
     concepts = pd.DataFrame(
-        {"setting": "ideal", "kind": ["shared", "twin"], "firing_entropy": [1.0, 0.98], "lift": [100.0, None]}
+        {
+            "setting": "ideal",
+            "kind": ["shared", "twin"],
+            "tracked": [True, False],
+            "firing_entropy": [1.0, 0.98],
+            "cofire_proportion_min": [0.8, 0.1],
+        }
     )
-    claim = planted_picture(planted, concepts).claim
+    picture = planted_picture(planted, concepts)
+    shared, twin = picture.figure.axes[0].collections
+    assert shared.get_offsets().tolist() == [[1.0, 0.8]]
+    assert len(twin.get_offsets()) == 0
+    claim = picture.claim
     assert "entropy calls 70 % of them universal (AUROC 0.50)" in claim
     assert claim.endswith("from shared ones (AUROC 0.93)")
 

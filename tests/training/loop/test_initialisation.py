@@ -3,13 +3,14 @@ import pytest
 import torch
 
 from usae.common.errors import UserError
+from usae.common.variant import Variant
 from usae.sae.sparse import top_k
 from usae.training.loop.initialisation import new_sae
 
 
 def test_a_concept_starts_at_one_token_in_every_model(world, recipe):
     manifests, data = world
-    sae = new_sae(manifests, data, recipe, k=4, seed=0)
+    sae = new_sae(manifests, data, recipe, Variant(4, 0))
     images = np.arange(data.images)
     cosines = []
     for model, raw in data.rows(images).items():
@@ -23,7 +24,7 @@ def test_it_reconstructs_before_the_first_step(world, recipe):
     manifests, data = world
     scores = {}
     for init in ("random", "paired"):
-        sae = new_sae(manifests, data, recipe.model_copy(update={"init": init}), k=4, seed=0)
+        sae = new_sae(manifests, data, recipe.model_copy(update={"init": init}), Variant(4, 0))
         rows = sae.standardise("a", data.rows(np.arange(data.images))["a"])
         sae.train()
         codes = top_k(sae.part("a").encoder(rows), 4)
@@ -35,8 +36,8 @@ def test_it_reconstructs_before_the_first_step(world, recipe):
 
 def test_shuffled_pairs_start_mispaired_too(world, recipe):
     manifests, data = world
-    shuffled = new_sae(manifests, data, recipe, k=4, seed=0, pairs="shuffled")
-    matched = new_sae(manifests, data, recipe, k=4, seed=0)
+    shuffled = new_sae(manifests, data, recipe, Variant(4, 0, "shuffled"))
+    matched = new_sae(manifests, data, recipe, Variant(4, 0))
     assert torch.equal(shuffled.dictionary("a"), matched.dictionary("a"))
     assert not torch.equal(shuffled.dictionary("b"), matched.dictionary("b"))
 
@@ -44,15 +45,15 @@ def test_shuffled_pairs_start_mispaired_too(world, recipe):
 def test_it_needs_enough_tokens(world, recipe):
     manifests, data = world
     with pytest.raises(UserError, match="are fewer than the 1000 concepts; lower `train.dictionary`"):
-        new_sae(manifests, data, recipe.model_copy(update={"dictionary": 1000}), k=4, seed=0)
+        new_sae(manifests, data, recipe.model_copy(update={"dictionary": 1000}), Variant(4, 0))
 
 
 def test_statistics_of_all_channels_or_of_each(world, recipe):
     manifests, data = world
-    scalar = new_sae(manifests, data, recipe, k=4, seed=0).part("a")
+    scalar = new_sae(manifests, data, recipe, Variant(4, 0)).part("a")
     assert scalar.mean.tolist() == pytest.approx([manifests["a"].mean] * 8)
     assert scalar.std.tolist() == pytest.approx([manifests["a"].std] * 8)
-    each = new_sae(manifests, data, recipe.model_copy(update={"standardize": "channel"}), k=4, seed=0)
+    each = new_sae(manifests, data, recipe.model_copy(update={"standardize": "channel"}), Variant(4, 0))
     rows = each.standardise("a", data.rows(np.arange(data.images))["a"])
     assert each.part("a").mean.tolist() == pytest.approx(manifests["a"].channel_mean)
     assert each.part("a").std.tolist() == pytest.approx(manifests["a"].channel_std)
@@ -61,7 +62,7 @@ def test_statistics_of_all_channels_or_of_each(world, recipe):
 
 def test_gain_by_width(world, recipe):
     manifests, data = world
-    sae = new_sae(manifests, data, recipe.model_copy(update={"gain": "width"}), k=4, seed=0)
+    sae = new_sae(manifests, data, recipe.model_copy(update={"gain": "width"}), Variant(4, 0))
     gains = [sae.part(model).gain.item() for model in sae.models]
     assert gains == pytest.approx([(8 / 9) ** 0.5, (10 / 9) ** 0.5])
     codes = sae.encode({"a": data.rows(np.arange(2))["a"]})["a"]
@@ -72,6 +73,6 @@ def test_gain_by_width(world, recipe):
 
 def test_another_seed_starts_at_other_tokens(world, recipe):
     manifests, data = world
-    one, other = (new_sae(manifests, data, recipe, k=4, seed=seed).dictionary("a") for seed in (0, 7))
+    one, other = (new_sae(manifests, data, recipe, Variant(4, seed)).dictionary("a") for seed in (0, 7))
     same = (one @ other.T > 0.9999).any(dim=1).float().mean()
     assert same < 0.5

@@ -16,7 +16,9 @@ from usae.activations.store.manifests import Manifest
 from usae.common.errors import Diverged, UserError
 from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
-from usae.training.loop.loop import RunOptions, independent_steps, train
+from usae.training.loop.loop import Budget, RunOptions, train
+from usae.training.loop.schedule import Schedule
+from usae.training.loop.trainer import Trainer
 
 RUNNING = RunOptions(torch.device("cpu"))
 MATCHED = {"usae": Variant(k=4, seed=0)}
@@ -206,10 +208,64 @@ def test_a_batch_larger_than_the_set(world, recipe):
         trained(world, recipe.model_copy(update={"batch_images": 64}))
 
 
-def test_steps_of_a_single_model(recipe):
-    source, everyone = (recipe.model_copy(update={"update": update}) for update in ("source", "all"))
-    assert independent_steps(source, 40, 2) == 100
-    assert independent_steps(everyone, 40, 2) == 200
+def test_a_share_of_the_steps_has_a_share_of_the_warm_up(recipe):
+    budget = Budget(recipe.model_copy(update={"warmup_epochs": 2}), 5, 200)
+    assert budget.schedule(Variant(4, 0)) == Schedule(recipe.learning_rate, recipe.final_learning_rate, 10, 200)
+    third = budget.schedule(Variant(4, 0, share_of_steps=3))
+    assert (third.warmup, third.steps) == (4, 67)
+
+
+def side_by_side(world, recipe, variants, steps=12, **options):
+    return train(variants, *world, recipe, RunOptions(torch.device("cpu")), seed=0, steps=steps, **options)
+
+
+def test_company_changes_no_bit_of_an_sae(world, recipe):
+    variants = {f"seed-{seed}": Variant(4, seed) for seed in range(3)}
+    three = side_by_side(world, recipe, variants)
+    two = side_by_side(world, recipe, {name: variants[name] for name in ("seed-2", "seed-0")})
+    for name, result in two.items():
+        pd.testing.assert_frame_equal(result.log, three[name].log)
+        for key, tensor in result.sae.state_dict().items():
+            assert torch.equal(tensor, three[name].sae.state_dict()[key])
+
+
+def test_one_trained_for_fewer_steps_stops_there_and_the_start_is_before_all(world, recipe):
+    trained = side_by_side(world, recipe, {"whole": Variant(4, 0), "brief": Variant(4, 0, share_of_steps=3)})
+    assert [len(trained[name].log) for name in ("whole", "brief")] == [12, 4]
+    whole, brief = (trained[name].start.state_dict() for name in ("whole", "brief"))
+    assert all(torch.equal(tensor, brief[key]) for key, tensor in whole.items())
+    start, sae = (each.dictionary("a") for each in (trained["whole"].start, trained["whole"].sae))
+    assert not torch.allclose(start, sae)
+    assert not trained["whole"].start.training
+
+
+def test_the_start_normalises_by_the_statistics_of_training_tokens(world, recipe):
+    start = side_by_side(world, recipe, {"usae": Variant(4, 0)}, steps=1)["usae"].start
+    data = world[1]
+    for model, rows in data.rows(np.arange(data.images)).items():
+        part = start.part(model)
+        pre = part.encoder.linear(part.standardise(rows))
+        torch.testing.assert_close(part.encoder.norm.running_mean, pre.mean(0), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(part.encoder.norm.running_var, pre.var(0), rtol=1e-3, atol=1e-5)
+
+
+def test_a_half_sees_its_own_images_alone(world, recipe, monkeypatch):
+    """Read from every batch: the images of the first half, as often as whole epochs have them."""
+    seen = {None: [], 0: []}
+    step = Trainer.step
+
+    def noted(trainer, batch):
+        seen[trainer.variant.half].append(batch.activations["a"][:, 0])
+        step(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "step", noted)
+    halves = [np.arange(0, 40, 2), np.arange(1, 40, 2)]
+    side_by_side(world, recipe, {"usae": Variant(4, 0), "half-1": Variant(4, 5, half=0)}, steps=15, halves=halves)
+    tokens = {None: world[1].rows(np.arange(40)), 0: world[1].rows(halves[0])}
+    for half, values in seen.items():
+        epoch = tokens[half]["a"][:, 0]
+        times = len(torch.cat(values)) // len(epoch)
+        assert torch.equal(torch.cat(values).sort().values, epoch.repeat(times).sort().values)
 
 
 def test_a_single_model_trains_for_as_many_steps_as_told(world, recipe):

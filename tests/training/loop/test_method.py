@@ -1,7 +1,9 @@
 """A method without a source trains side by side with the universal SAE, from the same batches and checkpoints."""
 
+import copy
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -14,6 +16,7 @@ from usae.common.errors import UserError
 from usae.common.variant import Variant
 from usae.sae.estimator import Estimator
 from usae.sae.universal import UniversalSAE
+from usae.training.loop.checkpoints import Checkpoints
 from usae.training.loop.initialisation import new_sae
 from usae.training.loop.loop import RunOptions, train
 from usae.training.loop.method import ALL_MODELS, Start, Update
@@ -26,6 +29,9 @@ class EveryModel:
 
     def __init__(self, sae: UniversalSAE, rate: float) -> None:
         self.sae, self.rate = sae, rate
+
+    def start(self) -> UniversalSAE:
+        return copy.deepcopy(self.sae).eval()
 
     def finished(self) -> UniversalSAE:
         return self.sae.eval()
@@ -61,7 +67,7 @@ def every_model(monkeypatch):
 
     def start(given: Start) -> EveryModel:
         variant = given.variant
-        sae = new_sae(given.manifests, given.data, given.params, k=variant.k, seed=variant.seed)
+        sae = new_sae(given.manifests, given.data, given.params, variant)
         return EveryModel(sae.train(), 0.05)
 
     module.start = start
@@ -72,7 +78,7 @@ def every_model(monkeypatch):
 
 def test_a_universal_sae_is_an_estimator(world, recipe):
     manifests, data = world
-    assert isinstance(new_sae(manifests, data, recipe, k=4, seed=0), Estimator)
+    assert isinstance(new_sae(manifests, data, recipe, Variant(4, 0)), Estimator)
 
 
 def test_a_method_without_a_source_trains_beside_one_that_has_it(world, recipe, every_model):
@@ -88,9 +94,43 @@ def test_a_method_without_a_source_trains_beside_one_that_has_it(world, recipe, 
     assert isinstance(both["every"].sae, Estimator)
 
 
+class Noisy(EveryModel):
+    """A method that draws from torch's global generator, and can be stopped by an error."""
+
+    stops_at: int | None = None
+
+    def step(self, tokens: Mapping[str, Tensor], step: int, scored: bool) -> Update:
+        if step == self.stops_at:
+            raise RuntimeError("a power cut")
+        noisy = {model: raw + 0.1 * torch.randn(raw.shape) for model, raw in tokens.items()}
+        return super().step(noisy, step, scored)
+
+
+def test_a_method_that_draws_from_the_global_generator_goes_on_to_the_bit(
+    world, recipe, every_model, monkeypatch, tmp_path
+):
+    def start(given: Start) -> Noisy:
+        sae = new_sae(given.manifests, given.data, given.params, Variant(4, 0))
+        torch.manual_seed(0)
+        return Noisy(sae.train(), 0.05)
+
+    monkeypatch.setattr(sys.modules["usae.methods.every_model"], "start", start)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {"test": 1}, minutes=0)
+
+    def trained(options: RunOptions):
+        return train({"every": every_model}, *world, recipe, options, seed=0, steps=9)["every"].log
+
+    alone = trained(OPTIONS)
+    monkeypatch.setattr(Noisy, "stops_at", 5)
+    with pytest.raises(RuntimeError, match="a power cut"):
+        trained(replace(OPTIONS, checkpoints=checkpoints))
+    monkeypatch.setattr(Noisy, "stops_at", None)
+    pd.testing.assert_frame_equal(trained(replace(OPTIONS, checkpoints=checkpoints)), alone)
+
+
 def test_codes_of_a_model_come_from_that_model_alone(world, recipe):
     manifests, data = world
-    sae = new_sae(manifests, data, recipe, k=4, seed=0).eval()
+    sae = new_sae(manifests, data, recipe, Variant(4, 0)).eval()
     rows = data.rows(np.arange(3))
     together = sae.encode(rows)
     for model, raw in rows.items():

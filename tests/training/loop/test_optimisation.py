@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from usae.common.variant import Variant
 from usae.training.loop.initialisation import new_sae
 from usae.training.loop.optimisation import Optimisation
 from usae.training.loop.schedule import Schedule
@@ -14,7 +15,7 @@ SCHEDULE = Schedule(3e-3, 1e-6, 2, 10)
 
 def started(world, params, k=4, schedule=SCHEDULE):
     manifests, data = world
-    sae = new_sae(manifests, data, params, k=k, seed=0)
+    sae = new_sae(manifests, data, params, Variant(k, 0))
     rows = [sae.standardise(model, raw) for model, raw in data.rows(np.arange(8)).items()]
     return sae, Optimisation(sae, params, schedule), rows
 
@@ -164,3 +165,17 @@ def test_waiting_is_noticed():
         numbers[[0, 2]]
         numbers[numbers > 0.5]
     assert {"_local_scalar_dense", "lift_fresh"} <= set(asked.seen)
+
+
+def test_weights_decay_apart_from_the_gradient(world, recipe):
+    """AdamW: beside the step without decay, every weight loses rate * decay of itself, whatever its gradient."""
+    after = []
+    for decay in (0.0, 0.1):
+        params = recipe.model_copy(update={"weight_decay": decay, "schedule": "per_model"})
+        sae, engine, rows = started(world, params)
+        before = {name: value.detach().clone() for name, value in sae.part("a").named_parameters()}
+        rate = engine.step("a", rows).rate
+        after.append(dict(sae.part("a").named_parameters()))
+    for name, start in before.items():
+        torch.testing.assert_close(after[1][name], after[0][name] - rate * 0.1 * start, rtol=0, atol=1e-6)
+    assert rate * 0.1 * before["encoder.norm.weight"].min() > 1e-4

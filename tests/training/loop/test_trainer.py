@@ -9,9 +9,11 @@ import torch
 
 from usae.activations.sampling import Loader, Plan
 from usae.common.errors import Diverged
+from usae.common.runtime.ranks import Ranks
 from usae.common.variant import Variant
 from usae.training.loop.initialisation import new_sae
 from usae.training.loop.log import TrainingLog
+from usae.training.loop.method import Start
 from usae.training.loop.optimisation import Optimisation
 from usae.training.loop.schedule import Schedule
 from usae.training.loop.trainer import SPAN, Trainer, Watch
@@ -23,9 +25,11 @@ def new_trainer(world, recipe):
     manifests, data = world
 
     def new():
-        sae = new_sae(manifests, data, recipe, k=4, seed=0)
-        method = UniversalMethod(Optimisation(sae, recipe, Schedule(3e-3, 0, 0, 60)), 0)
-        return Trainer(Variant(4, 0), ("a", "b"), method, TrainingLog())
+        variant, schedule = Variant(4, 0), Schedule(3e-3, 0, 0, 60)
+        given = Start(variant, manifests, data, recipe, schedule, Ranks.current(), torch.device("cpu"))
+        sae = new_sae(manifests, data, recipe, variant)
+        method = UniversalMethod(Optimisation(sae, recipe, schedule), given)
+        return Trainer(variant, ("a", "b"), method, TrainingLog(), 60)
 
     return new
 

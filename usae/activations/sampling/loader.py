@@ -145,5 +145,7 @@ class Loader:
         if index is not None:
             stored = {model: tensor.index_select(0, index) for model, tensor in stored.items()}
         rows = {model: tensor.flatten(0, -2).float() for model, tensor in stored.items()}
-        images = pick.images if pick.rows is None else pick.images[pick.rows // self.data.tokens]
-        return Batch(pick.step, pick.epoch, images, rows, self.share)
+        if pick.rows is None:
+            return Batch(pick.step, pick.epoch, pick.images, rows, self.share)
+        image, position = np.divmod(pick.rows, self.data.tokens)
+        return Batch(pick.step, pick.epoch, pick.images[image], rows, self.share, position)

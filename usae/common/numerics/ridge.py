@@ -1,8 +1,9 @@
 """How much of model j's activations any linear map from model i's can explain (stage `measure`).
 
 Codes of i decoded by j are a translation from i to j, token by token. Ridge regression A_j ~ A_i B, fitted on
-training tokens, is the ceiling of the linear ones, and what R2 between models should be read against. Everything
-follows from sums of products of activations, so each token is seen once and none is kept.
+training tokens, is the ceiling of the linear ones, and what R2 between models should be read against; of rank k it
+is what k numbers per token can carry, and from all other models side by side what all of them know of j together.
+Everything follows from sums of products of activations, so each token is seen once and none is kept.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from usae.common.types import Array
+from usae.common.types import Array, Pair
 
 VALIDATION = 5  # one in so many training images chooses the penalty
 
@@ -79,21 +80,34 @@ class Products:
         return np.asarray(self.products / self.count - cross - cross.T + np.outer(point, point))
 
 
-def ridge_r2(fit: Products, validation: Products, test: Products, spans: Spans) -> dict[tuple[str, str], float]:
+def ridge_r2(
+    fit: Products, validation: Products, test: Products, spans: Spans, rank: int | None = None
+) -> dict[Pair, float]:
     """(source, target) -> R2 on `test` of the best linear map with intercept, about the target's channel means.
 
-    `spans` are the columns of each model. The penalty is the one of `PENALTIES` that errs least on `validation`
-    when fitted on `fit`; the map is then fitted on both.
+    `spans` are the columns of each model; `rank`: the most numbers per token that the map may carry, None for any.
+    The penalty is the one of `PENALTIES` that errs least on `validation` when fitted on `fit`; the map is then
+    fitted on both.
     """
-    whole = fit.merged(validation)
-    explained = {}
-    for source, columns in spans.items():
-        trial, final = Regression(fit, columns), Regression(whole, columns)
-        for target, wanted in spans.items():
-            best = int(np.argmin(trial.errors(validation, wanted, PENALTIES)))
-            error = float(final.errors(test, wanted, PENALTIES[[best]])[0])
-            total = float(np.trace(test.about(test.mean)[wanted, wanted]))
-            explained[source, target] = 1 - error / total if total > 0 else float("nan")
+    return {
+        (source, target): value
+        for source, columns in spans.items()
+        for target, value in _explained(fit, validation, test, columns, spans, rank).items()
+    }
+
+
+def ridge_r2_others(fit: Products, validation: Products, test: Products, spans: Spans) -> dict[str, float]:
+    """Target -> R2 on `test` of the best linear map from all other models side by side, as `ridge_r2`.
+
+    Empty for one model alone, which has no others.
+    """
+    if len(spans) < 2:
+        return {}
+    everything = np.arange(len(fit.origin))
+    explained: dict[str, float] = {}
+    for target, span in spans.items():
+        others = np.delete(everything, span)
+        explained |= _explained(fit, validation, test, others, {target: span})
     return explained
 
 
@@ -104,22 +118,25 @@ def ridge_map(fit: Products, validation: Products, source: slice, target: slice)
 
 
 class Regression:
-    """Ridge regressions from one model's columns, for any target and penalty by one eigendecomposition."""
+    """Ridge regressions from some columns, for any target, penalty and rank by one eigendecomposition.
 
-    def __init__(self, fit: Products, source: slice) -> None:
-        self.source, self.mean, self.origin = source, fit.mean, fit.origin
-        covariance = fit.about(fit.mean)
-        values, self.basis = np.linalg.eigh(covariance[source, source])  # (d_i,), (d_i, d_i)
+    source: a slice, or (d_i,) numbers of columns.
+    """
+
+    def __init__(self, fit: Products, source: slice | Array) -> None:
+        self.source, self.mean, self.origin = np.arange(len(fit.origin))[source], fit.mean, fit.origin
+        covariance = fit.about(fit.mean)[self.source]  # (d_i, d)
+        values, self.basis = np.linalg.eigh(covariance[:, self.source])  # (d_i,), (d_i, d_i)
         self.values = np.maximum(values, 0)
-        self.cross = self.basis.T @ covariance[source]  # (d_i, d)
+        self.cross = self.basis.T @ covariance  # (d_i, d)
 
-    def errors(self, test: Products, target: slice, penalties: Array) -> Array:
+    def errors(self, test: Products, target: slice, penalties: Array, rank: int | None = None) -> Array:
         """(penalties,) squared error per token of `test`, summed over the target's channels."""
         around = test.about(self.mean)
         turned = self.basis.T @ around[self.source, target]  # (d_i, d_j)
-        square = self.basis.T @ around[self.source, self.source] @ self.basis  # (d_i, d_i)
+        square = self.basis.T @ around[np.ix_(self.source, self.source)] @ self.basis  # (d_i, d_i)
         power = float(np.trace(around[target, target]))
-        weights = [self._weights(target, float(penalty)) for penalty in penalties]
+        weights = [self._weights(target, float(penalty), rank) for penalty in penalties]
         return np.array([power - 2 * (w * turned).sum() + (w * (square @ w)).sum() for w in weights])
 
     def linear_map(self, target: slice, penalty: float) -> LinearMap:
@@ -128,7 +145,36 @@ class Regression:
         centre = self.origin + self.mean
         return LinearMap(weights, centre[target] - centre[self.source] @ weights)
 
-    def _weights(self, target: slice, penalty: float) -> Array:
-        """(d_i, d_j) of the map, in the eigenbasis; 0 for a source without variance."""
+    def _weights(self, target: slice, penalty: float, rank: int | None = None) -> Array:
+        """(d_i, d_j) of the map, in the eigenbasis; 0 for a source without variance.
+
+        The best map of a rank is the ridge fit on the leading directions of its fitted values, among which the
+        penalty counts as so many tokens (Mukherjee and Zhu 2011, reduced-rank ridge regression).
+        """
         spread = self.values + penalty * self.values.mean()
-        return np.asarray(self.cross[:, target] / np.where(spread > 0, spread, np.inf)[:, None])
+        cross = self.cross[:, target]
+        weights = cross / np.where(spread > 0, spread, np.inf)[:, None]
+        if rank is None:
+            return np.asarray(weights)
+        leading = np.linalg.eigh(cross.T @ weights)[1][:, -rank:]  # (d_j, rank)
+        return np.asarray(weights @ leading @ leading.T)
+
+
+def _explained(
+    fit: Products,
+    validation: Products,
+    test: Products,
+    source: slice | Array,
+    targets: Spans,
+    rank: int | None = None,
+) -> dict[str, float]:
+    """Target -> R2 on `test` about its own mean there, of the map from the columns `source`; see `ridge_r2`."""
+    trial, final = Regression(fit, source), Regression(fit.merged(validation), source)
+    variances = np.diag(test.about(test.mean))
+    explained = {}
+    for target, span in targets.items():
+        best = int(np.argmin(trial.errors(validation, span, PENALTIES, rank)))
+        error = float(final.errors(test, span, PENALTIES[[best]], rank)[0])
+        total = float(variances[span].sum())
+        explained[target] = 1 - error / total if total > 0 else float("nan")
+    return explained

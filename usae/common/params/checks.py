@@ -8,7 +8,7 @@ from usae.common.params.sections import ModelParams, Params
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 TRACKER = re.compile(r"(tensorboard|wandb):.+")
-RESERVED_SLUGS = ("mean", "usae", "independent")
+RESERVED_SLUGS = ("mean", "usae", "independent", "brief", "start", "others")
 
 
 def cross_faults(params: Params) -> list[str]:
@@ -62,6 +62,12 @@ def _planted_faults(params: Params) -> list[str]:
         faults.append(
             f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} "
             f"concepts and `planted.k` is {planted.k}; raise it, or plant fewer."
+        )
+    models = len(planted.world.widths)
+    if planted.world.most and models < 4:
+        faults.append(
+            f"`planted.world.most` is {planted.world.most}, but all but one of {models} models are at most two; "
+            "set it to 0, or give `widths` of more than three models."
         )
     if planted.batch_images > planted.train:
         faults.append(

@@ -116,6 +116,7 @@ class MeasureParams(Section):
     """Thresholds and sizes of the metrics."""
 
     threshold: NonNegative  # tau: a concept fires where its code exceeds this (official: 0.1)
+    agreement: ShareOrNone  # smallest co-fire proportion over models that a shared concept needs
     exemplars: Count  # top images kept per concept and ranking
     permutations: Count  # of the images, per null of the co-fire counts
 
@@ -127,6 +128,7 @@ class WorldParams(Section):
     grid: Count  # tokens per side
     shared: Count  # concepts of all models
     pairwise: int = Field(ge=0)  # concepts of each two models
+    most: int = Field(ge=0)  # concepts of all models but one, for each one left out; needs more than three models
     private: int = Field(ge=0)  # concepts of each one model
     twins: int = Field(ge=0)  # groups of private concepts, one per model, that come together
     rho: ShareOrNone  # chance that a twin comes where one of another model does
@@ -140,13 +142,14 @@ class WorldParams(Section):
         """Planted concepts, all kinds together."""
         models = len(self.widths)
         pairs = models * (models - 1) // 2
-        return self.shared + pairs * self.pairwise + models * (self.private + self.twins)
+        return self.shared + pairs * self.pairwise + models * (self.most + self.private + self.twins)
 
 
 class PlantedParams(Section):
     """Known concepts in generated activations, and an SAE that looks for them; the recipe is `train`'s."""
 
     world: WorldParams
+    seeds: Count  # worlds, each with an SAE of its own; the first has the run's seed
     train: Count  # training images
     val: Count  # held-out images
     k: Count  # in place of the top-level k
@@ -167,7 +170,7 @@ class OodParams(Section):
 class InterventionsParams(Section):
     """Readouts of labels, and a model that joins a finished universal SAE."""
 
-    readout_images: Count  # most training images that label readouts learn from
+    readout_images: Count  # most training images that readouts, and maps between models, learn from
     held_out: str | None  # slug of the model that joins late; null = the last of `models`
     onboarding_images: tuple[Sample, ...] = Field(min_length=1)  # training images it learns from, one fit each
 

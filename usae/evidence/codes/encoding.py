@@ -1,7 +1,7 @@
 """Activations into sparse codes, chunk by chunk (stage `encode`)."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import SPLITS, load_manifests
-from usae.common.layout import Layout
+from usae.common.layout import START, Layout
 from usae.common.runtime.progress import counter
 from usae.evidence.codes.store import CodeChunk, CodeStore
 from usae.evidence.estimators import load_estimator
@@ -21,24 +21,32 @@ ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
 def encode_all(
     models: Sequence[str], train_images: int, layout: Layout, store_root: Path, device: torch.device
 ) -> int:
-    """Write the codes of both splits, of every model by the universal SAE and by its independent one.
+    """Write the codes of both splits, of every model by the universal SAE, before and after training, and by its
+    own.
 
     train_images: how many training images; held-out ones are all encoded. Returns images, summed over models.
     """
     manifests = load_manifests(layout.manifests, tuple(models))
-    sae = load_estimator(layout.usae)
-    baselines = {model: load_estimator(layout.baselines / model) for model in models}
     images = 0
     for split, limit in zip(SPLITS, (train_images, None), strict=True):
         stores = {model: manifest.open(split, store_root) for model, manifest in manifests.items()}
         size = min(store.chunk_images for store in stores.values())
-        shared, alone = layout.codes(split), layout.independent_codes(split)
         for model, store in stores.items():
-            encode_split(sae, model, store, shared / model, "usae", limit, device, size)
-            images += encode_split(
-                baselines[model], model, store, alone / model, "independent", limit, device, size
-            )
+            for name, saved, folder in encoders(layout, split, model):
+                count = encode_split(
+                    load_estimator(saved), model, store, folder / model, name, limit, device, size
+                )
+            images += count
     return images
+
+
+def encoders(layout: Layout, split: str, model: str) -> Iterator[tuple[str, Path, Path]]:
+    """Name, folder and codes of every SAE that encodes a model."""
+    yield "usae", layout.usae, layout.codes(split)
+    yield "start", layout.usae / START, layout.start_codes(split)
+    yield "independent", layout.independent(model), layout.independent_codes(split)
+    if layout.brief(model).is_dir():
+        yield "brief", layout.brief(model), layout.brief_codes(split)
 
 
 @torch.inference_mode()
@@ -54,7 +62,7 @@ def encode_split(
 ) -> int:
     """Write the codes of the first `limit` images (None: all) to `folder`; returns how many.
 
-    name: which SAE this is, `usae` or `independent`. chunk_images: images per chunk of the codes, which all models
+    name: which SAE this is. chunk_images: images per chunk of the codes, which all models
     must share, whereas their activations may be chunked by width; None: the store's.
     """
     images = store.images if limit is None else min(limit, store.images)
@@ -80,11 +88,11 @@ def encode_split(
 
 @torch.inference_mode()
 def code_chunk(
-    sae: Estimator, model: str, activations: np.ndarray, images: range, device: torch.device
+    sae: Estimator, model: str, activations: np.ndarray, images: np.ndarray, device: torch.device
 ) -> CodeChunk:
     """The codes of activations [b, t, d] of `images`, rounded as stage `encode` stores them."""
     indices, values = encoded(sae, model, activations, device)
-    return CodeChunk(np.array(images), indices, values.astype(np.float16).astype(np.float32))
+    return CodeChunk(images, indices, values.astype(np.float16).astype(np.float32))
 
 
 def encoded(

@@ -1,7 +1,13 @@
 """Names of the universal SAE and its controls: folders of `data/controls`, and column `run` of the tables."""
 
 RUN = "usae"  # the universal SAE itself
-SHUFFLED = "shuffled"  # trained on images re-paired between the models
-ALL_UNTRAINED = "untrained"  # all networks have random weights
-ONE_UNTRAINED = "untrained-one"  # the first network has random weights
-SEED, K = "seed-", "k-"  # prefixes, before a number: another seed, another k
+SHUFFLED = "shuffled"  # trained on images re-paired between all models
+UNTRAINED = "untrained"  # all networks have random weights
+ONE_SHUFFLED, ONE_UNTRAINED = "shuffled-", "untrained-"  # the same of one model alone, before its slug
+SEED, HALF, K = "seed-", "half-", "k-"  # before a number: another seed, one half of the images, another k
+INDEPENDENT, BRIEF = "independent-", "brief-"  # before a slug: an SAE of that model alone (see `independent`)
+
+
+def is_untrained(run: str) -> bool:
+    """Whether a network of that control has random weights."""
+    return run == UNTRAINED or run.startswith(ONE_UNTRAINED)

@@ -1,29 +1,63 @@
-"""The controls: SAEs of the same recipe and budget that show what the universal SAE's numbers are worth.
+"""The controls: SAEs of the same recipe that show what the universal SAE's numbers are worth.
 
 Stage `controls` trains them side by side, stage `contrast` takes the same measures of each. A control differs from
-the universal SAE in one thing: the seed (are the concepts found again?), the pairing of the images, the weights of
-the networks, or k.
+the universal SAE in one thing: the seed, the half of the images that it sees (are the concepts found again?), the
+pairing of the images, the weights of the networks, or k. Of all models, or, one model after another, of one alone:
+what two models share must not pass for what all do.
 
-To add a control: one line in `variants`, and its name in `names.py`. Both stages go through `variants`, and the
-tables have the name in column `run`.
+To add a control: one line in `controls`, and its name in `names.py`. Both stages go through it, and the tables
+have the name in column `run`.
 """
 
-from usae.activations.store.manifests import UNTRAINED
+from usae.activations.store.manifests import UNTRAINED as RANDOM
 from usae.common.params import Params
+from usae.common.seeds import seed_of
 from usae.common.variant import Variant
-from usae.evidence.controls.names import ALL_UNTRAINED, ONE_UNTRAINED, SEED, SHUFFLED, K
+from usae.evidence.controls.names import (
+    BRIEF,
+    HALF,
+    INDEPENDENT,
+    ONE_SHUFFLED,
+    ONE_UNTRAINED,
+    SEED,
+    SHUFFLED,
+    UNTRAINED,
+    K,
+)
 
 
-def variants(params: Params) -> dict[str, Variant]:
-    """Every control by name, in the order of training. Networks with random weights are `UNTRAINED` plus the slug.
+def controls(params: Params) -> dict[str, Variant]:
+    """Every control by name, in the order of training. Networks with random weights are `untrained-` and the slug.
 
-    A model alone has no control ONE_UNTRAINED.
+    With fewer than three models, one that is re-paired or untrained alone leaves nothing to be shared beside it:
+    of two it is what `shuffled` is; a model alone has none of them.
     """
     k, seed, pairs, models = params.k, params.seed, params.train.pairs, params.models
-    untrained = tuple(f"{UNTRAINED}{model}" for model in models)
-    controls = {f"{SEED}{n}": Variant(k, seed + n, pairs, models) for n in range(1, params.controls.seeds + 1)}
-    controls[SHUFFLED] = Variant(k, seed, "shuffled", models)
-    controls[ALL_UNTRAINED] = Variant(k, seed, pairs, untrained)
-    if len(models) > 1:
-        controls[ONE_UNTRAINED] = Variant(k, seed, pairs, (*untrained[:1], *models[1:]))
-    return controls | {f"{K}{size}": Variant(size, seed, pairs, models) for size in params.controls.k or ()}
+    networks = {model: f"{RANDOM}{model}" for model in models}
+    found = {f"{SEED}{n}": Variant(k, seed + n, pairs, models) for n in range(1, params.controls.seeds + 1)}
+    for half in range(2):
+        found[f"{HALF}{half + 1}"] = Variant(k, seed_of(seed, "half", half), pairs, models, half=half)
+    found[SHUFFLED] = Variant(k, seed, "shuffled", models)
+    found[UNTRAINED] = Variant(k, seed, pairs, tuple(networks.values()))
+    for model in models if len(models) > 2 else ():
+        found[f"{ONE_SHUFFLED}{model}"] = Variant(k, seed, "shuffled", models, stranger=model)
+    for model in models if len(models) > 1 else ():
+        strangers = tuple(networks[each] if each == model else each for each in models)
+        found[f"{ONE_UNTRAINED}{model}"] = Variant(k, seed, pairs, strangers)
+    return found | {f"{K}{size}": Variant(size, seed, pairs, models) for size in params.controls.k or ()}
+
+
+def independent(params: Params) -> dict[str, Variant]:
+    """An SAE of each model alone, by name: INDEPENDENT, its dictionary updated as often as in the universal SAE,
+    and BRIEF, its encoder as often. Where a step updates the source alone the two are one.
+
+    Their concepts start elsewhere than the universal SAE's: started alike, they would agree for that reason.
+    """
+    seeds = {model: seed_of(params.seed, "independent SAE", model) for model in params.models}
+    by_turns = len(params.models)
+    shares = {INDEPENDENT: by_turns} if params.train.update == "source" else {INDEPENDENT: 1, BRIEF: by_turns}
+    return {
+        f"{name}{model}": Variant(params.k, seed, models=(model,), share_of_steps=share)
+        for name, share in shares.items()
+        for model, seed in seeds.items()
+    }

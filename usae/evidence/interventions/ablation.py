@@ -16,13 +16,13 @@ from scipy import sparse, stats
 
 from usae.common.numerics.matching import unit
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
-from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.interventions.readouts import mean_codes
 
-MISMATCHES = 999  # renumberings of the concepts behind each p
+LEAST_IMAGES = 20  # in which a concept fires, in every model, for its p to be tested: chosen without a look at p
+BLOCK = 512  # concepts compared with all others at a time
 ROUNDING = 1e-9
 
 
@@ -66,15 +66,13 @@ def effects(fires: ImageFires, directions: Sequence[Array]) -> Array:
     return np.stack([-strength[:, None] * d for strength, d in zip(fires.strengths, directions, strict=True)])
 
 
-def ablation_frame(
-    fires: ImageFires, directions: Mapping[str, Array], labels: Sequence[str], seed: int
-) -> pd.DataFrame:
-    """Table `ablation`, one row per concept."""
+def ablation_frame(fires: ImageFires, directions: Mapping[str, Array], labels: Sequence[str]) -> pd.DataFrame:
+    """Rows of table `ablation` of one SAE, one per concept; all but the column `sae`."""
     changes = effects(fires, list(directions.values()))  # (models, concepts, labels)
     alive = np.asarray((fires.images > 0).all(axis=0))
-    agreement, p = agreements(changes, alive, seed)
+    agreement, p = agreements(changes, alive)
     q = np.full(len(p), np.nan)
-    tested = ~np.isnan(p)
+    tested = np.asarray((fires.images >= LEAST_IMAGES).all(axis=0)) & ~np.isnan(p)
     if tested.any():
         q[tested] = stats.false_discovery_control(p[tested], method="bh")
     mean = changes.mean(axis=0)  # (concepts, labels)
@@ -94,25 +92,39 @@ def ablation_frame(
     ).assign(agrees=lambda frame: frame["agrees"].where(tested))
 
 
-def agreements(changes: Array, alive: Array, seed: int) -> tuple[Array, Array]:
+def agreements(changes: Array, alive: Array) -> tuple[Array, Array]:
     """(c,) smallest correlation over pairs of models of what a concept changes (m, c, L), and its p.
 
     Of each label's change the mean over concepts is left out, and its spread over them is the unit: ranks would
-    give the many labels that a concept leaves alone the weight of the few it moves. p: the share of mismatches,
-    the first model's concept with random ones of the others, that correlate as well in every pair, the match
-    itself counted. NaN for one model alone and where not alive.
+    give the many labels that a concept leaves alone the weight of the few it moves. p: the largest over models of
+    `mismatch_shares`, so that it is small only where every model takes part (an intersection-union test).
+    NaN for one model alone and where not alive.
     """
     agreement, p = np.full((2, len(alive)), np.nan)
     if len(changes) < 2 or not alive.any():
         return agreement, p
     profiles = [unit(_centred(_peculiar(rows[alive]), axis=1)) for rows in changes]
-    matched, reached = _smallest_products(profiles), np.zeros(int(alive.sum()))
-    rng = generator(seed, "mismatched concepts")
-    for _ in range(MISMATCHES):
-        renumbered = [profiles[0], *(rows[rng.permutation(len(rows))] for rows in profiles[1:])]
-        reached += _smallest_products(renumbered) + ROUNDING >= matched
-    agreement[alive], p[alive] = matched, (1 + reached) / (1 + MISMATCHES)
+    agreement[alive] = _smallest_products(profiles)
+    p[alive] = np.max([mismatch_shares(profiles, model) for model in range(len(profiles))], axis=0)
     return agreement, p
+
+
+def mismatch_shares(profiles: Sequence[Array], model: int) -> Array:
+    """(a,) p of each concept against all mismatches of one model; profiles: rows of length 1 (a, L) per model.
+
+    A mismatch puts another concept of `model` beside the concept of the other models. It agrees as well if its
+    smallest correlation over pairs of models is not below that of the match: (1 + such mismatches) / (1 + all).
+    """
+    others = [rows for other, rows in enumerate(profiles) if other != model]
+    matched, reached = _smallest_products(profiles), np.zeros(len(profiles[0]), dtype=np.int64)
+    for start in range(0, len(matched), BLOCK):
+        block = slice(start, start + BLOCK)
+        # pairs without `model` stay as they are, so they cannot fall below the match
+        products = np.min([rows[block] @ profiles[model].T for rows in others], axis=0)  # (block, a)
+        reached[block] = (products + ROUNDING >= matched[block, None]).sum(
+            axis=1
+        )  # the match itself is one of them
+    return np.asarray(reached / len(matched))
 
 
 def selectivity(changes: Array) -> Array:

@@ -13,4 +13,4 @@ def run(params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables `stitching` and `ablation`; without rows where the images have no labels to read out."""
     device = configure(params.runtime)
     study = Study.load(params.models, store_root(params.runtime.store), device, Layout())
-    return intervene(study, params.interventions.readout_images, params.measure.threshold, params.seed)
+    return intervene(study, params.interventions.readout_images, params.measure.threshold)

@@ -7,27 +7,29 @@ whose concepts are matched one to one by the correlation of their codes.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
-from typing import Any, Literal
+from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
-from usae.activations.store import ActivationStore
+from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.correlation import CrossCorrelation
 from usae.common.numerics.ranking import roc_auc
 from usae.common.numerics.ridge import LinearMap
 from usae.common.runtime.progress import progress
 from usae.common.types import Array, Pair
+from usae.evidence.codes.encoding import code_chunk
 from usae.evidence.codes.rows import code_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.interventions.readouts import Targets, mean_codes, through_decoder
 from usae.evidence.metrics.reconstruction.passes import features
 from usae.sae.estimator import Estimator
 
-Stream = Literal["activations", "usae", "independent"]
+ACTIVATIONS, INDEPENDENT = "activations", "independent"  # streams, beside the names of universal SAEs
+BLOCK_IMAGES = 64
 MeanStd = tuple[Array, Array]  # (c,) means and standard deviations of codes
 
 
@@ -35,13 +37,14 @@ MeanStd = tuple[Array, Array]  # (c,) means and standard deviations of codes
 class Route:
     """One way from the images of model `source` to the readout of model `target`, and its scores.
 
-    stream: what of the source's images is the input of `map`, each image as the mean over its tokens.
+    stream: which codes, or ACTIVATIONS, of the source's images are the input of `map`, each image as the mean over
+    its tokens.
     """
 
     method: str
     source: str
     target: str
-    stream: Stream
+    stream: str
     map: LinearMap
     scores: list[Array] = field(default_factory=list)
     hits: int = 0
@@ -63,7 +66,7 @@ class Route:
 
 
 def all_routes(
-    sae: Estimator,
+    universal: Mapping[str, Estimator],
     independent: Mapping[str, Estimator],
     readouts: Mapping[str, LinearMap],
     translations: Mapping[Pair, LinearMap],
@@ -71,19 +74,20 @@ def all_routes(
 ) -> list[Route]:
     """Every method between every two models, `clean` and `independent` of one model alone included.
 
-    independent: SAE of each model by itself. translations: activations of i to those of j. matches: codes of i's
-    independent SAE to those of j's (`matched_codes`).
+    universal: universal SAEs by name, a method each. independent: SAE of each model by itself. translations:
+    activations of i to those of j. matches: codes of i's independent SAE to those of j's (`matched_codes`).
     """
-    routes = [Route("clean", model, model, "activations", readout) for model, readout in readouts.items()]
+    routes = [Route("clean", model, model, ACTIVATIONS, readout) for model, readout in readouts.items()]
     for source, target in product(readouts, repeat=2):
-        shared = through_decoder(sae, target, readouts[target])
-        routes.append(Route("usae", source, target, "usae", shared))
+        for name, sae in universal.items():
+            shared = through_decoder(sae, target, readouts[target])
+            routes.append(Route(name, source, target, name, shared))
         if source != target:
             translated = translations[source, target].then(readouts[target])
-            routes.append(Route("ridge", source, target, "activations", translated))
+            routes.append(Route("ridge", source, target, ACTIVATIONS, translated))
         own = through_decoder(independent[target], target, readouts[target])
         matched = own if source == target else matches[source, target].then(own)
-        routes.append(Route("independent", source, target, "independent", matched))
+        routes.append(Route(INDEPENDENT, source, target, INDEPENDENT, matched))
     return routes
 
 
@@ -91,36 +95,61 @@ def run_routes(
     routes: Sequence[Route],
     sae: Estimator,
     stores: Mapping[str, ActivationStore],
-    codes: Mapping[str, CodeStore],
-    independent_codes: Mapping[str, CodeStore],
+    codes: Mapping[str, Mapping[str, CodeStore]],
     targets: Targets,
 ) -> pd.DataFrame:
-    """Table `stitching`: all routes on the held-out images that are labelled, in one pass."""
+    """Table `stitching`: all routes on the held-out images that are labelled, in one pass.
+
+    sae: whose units are those of all. codes: of each stream, by model.
+    """
     labels, models = [], list(stores)
-    total = next(iter(codes.values())).chunks
-    pairs: Iterable[Any] = zip(aligned_chunks(codes), aligned_chunks(independent_codes), strict=True)
-    for universal, independent in progress(pairs, total=total, description="stitching", unit="chunk"):
-        images = universal[0].images
+    total = next(iter(next(iter(codes.values())).values())).chunks
+    streams: Iterable[Any] = zip(*(aligned_chunks(stream) for stream in codes.values()), strict=True)
+    for chunks in progress(streams, total=total, description="stitching", unit="chunk"):
+        images = chunks[0][0].images
         labelled, carried = targets.labelled_units(images)
         labels.append(carried)
         inputs: dict[tuple[str, str], Any] = {}
-        for model, chunk, own_chunk in zip(models, universal, independent, strict=True):
-            inputs["usae", model] = mean_codes(chunk, codes[model].concepts)[labelled]
-            inputs["independent", model] = mean_codes(own_chunk, independent_codes[model].concepts)[labelled]
-            inputs["activations", model] = features(sae, model, stores[model], images)[labelled]
+        for model in models:
+            inputs[ACTIVATIONS, model] = features(sae, model, stores[model], images)[labelled]
+        for (stream, by_model), of_models in zip(codes.items(), chunks, strict=True):
+            for (model, store), chunk in zip(by_model.items(), of_models, strict=True):
+                inputs[stream, model] = mean_codes(chunk, store.concepts)[labelled]
         for route in routes:
             route.update(inputs[route.stream, route.source], carried, targets.exclusive)
     return _frame(routes, np.concatenate(labels), targets.exclusive)
 
 
-def matched_codes(one: CodeStore, other: CodeStore) -> tuple[LinearMap, LinearMap]:
-    """The codes of each of two SAEs predicted from those of the other: maps of codes (c,) there and back.
+def matched_codes(
+    independent: Mapping[str, Estimator], stores: Mapping[str, ActivationStore], images: int
+) -> dict[Pair, LinearMap]:
+    """(source, target) -> the codes (c,) of the target's own SAE predicted from those of the source's.
 
-    Concepts are matched one to one, with the largest sum of correlations. Each code is regressed on its match.
+    Concepts are matched one to one, with the largest sum of correlations over the first `images` of `stores`. Each
+    code is regressed on its match.
     """
-    sums = CrossCorrelation(one.concepts, other.concepts)
-    for left, right in zip(one, other, strict=True):
-        sums.update(code_rows(left, one.concepts), code_rows(right, other.concepts))
+    sums = {
+        (one, other): CrossCorrelation(independent[one].concepts, independent[other].concepts)
+        for one, other in combinations(independent, 2)
+    }
+    spans = image_spans(range(images), BLOCK_IMAGES)
+    for span in progress(spans, total=len(spans), description="matches", unit="block"):
+        rows = {model: _code_rows(sae, model, stores[model], span) for model, sae in independent.items()}
+        for (one, other), pair in sums.items():
+            pair.update(rows[one], rows[other])
+    matches = {}
+    for (one, other), pair in sums.items():
+        matches[one, other], matches[other, one] = _there_and_back(pair)
+    return matches
+
+
+def _code_rows(sae: Estimator, model: str, store: ActivationStore, images: range) -> sparse.csr_array:
+    """(images * tokens, c) codes, rounded as stored ones are."""
+    return code_rows(code_chunk(sae, model, store.take(images), np.asarray(images), sae.device), sae.concepts)
+
+
+def _there_and_back(sums: CrossCorrelation) -> tuple[LinearMap, LinearMap]:
+    """Maps of codes between two SAEs whose concepts are matched by correlation."""
     correlations = sums.correlations
     rows, columns = linear_sum_assignment(correlations, maximize=True)
     matched = correlations[rows, columns]

@@ -2,6 +2,7 @@
 
 from usae.common.columns import CONCEPT
 from usae.common.tables import Column, Table
+from usae.evidence.interventions.ablation import LEAST_IMAGES
 
 STITCHING = Table(
     "stitching",
@@ -10,10 +11,11 @@ STITCHING = Table(
         Column(
             "method",
             "string",
-            "what the readout is shown: clean: the target's own activations; usae: their reconstruction"
-            " from the source's universal codes; ridge: their best linear prediction from the source's"
-            " activations; independent: their reconstruction from codes of the source's own SAE, each"
-            " concept turned into its match in the target's own SAE",
+            "what the readout is shown: clean: the target's own activations; usae: their reconstruction from the"
+            " source's universal codes; start: the same before the SAE's first step; ridge: their best linear"
+            " prediction from the source's activations; independent: their reconstruction from codes of the"
+            " source's own SAE, each concept turned into its match in the target's own SAE. Readouts, linear maps"
+            " and matches learn from the same training images",
         ),
         Column("source", "string", "slug of the model that sees the images"),
         Column("target", "string", "slug of the model whose readout is asked"),
@@ -35,6 +37,7 @@ ABLATION = Table(
     "ablation",
     "one concept taken out of the held-out images in which it fires",
     (
+        Column("sae", "string", "usae: the SAE of the run"),
         CONCEPT,
         Column("images", "int32", "images in which it fires, in the model with the fewest", "images"),
         Column("label", "string", "label whose score moves most; null where it is dead in some model"),
@@ -60,10 +63,16 @@ ABLATION = Table(
         Column(
             "p",
             "float64",
-            "mismatches (the first model's concept, random ones of the others) that agree as well",
-            denominator="mismatches + 1",
+            "1 + mismatches (one model's concept is any other one, the other models keep theirs) that agree as"
+            " well; largest over models; null where it is dead in some model",
+            denominator="concepts that fire in all models",
         ),
-        Column("q", "float64", "p after Benjamini and Hochberg, over the concepts that fire in all models"),
-        Column("agrees", "bool", "q is at most 0.05"),
+        Column(
+            "q",
+            "float64",
+            f"p after Benjamini and Hochberg, over the concepts that fire in at least {LEAST_IMAGES} images of"
+            " every model; null for others",
+        ),
+        Column("agrees", "bool", "q is at most 0.05; null where q is"),
     ),
 )

@@ -1,23 +1,38 @@
 """Which concepts may be called universal: those that pass every step, and for the others where they stop and why.
 
-Stage `measure`, from the tables of stage `contrast`. The same is asked of the controls, as far as it can be: what
-is called universal there is called so wrongly.
+Stage `measure`, from the tables of stage `contrast`. The same is asked of the controls and of every SAE before its
+first step, as far as it can be: what is called universal in a control is called so wrongly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.types import Array
-from usae.evidence.controls.names import ALL_UNTRAINED, ONE_UNTRAINED, SEED
+from usae.evidence.controls.names import HALF, is_untrained
+from usae.evidence.metrics.firing.evidence import SUPPORT
 
-SUPPORT = 20  # least co-fires
-MATCHED = 0.7  # least cosine with the partner in another seed (Paulo and Belrose, arXiv 2501.16615)
-BAR = 0.95  # quantile of the untrained controls that is to be passed
 UNIVERSAL = "universal"
+SHARED_STEPS = ("alive", "in all models", "significant", "agreement", "beyond untrained")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the steps ask for.
+
+    agreement: smallest co-fire proportion over models. support: fires in each model. bar: quantile of the lifts in
+    untrained controls. matched: correlation with the partner in another SAE (half of the variance in common).
+    """
+
+    agreement: float
+    support: int = SUPPORT
+    bar: float = 0.95
+    matched: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -29,64 +44,79 @@ class Step:
     why: Sequence[str]
 
 
-def untrained_bar(evidence: pd.DataFrame, models: int) -> float:
-    """The lift below which 95 % of the concepts lie that co-fire significantly in an untrained control.
+def untrained_bar(evidence: pd.DataFrame, models: int, quantile: float) -> float:
+    """The lift below which that share of the concepts lies that are significant in an untrained control.
 
-    The higher one of the two controls; minus infinity where nothing does.
+    The highest one of these controls; minus infinity where nothing is significant in any.
     """
     bars = [-np.inf]
-    for run in (ALL_UNTRAINED, ONE_UNTRAINED):
-        rows = evidence[evidence["run"] == run]
-        significant = _significant(rows) & (rows["models_alive"] == models)
-        if significant.any():
-            bars.append(float(_lift(rows[significant]).quantile(BAR, interpolation="higher")))
+    for run, rows in evidence[~evidence["start"]].groupby("run", sort=False):
+        significant = (rows["q"] <= FALSE_DISCOVERY_RATE) & (rows["models_alive"] == models)
+        if is_untrained(str(run)) and significant.any():
+            bars.append(float(rows.loc[significant, "lift"].quantile(quantile, interpolation="higher")))
     return max(bars)
 
 
-def common_steps(rows: pd.DataFrame, models: int, bar: float | None) -> list[Step]:
-    """What is asked of the run and of its controls alike; `rows` of `control_concepts`, by concept.
+def common_steps(rows: pd.DataFrame, models: int, bar: float | None, thresholds: Thresholds) -> list[Step]:
+    """What is asked of every SAE alike; `rows` of `control_concepts`, by concept.
 
     bar: lift that untrained networks reach; None where there are none, and the step is not asked.
     """
-    records = list(rows.itertuples())
     steps = [
         Step("alive", (rows["models_alive"] > 0).to_numpy(), ["never fires"] * len(rows)),
+        Step("in all models", (rows["models_alive"] == models).to_numpy(), _each(rows, _alive, models)),
+        Step("significant", _significant(rows, thresholds.support), _each(rows, _chance, thresholds.support)),
         Step(
-            "in all models",
-            (rows["models_alive"] == models).to_numpy(),
-            [f"fires in {row.models_alive} of {models} models" for row in records],
-        ),
-        Step(
-            "significant",
-            _significant(rows).to_numpy(),
-            [
-                f"co-fires on {row.cofires} tokens ({SUPPORT} asked), re-paired images give {row.null_mean:.3g} "
-                f"(q {row.q:.2g})"
-                for row in records
-            ],
+            "agreement",
+            (rows["cofire_proportion_min"] >= thresholds.agreement).to_numpy(),
+            _each(rows, _agreement, thresholds.agreement),
         ),
     ]
     if bar is not None:
-        why = [f"lift {row.lift:.3g} over re-paired images; untrained networks reach {bar:.3g}" for row in records]
-        steps.append(Step("beyond untrained", (_lift(rows) > bar).to_numpy(), why))
+        steps.append(Step("beyond untrained", (rows["lift"] > bar).to_numpy(), _each(rows, _untrained, bar)))
     return steps
 
 
-def own_steps(stability: pd.DataFrame, ablation: pd.DataFrame | None) -> list[Step]:
-    """What is asked of the run alone: found again from most starts, and of like effect in all models."""
-    matches = stability[stability["run"].str.startswith(SEED)]
-    steps = []
-    if len(matches):
-        cosines = matches.pivot(index="run", columns="concept_id", values="cosine").to_numpy()  # (seeds, concepts)
-        matched, runs = 1 + (cosines > MATCHED).sum(axis=0), 1 + len(cosines)
-        best = cosines.max(axis=0)
-        why = [f"found in {n} of {runs} seeds; best match {b:.2f}" for n, b in zip(matched, best, strict=True)]
-        steps.append(Step("stable", np.asarray(2 * matched > runs), why))
-    if ablation is not None and len(ablation):
-        rows = ablation.sort_values("concept_id")
-        why = [f"agreement of its effects {row.agreement:.2f} (q {row.q:.2g})" for row in rows.itertuples()]
-        steps.append(Step("causal", rows["agrees"].fillna(False).to_numpy(dtype=bool), why))
-    return steps
+def asked_steps(
+    rows: pd.DataFrame, matches: pd.DataFrame | None, models: int, bar: float, thresholds: Thresholds
+) -> list[Step]:
+    """All steps that need no labels, of one SAE: `rows` of `control_concepts`, `matches` of `stability` (None:
+    none).
+
+    bar: minus infinity where there are no untrained networks; every concept then is beyond them.
+    """
+    steps = common_steps(rows.sort_values("concept_id"), models, bar, thresholds)
+    return steps if matches is None else steps + found_again(matches, thresholds)
+
+
+def passed(steps: Sequence[Step]) -> Array:
+    """(c,) bool: the concepts that pass all of these steps."""
+    return np.asarray(np.logical_and.reduce([step.passed for step in steps]))
+
+
+def found_again(stability: pd.DataFrame, thresholds: Thresholds) -> list[Step]:
+    """Does the concept come back in both SAEs that saw only one half of the training images? None: no step.
+
+    stability: rows of that table, of one SAE and its matches.
+    """
+    halves = stability[stability["against"].str.startswith(HALF)]
+    if halves.empty:
+        return []
+    matches = halves.pivot(index="against", columns="concept_id", values=["correlation", "correlation_least"])
+    mean, least = (matches[name].to_numpy(dtype=float) for name in ("correlation", "correlation_least"))
+    back = comes_back(mean, least, thresholds.matched)  # (halves, concepts)
+    why = [
+        f"found again by {n} of {len(back)} SAEs of one half of the images each; correlations {', '.join(r)}"
+        for n, r in zip(back.sum(axis=0), [[f"{value:.2f}" for value in column] for column in mean.T], strict=True)
+    ]
+    return [Step("stable", np.asarray(back.all(axis=0)), why)]
+
+
+def comes_back(correlation: Array, least: Array, matched: float) -> Array:
+    """Bool: the codes of a concept and its partner share half of their variance over the models (`correlation`,
+    the mean), and a quarter in each of them (`least`); NaN, too few fires, does not.
+    """
+    return np.asarray((correlation > matched) & (least > round(matched - 0.2, 9)))
 
 
 def verdicts(steps: Sequence[Step]) -> pd.DataFrame:
@@ -106,10 +136,34 @@ def counts(steps: Sequence[Step]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _lift(rows: pd.DataFrame) -> "pd.Series[float]":
-    """Over re-paired images; infinite where these never co-fire."""
-    return rows["lift"].fillna(np.inf)
+def _significant(rows: pd.DataFrame, support: int) -> Array:
+    """(c,) bool; with another support than that of the table, q is taken anew over the concepts that have it."""
+    tested = (rows["fires_least"] >= support).to_numpy()
+    if support == SUPPORT or not tested.any():
+        return np.asarray(rows["q"] <= FALSE_DISCOVERY_RATE) & tested
+    q = np.ones(len(rows))
+    q[tested] = stats.false_discovery_control(rows["p"].to_numpy()[tested])
+    return q <= FALSE_DISCOVERY_RATE
 
 
-def _significant(rows: pd.DataFrame) -> "pd.Series[bool]":
-    return (rows["q"] <= FALSE_DISCOVERY_RATE) & (rows["cofires"] >= SUPPORT)
+def _each(rows: pd.DataFrame, sentence: Callable[[Any, Any], str], threshold: float) -> list[str]:
+    return [sentence(row, threshold) for row in rows.itertuples()]
+
+
+def _alive(row: Any, models: int) -> str:
+    return f"fires in {row.models_alive} of {models} models"
+
+
+def _chance(row: Any, support: int) -> str:
+    if row.fires_least < support:
+        return f"fires on {row.fires_least} tokens in the model with the fewest ({support} asked)"
+    return f"co-fires on {row.cofires} tokens; with one model re-paired on {row.null_mean:.3g} (q {row.q:.2g})"
+
+
+def _agreement(row: Any, agreement: float) -> str:
+    share = row.cofire_proportion_min
+    return f"all models fire on {share:.1%} of the tokens of the busiest one ({agreement:.0%} asked)"
+
+
+def _untrained(row: Any, bar: float) -> str:
+    return f"lift {row.lift:.3g} over one re-paired model; untrained networks reach {bar:.3g}"

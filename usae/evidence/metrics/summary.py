@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from usae.activations.store.manifests import SPLITS
+from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers, median, rounded
 from usae.common.types import Array
 from usae.evidence.metrics.firing.counts import (
@@ -26,17 +27,22 @@ from usae.evidence.metrics.firing.counts import (
 )
 from usae.evidence.metrics.firing.importance import log_fit, partial_fit
 
-USAE, INDEPENDENT = "usae", "independent"  # values of column `sae`
+USAE, INDEPENDENT, BRIEF = "usae", "independent", "brief"  # values of column `sae`, beside START
 TRAIN, HELD_OUT = SPLITS  # values of column `split`
 TOP_CONCEPTS = 1000
 MANY_COFIRES = 1000
 HEADLINES = (
     "r2_self_mean",
+    "r2_self_mean/start",
     "r2_cross_mean",
+    "r2_cross_mean/start",
     "r2_ridge_cross_mean",
+    "r2_rank_k_cross_mean",
+    "r2_ridge_others_mean",
     "r2_scalar_self_mean",
     "r2_scalar_cross_mean",
     "alignment_tax_mean",
+    "alignment_tax_equal_encoder_mean",
     "alive",
     "cofire_proportion_mean",
     "cofire_proportion_null_mean",
@@ -44,11 +50,13 @@ HEADLINES = (
     "lift_median",
     "lift_null_median",
     "significant_share",
+    "shared",
+    "shared/start",
+    "shared/shuffled",
+    "shared/untrained",
     "universal",
-    "universal_share",
-    "universal_share/shuffled",
-    "universal_share/untrained",
-    "universal_share/untrained-one",
+    "universal/start",
+    "universal_agreement_median",
     "firing_entropy_median",
     "cofire_proportion_min_median",
     "cofire_proportion_min_null_median",
@@ -56,6 +64,7 @@ HEADLINES = (
     "importance_null_r",
     "importance_partial_r",
     "consistency_auc_mean",
+    "consistency_start_auc_mean",
     "consistency_gaussian_auc_mean",
 )
 
@@ -97,13 +106,21 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
     cross = held_out[(held_out["sae"] == USAE) & (held_out["source"] != held_out["target"])]
     if "r2_ridge" in table and cross["r2_ridge"].notna().any():
         numbers["r2_ridge_cross_mean"] = float(cross["r2_ridge"].mean())
+        numbers["r2_rank_k_cross_mean"] = float(cross["r2_rank_k"].mean())
+        numbers["r2_ridge_others_mean"] = float(cross.groupby("target")["r2_ridge_others"].first().mean())
         numbers["r2_of_ridge_cross"] = float(cross["r2_channel"].mean() / cross["r2_ridge"].mean())
     by_all, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in (USAE, INDEPENDENT))
     numbers |= {f"r2/{source}/{target}": value for (source, target), value in by_all.items()}
     numbers |= {f"r2_independent/{model}": value for (model, _), value in alone.items()}
     if alone:
-        tax = [value - by_all.get(pair, np.nan) for pair, value in alone.items()]
-        numbers["alignment_tax_mean"] = float(np.mean(tax))
+        numbers["alignment_tax_mean"] = _tax(alone, by_all)
+        brief = _matrix(held_out[held_out["sae"] == BRIEF])
+        numbers["alignment_tax_equal_encoder_mean"] = _tax(brief or alone, by_all)
+    before = held_out[held_out["sae"] == START]
+    own = before["source"] == before["target"]
+    if len(before):
+        numbers["r2_self_mean/start"] = float(before.loc[own, "r2_channel"].mean())
+        numbers["r2_cross_mean/start"] = float(before.loc[~own, "r2_channel"].mean())
     return {name: rounded(value) for name, value in numbers.items()}
 
 
@@ -156,6 +173,11 @@ def _importance_numbers(firing: FiringCounts, energies: Array) -> Mapping[str, f
     }
 
 
+def _tax(alone: Mapping[tuple[str, str], float], shared: Mapping[tuple[str, str], float]) -> float:
+    """What a model's own R2 loses by sharing concepts, mean over models."""
+    return float(np.mean([value - shared.get(pair, np.nan) for pair, value in alone.items()]))
+
+
 def _matrix(table: pd.DataFrame) -> dict[tuple[str, str], float]:
     """(source, target) -> R2 about the channel means."""
     columns = (table[name].tolist() for name in ("source", "target", "r2_channel"))
@@ -167,14 +189,17 @@ def _per_model(name: str, models: Sequence[str], values: Array) -> Mapping[str, 
 
 
 def nulls_beside(firing: FiringCounts, permuted: Array, energies: Array) -> Mapping[str, float]:
-    """The numbers of the run as re-paired images would give them; `permuted` (B, c), `energies` (m, c)."""
-    fires, mean = firing.fires, permuted.mean(axis=0)
+    """The numbers of the run with that model re-paired whose co-fires stay the most frequent, concept by concept.
+
+    permuted (moves, B, c): see `CofireNulls`. energies (m, c).
+    """
+    fires, mean = firing.fires, permuted.mean(axis=1).max(axis=0)
     total = energies.mean(axis=0)  # (concepts,)
     top = top_by_energy(energies, TOP_CONCEPTS)
-    correlations = [log_fit(counts, total).r for counts in permuted]
+    correlations = [[log_fit(counts, total).r for counts in move] for move in permuted]
     return {
         "cofire_proportion_null_mean": float(top_mean(cofire_proportion(mean, fires), top).mean()),
         "lift_null_median": median(lift(mean, fires, firing.tokens)),
         "cofire_proportion_min_null_median": median(cofire_proportion_min(mean, fires)),
-        "importance_null_r": float(np.mean(correlations)),
+        "importance_null_r": float(np.mean(correlations, axis=1).max()),
     }

@@ -8,14 +8,17 @@ import pandas as pd
 
 from usae.activations.store import store_root
 from usae.activations.store.manifests import Manifest, check_paired, load_manifests
-from usae.common.layout import Layout
+from usae.common.layout import START, Layout
 from usae.common.params import Params
 from usae.common.tables import no_rows
 from usae.common.variant import Variant
 from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, onboard, open_setup
 from usae.evidence.onboarding.tables import ONBOARDING
+from usae.sae.estimator import Estimator
 from usae.sae.universal import UniversalSAE
 from usae.training.stage import training_run
+
+TRAINED, REPAIRED = "trained", "shuffled"  # dictionaries of the old models, beside START
 
 
 @contextmanager
@@ -31,23 +34,37 @@ def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
     if not old:
         yield no_rows(ONBOARDING)
         return
-    variants = {"usae": Variant(params.k, params.seed, params.train.pairs)}
+    variants = {
+        TRAINED: Variant(params.k, params.seed, params.train.pairs),
+        REPAIRED: Variant(params.k, params.seed, "shuffled"),
+    }
     manifests = load_manifests(Layout().manifests, params.models)
     untrained = Manifest.load(Layout().untrained / f"{newcomer}.json")
     check_paired({**manifests, untrained.model: untrained})
     with training_run(params, "onboarding", {model: manifests[model] for model in old}, variants) as trained:
-        yield _table(
-            cast(UniversalSAE, trained["usae"].sae), manifests, {**manifests, newcomer: untrained}, params
-        )
+        saes = {TRAINED: trained[TRAINED].sae, START: trained[TRAINED].start, REPAIRED: trained[REPAIRED].sae}
+        yield _table(saes, manifests, {**manifests, newcomer: untrained}, params)
 
 
 def _table(
-    frozen: UniversalSAE, manifests: Mapping[str, Manifest], untrained: Mapping[str, Manifest], params: Params
+    saes: Mapping[str, Estimator],
+    manifests: Mapping[str, Manifest],
+    untrained: Mapping[str, Manifest],
+    params: Params,
 ) -> pd.DataFrame:
-    """Rows of all settings; `untrained` are the manifests where the newcomer has random weights."""
+    """Rows of all settings; `untrained` are the manifests where the newcomer has random weights.
+
+    What a regression finds in dictionaries that have learnt nothing, or nothing in common, is the regression's.
+    """
     root, sizes = store_root(params.runtime.store), params.interventions.onboarding_images
+    asked: list[tuple[str, Mapping[str, Manifest], tuple[str, ...]]] = [
+        (TRAINED, manifests, (MATCHED, SHUFFLED)),
+        (TRAINED, untrained, (UNTRAINED,)),
+        (START, manifests, (MATCHED,)),
+        (REPAIRED, manifests, (MATCHED,)),
+    ]
     frames = []
-    for settings, models in (((MATCHED, SHUFFLED), manifests), ((UNTRAINED,), untrained)):
-        setup = open_setup(frozen, models, params.train, root)
-        frames.append(onboard(setup, sizes, params.measure.threshold, settings))
+    for name, models, settings in asked:
+        setup = open_setup(cast(UniversalSAE, saes[name]), models, params.train, root)
+        frames.append(onboard(setup, sizes, params.measure.threshold, settings).assign(dictionary=name))
     return pd.concat(frames, ignore_index=True)

@@ -8,6 +8,12 @@ ONBOARDING = Table(
     "one newcomer to the frozen universal SAE of the other models, and one way of reconstruction with it",
     (
         Column(
+            "dictionary",
+            "string",
+            "the frozen SAE of the old models: trained; start: before its first step; shuffled: trained on"
+            " re-paired images, so that its concepts are nobody's in common",
+        ),
+        Column(
             "setting",
             "string",
             "matched: the newcomer learnt from true pairs; shuffled: from re-paired images; untrained:"

@@ -25,7 +25,7 @@ from usae.common.params import ExtractParams, RuntimeParams
 from usae.common.runtime.progress import counter
 from usae.common.types import Array
 from usae.evidence.codes.encoding import code_chunk
-from usae.evidence.estimators import load_estimator
+from usae.evidence.estimators import contribution_norms, load_estimator
 from usae.evidence.metrics.firing.counts import FiringCounts, energy, lift
 from usae.evidence.metrics.reconstruction.passes import decoded, standard_units
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
@@ -114,7 +114,7 @@ class OodEvaluation:
         with counter(count, description=f"ood, {images}", unit="image") as bar:
             for span, activations in batches:
                 codes = {
-                    model: code_chunk(self.sae, model, rows, span, self.device)
+                    model: code_chunk(self.sae, model, rows, np.asarray(span), self.device)
                     for model, rows in activations.items()
                 }
                 firing.update(list(codes.values()))
@@ -122,7 +122,8 @@ class OodEvaluation:
                     truth = standard_units(self.sae, target, rows.astype(np.float32))
                     reconstruction.update(target, truth, decoded(self.sae, target, codes))
                 bar.update(len(span))
-        table = pd.DataFrame(_cofiring(firing, models)).assign(images=images, count=count)
+        norms = contribution_norms(self.sae, models)
+        table = pd.DataFrame(_cofiring(firing, norms, models)).assign(images=images, count=count)
         explained = pd.DataFrame(reconstruction.rows(models)).drop(columns=["sae", "split"])
         return table.merge(explained, on=["source", "target"], validate="one_to_one")
 
@@ -145,9 +146,9 @@ class OodEvaluation:
         return image_spans(range(images), self.runtime.batch_images)
 
 
-def _cofiring(firing: FiringCounts, models: Sequence[str]) -> Iterator[dict[str, object]]:
+def _cofiring(firing: FiringCounts, norms: Array, models: Sequence[str]) -> Iterator[dict[str, object]]:
     """Columns of table `ood` that count fires: of each source, and on the same tokens of each target."""
-    fires, energies = firing.fires, energy(firing.mean_codes)
+    fires, energies = firing.fires, energy(firing.mean_codes, norms)
     for (i, source), (j, target) in product(enumerate(models), repeat=2):
         both, same = firing.together([i, j]), i == j
         lifts = lift(both, fires[[i, j]], firing.tokens)

@@ -2,7 +2,8 @@
 
 By direction: in each model codes and concepts are matched one to one (Hungarian, by cosine); a concept is
 *found* where the cosine of its match is above 0.9. By activity: the one code that follows a concept best in all
-models that have it; a concept is *tracked* where this code also has its direction.
+models that have it; a concept is *tracked* where this code also has its direction. And from the other side: the
+concept that a code *follows*, the one it correlates with most, where this is the same one in all models.
 """
 
 from collections.abc import Sequence
@@ -20,13 +21,14 @@ FOLLOWS = 0.5  # correlation
 
 @dataclass(frozen=True)
 class Matches:
-    """Codes of g planted concepts in an SAE of `total` concepts.
+    """Codes of g planted concepts in an SAE of c concepts.
 
-    codes, cosines (m, g): the match by direction in each model, -1 and NaN where the model lacks the concept;
+    follows (c,): the planted concept that a code follows, -1 where models follow different ones. codes,
+    cosines (m, g): the match by direction in each model, -1 and NaN where the model lacks the concept;
     joint (g,): the code that follows it best in all its models; joint_cosines, joint_correlations (m, g): its own.
     """
 
-    total: int
+    follows: Array
     codes: Array
     cosines: Array
     joint: Array
@@ -37,7 +39,10 @@ class Matches:
     def exact(cls, slots: Array, owners: Array) -> Self:
         """Codes that are the planted concepts themselves, at the indices `slots` (g,); owners (g, m)."""
         ones = np.where(owners.T, 1.0, np.nan)
-        return cls(int(slots.max()) + 1, np.where(owners.T, slots, -1), ones, slots, ones, ones)
+        follows = np.full(slots.max() + 1, -1)
+        everywhere = owners.all(axis=1)
+        follows[slots[everywhere]] = np.flatnonzero(everywhere)
+        return cls(follows, np.where(owners.T, slots, -1), ones, slots, ones, ones)
 
     @property
     def found(self) -> Array:
@@ -75,7 +80,15 @@ def match(dictionaries: Sequence[Array], directions: Sequence[Array], correlatio
     at_joint = [
         np.where(owners, values[:, joint, np.arange(len(joint))], np.nan) for values in (cosines, correlations)
     ]
-    return Matches(cosines.shape[1], codes, best, joint, *at_joint)
+    return Matches(followed(correlations), codes, best, joint, *at_joint)
+
+
+def followed(correlations: Array) -> Array:
+    """(c,) the planted concept that a code correlates with most in every model, -1 where that is not the same one;
+    `correlations` (m, c, g).
+    """
+    strongest = correlations.argmax(axis=2)  # (models, codes)
+    return np.where((strongest == strongest[0]).all(axis=0), strongest[0], -1)
 
 
 def one_to_one(similarity: Array) -> Array:

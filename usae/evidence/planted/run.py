@@ -4,10 +4,20 @@ import pandas as pd
 
 from usae.common.params import Params
 from usae.common.runtime.device import configure
+from usae.evidence.planted.summary import summary
 from usae.evidence.planted.trial import Trial
 
 
 def run(params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables `planted` and `planted_concepts`, in the world of `params.seed`."""
+    """Tables `planted` and `planted_concepts`."""
     configure(params.runtime)
-    return Trial.draw(params.planted, params.train, threshold=params.measure.threshold, seed=params.seed).run()
+    concepts, codes = judged(params)
+    return summary(concepts, codes), concepts
+
+
+def judged(params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Planted concepts and codes (see `Trial.scored`) of the worlds of `params.seed` and the seeds after it."""
+    seeds = range(params.seed, params.seed + params.planted.seeds)
+    results = zip(*(Trial.draw(params, seed).run() for seed in seeds), strict=True)
+    concepts, codes = (pd.concat(frames, ignore_index=True) for frames in results)
+    return concepts, codes

@@ -1,8 +1,8 @@
-"""Train on planted concepts, encode held-out images, and score which concepts were found (stage `planted`).
+"""One planted world: train on it, encode held-out images, and score which concepts were found (stage `planted`).
 
-Three settings: `matched`, the recipe of `train`; `shuffled`, the same with the images re-paired between models;
-`ideal`, no SAE but the planted activities themselves as codes, where private concepts of different models share
-an index, as they must in a dictionary that is too small for all.
+Settings: `matched`, the recipe of `train`; `start`, the same SAE before its first step; `shuffled`, the recipe
+with the images re-paired between the models; `ideal`, no SAE but the planted activities themselves as codes, where
+concepts of different models share an index, as they must in a dictionary that is too small for all.
 """
 
 from collections.abc import Sequence
@@ -18,67 +18,63 @@ from usae.activations.sampling import open_paired
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest
 from usae.common.numerics.correlation import CrossCorrelation
-from usae.common.params import Pairs, PlantedParams, TrainParams
-from usae.common.seeds import generator
-from usae.common.types import Array
+from usae.common.params import Params
 from usae.common.variant import Variant
 from usae.evidence.codes.encoding import encoded
 from usae.evidence.codes.rows import code_rows
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing.counts import FiringCounts
-from usae.evidence.metrics.firing.evidence import evidence
-from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
+from usae.evidence.planted.ideal import CodeBlocks, ideal_codes
+from usae.evidence.planted.likeness import least_correlations
 from usae.evidence.planted.recovery import Matches, match
-from usae.evidence.planted.verdicts import SettingResult, universality_scores
-from usae.evidence.planted.world import PAIR, PRIVATE, SHARED, TWIN, PlantedImages, PlantedWorld
+from usae.evidence.planted.verdicts import against_chance, concept_rows, precision_rows, rules, universality_scores
+from usae.evidence.planted.world import PlantedImages, PlantedWorld
 from usae.sae.estimator import Estimator
 from usae.training.loop.loop import RunOptions, train
 
 BLOCK = 64  # images
 CPU = torch.device("cpu")
-MISSED = 0.4  # largest share of a concept's tokens that a model overlooks in ideal codes
-IDEAL = "ideal"
-PAIRINGS: tuple[Pairs, ...] = ("matched", "shuffled")
+IDEAL, START, MATCHED, SHUFFLED = "ideal", "start", "matched", "shuffled"
 REPLACED = ("dictionary", "epochs", "batch_images", "learning_rate")  # of `train`, by `planted`
-
-CodeBlocks = list[tuple[CodeChunk, ...]]  # per block of images the codes of every model
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Planted concepts, the recipe of the SAE that looks for them, and the held-out images it is scored on."""
+    """Planted concepts, the parameters by which SAEs look for them, and the held-out images they are scored on."""
 
     world: PlantedWorld
-    planted: PlantedParams
-    recipe: TrainParams
-    threshold: float
+    params: Params
     seed: int
     held_out: Sequence[PlantedImages]
 
     @classmethod
-    def draw(cls, planted: PlantedParams, recipe: TrainParams, *, threshold: float, seed: int) -> "Trial":
-        """The world of a seed; `threshold` is the code above which a concept fires."""
-        world = PlantedWorld.draw(planted.world, seed)
-        return cls(world, planted, recipe, threshold, seed, list(world.blocks("val", planted.val, BLOCK)))
+    def draw(cls, params: Params, seed: int) -> "Trial":
+        """The world of a seed, which need not be that of the run, and its held-out images."""
+        world = PlantedWorld.draw(params.planted.world, seed)
+        return cls(world, params, seed, list(world.blocks("val", params.planted.val, BLOCK)))
 
     def run(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Tables `planted` and `planted_concepts` of all three settings."""
-        results = [self.scored(IDEAL, *self.ideal())]
-        for pairs, sae in self.fitted().items():
+        """Planted concepts and codes of all settings, judged (see `scored`)."""
+        results = [self.scored(IDEAL, *ideal_codes(self.world, self.held_out, self.seed))]
+        for setting, sae in self.fitted().items():
             codes = self.encoded(sae)
-            results.append(self.scored(pairs, codes, self.matches(sae, codes)))
-        quantities = pd.concat([result.quantities() for result in results], ignore_index=True)
-        return quantities, pd.concat([result.concepts() for result in results], ignore_index=True)
+            results.append(self.scored(setting, codes, self.matches(sae, codes)))
+        concepts, codes_judged = zip(*results, strict=True)
+        return pd.concat(concepts, ignore_index=True), pd.concat(codes_judged, ignore_index=True)
 
     def fitted(self) -> dict[str, Estimator]:
-        """A universal SAE of the planted models, and one of re-paired images, through real stores."""
-        recipe = self.recipe.model_copy(update={key: getattr(self.planted, key) for key in REPLACED})
-        variants: dict[str, Variant] = {pairs: Variant(self.planted.k, self.seed, pairs) for pairs in PAIRINGS}
+        """The universal SAE of the planted models in each setting, trained through real stores."""
+        planted = self.params.planted
+        recipe = self.params.train.model_copy(update={key: getattr(planted, key) for key in REPLACED})
+        variants = {
+            MATCHED: Variant(planted.k, self.seed),
+            SHUFFLED: Variant(planted.k, self.seed, "shuffled"),
+        }
         with TemporaryDirectory() as folder:
-            manifests = write_stores(self.world, self.planted.train, Path(folder))
+            manifests = write_stores(self.world, planted.train, Path(folder))
             data = open_paired(manifests, Path(folder))
             trained = train(variants, manifests, data, recipe, RunOptions(CPU), seed=self.seed)
-        return {pairs: result.sae for pairs, result in trained.items()}
+        return {START: trained[MATCHED].start} | {setting: result.sae for setting, result in trained.items()}
 
     @torch.inference_mode()
     def encoded(self, sae: Estimator) -> CodeBlocks:
@@ -101,36 +97,23 @@ class Trial:
         dictionaries = [sae.dictionary(model).double().numpy() for model in sae.models]
         return match(dictionaries, self.world.directions, np.stack([sums.correlations for sums in tracking]))
 
-    def ideal(self) -> tuple[CodeBlocks, Matches]:
-        """Planted activities as codes, private concepts of different models at common indices.
-
-        Each model overlooks a share of its own, up to MISSED, of every concept's tokens.
-        """
-        owners, slots = self.world.owners, common_slots(self.world)
-        rng = generator(self.seed, "ideal codes")
-        rates = owners * (1 - MISSED * rng.random(owners.shape))  # (planted, models)
-        codes: CodeBlocks = []
-        for block in self.held_out:
-            noticed = rng.random((*block.activity.shape, owners.shape[1])) < rates  # (b, t, planted, models)
-            by_model = np.moveaxis(np.where(noticed, block.activity[..., None], 0), -1, 0)
-            codes.append(tuple(_at_slots(block.image_ids, activity, slots) for activity in by_model))
-        return codes, Matches.exact(slots, owners)
-
-    def scored(self, setting: str, codes: CodeBlocks, matches: Matches) -> SettingResult:
-        """Scores of one setting's codes, and their co-fires beside those of re-paired images."""
-        models, permutations = len(self.world.params.widths), self.planted.permutations
-        counts = FiringCounts(models, matches.total, self.threshold)
-        key = (IMAGES, tuple(range(models)))
-        nulls = CofireNulls(
-            models, matches.total, self.threshold, permutations, self.seed, self.planted.val, only=[key]
-        )
+    def scored(self, setting: str, codes: CodeBlocks, matches: Matches) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Rows of table `planted_concepts`, and of the codes behind the rules' precision, of one setting."""
+        counts = FiringCounts(len(self.world.params.widths), len(matches.follows), self.params.measure.threshold)
         for chunks in codes:
             counts.update(chunks)
-            nulls.update(chunks)
-        nulls.finish()
-        scores = universality_scores(counts.fires, counts.cofires, counts.tokens)
-        against_null = evidence(counts, nulls.counts[key])
-        return SettingResult(setting, self.world.kinds, self.world.owners, matches, scores, against_null)
+        tested, dependent = against_chance(counts, codes, self.params.planted.permutations, self.seed)
+        correlations = least_correlations(codes, counts.concepts)
+        scores = universality_scores(counts, correlations)
+        called = rules(tested, dependent, correlations, counts.models, self.params.measure.agreement)
+        frames = (
+            concept_rows(self.world, matches, scores, tested["p"].to_numpy(), called),
+            precision_rows(self.world, matches, scores, called),
+        )
+        for rows in frames:
+            rows.insert(0, "setting", setting)
+            rows.insert(1, "seed", self.seed)
+        return frames
 
 
 def write_stores(world: PlantedWorld, images: int, root: Path) -> dict[str, Manifest]:
@@ -145,24 +128,3 @@ def write_stores(world: PlantedWorld, images: int, root: Path) -> dict[str, Mani
         for store, activations in zip(stores.values(), block.activations, strict=True):
             store.write(chunk, activations)
     return {model: Manifest.generated(model, store) for model, store in stores.items()}
-
-
-def common_slots(world: PlantedWorld) -> Array:
-    """(g,) an index of its own for every shared and pairwise concept; private ones share the index of their place
-    in the models' lists, twins that of their group."""
-    kinds, owners = world.kinds, world.owners
-    slots = np.arange(len(kinds))
-    lists = (kinds == PRIVATE)[:, None] & owners  # (planted, models)
-    first = np.flatnonzero(kinds == PRIVATE)
-    slots[first] = (lists.cumsum(axis=0) - 1)[lists] + int(np.isin(kinds, (SHARED, PAIR)).sum())
-    twins = kinds == TWIN
-    slots[twins] = world.leaders[twins] + slots[~twins].max() + 1
-    return slots
-
-
-def _at_slots(images: Array, activity: Array, slots: Array) -> CodeChunk:
-    """Codes (b, t, slots) of planted activities (b, t, g), of which each index has at most one that is not 0."""
-    values = np.zeros((*activity.shape[:2], int(slots.max()) + 1), dtype=np.float32)
-    image, token, planted = np.nonzero(activity)
-    values[image, token, slots[planted]] = activity[image, token, planted]
-    return CodeChunk(images, np.broadcast_to(np.arange(values.shape[2]), values.shape), values)

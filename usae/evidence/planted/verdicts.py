@@ -1,130 +1,117 @@
-"""Which score separates shared from private planted concepts, and which rule calls private ones universal?
+"""What is asked of the code of each planted concept, and which rules call it universal (stage `planted`).
 
-Used by stage `planted`. Each planted concept is judged at the code that follows it best. A private concept that a
-rule calls universal is a false one; the share of these is the rule's false-universality rate.
+Each planted concept is judged at the code that follows it best in the models that have it. A concept that is not
+shared by all models and that a rule calls universal is a false one.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from usae.common.numerics.ranking import roc_auc
-from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
+from usae.common.numerics.significance import FALSE_DISCOVERY_RATE, significance
 from usae.common.types import Array
-from usae.evidence.metrics.firing.counts import HIGH_ENTROPY, cofire_proportion_min, firing_entropy, lift
-from usae.evidence.metrics.funnel import common_steps
+from usae.evidence.metrics.firing.counts import (
+    HIGH_ENTROPY,
+    FiringCounts,
+    cofire_proportion_min,
+    firing_entropy,
+    lift,
+)
+from usae.evidence.metrics.firing.evidence import evidence, supported
+from usae.evidence.metrics.firing.nulls import IMAGES, JOINT, CofireNulls
+from usae.evidence.metrics.funnel import Thresholds, common_steps
+from usae.evidence.planted.ideal import CodeBlocks
 from usae.evidence.planted.recovery import Matches
+from usae.evidence.planted.world import SHARED, PlantedWorld
 
-SHARED = "shared"
-TRACKED, CALLED_UNIVERSAL = "tracked", "called universal"  # quantities of table `planted`
-LIFTED = 100.0
-AGREED = 0.5
-
-
-@dataclass(frozen=True)
-class SettingResult:
-    """What one setting of stage `planted` gave.
-
-    kinds (g,), owners (g, m) bool: of the planted concepts, and matches to their codes. scores, (c,) by name, and
-    evidence, one row per code (see `metrics.firing.evidence.evidence`): of the codes.
-    """
-
-    setting: str
-    kinds: Array
-    owners: Array
-    matches: Matches
-    scores: Mapping[str, Array]
-    evidence: pd.DataFrame
-
-    def concepts(self) -> pd.DataFrame:
-        """Rows of table `planted_concepts`: planted concepts, their codes and the codes' scores."""
-        joint = self.matches.joint
-        return pd.DataFrame(
-            {
-                "setting": self.setting,
-                "planted_id": np.arange(len(self.kinds)),
-                "kind": self.kinds,
-                "concept_id": joint,
-                "cosine": np.nanmean(self.matches.joint_cosines, axis=0),
-                "agreed": self.matches.agreed,
-                **{name: values[joint] for name, values in self.scores.items()},
-                "p": self.evidence["p"].to_numpy()[joint],
-            }
-        )
-
-    def quantities(self) -> pd.DataFrame:
-        """Rows of table `planted`."""
-        columns = ["quantity", "by", "kind", "value", "planted"]
-        frame = pd.DataFrame([*self._recovered(), *self._separated(), *self._called_universal()], columns=columns)
-        frame.insert(0, "setting", self.setting)
-        return frame
-
-    def _recovered(self) -> Iterator[tuple[str, str, str, float, int]]:
-        matches = self.matches
-        for kind, chosen in self._kinds():
-            planted = int(chosen.sum())
-            share_found = matches.found[:, chosen].sum() / self.owners.T[:, chosen].sum()
-            yield "cosine", "direction", kind, float(np.nanmean(matches.cosines[:, chosen])), planted
-            yield "found", "direction", kind, float(share_found), planted
-            yield "agreed", "direction", kind, float(matches.agreed[chosen].mean()), planted
-            yield TRACKED, "activity", kind, float(matches.tracked[chosen].mean()), planted
-
-    def _separated(self) -> Iterator[tuple[str, str, str, float, int]]:
-        tracked = self.matches.tracked
-        positive = (self.kinds == SHARED) & tracked
-        for kind, chosen in self._kinds():
-            negative = chosen & tracked
-            for name, values in self.scores.items() if kind != SHARED else ():
-                value = separation(values, self.matches.joint, positive, negative)
-                yield "auroc", name, kind, value, int((positive | negative).sum())
-
-    def _called_universal(self) -> Iterator[tuple[str, str, str, float, int]]:
-        for name, universal in rules(self.scores, self.evidence, self.owners.shape[1]).items():
-            for kind, chosen in self._kinds():
-                share = float(universal[self.matches.joint[chosen]].mean())
-                yield CALLED_UNIVERSAL, name, kind, share, int(chosen.sum())
-
-    def _kinds(self) -> list[tuple[str, Array]]:
-        return [(str(kind), self.kinds == kind) for kind in dict.fromkeys(self.kinds)]
+SCORES = ("firing_entropy", "cofire_proportion_min", "correlation_min", "lift")
+FUNNEL, ALIKE = "funnel", "alike"
+RULES = ("entropy", "dependent", "significant", FUNNEL, ALIKE)
+CORRELATED = 0.4  # smallest correlation between two models that rule `alike` asks for
 
 
-def universality_scores(fires: Array, cofires: Array, tokens: int) -> dict[str, Array]:
-    """(c,) scores of universality by name, NaN where they are not defined; `fires` (m, c), `cofires` (c,).
+def universality_scores(counts: FiringCounts, correlations: Array) -> dict[str, Array]:
+    """(c,) each of SCORES, NaN where it is not defined; correlations (c,): see `likeness`.
 
     cofire_proportion_min is the smallest over models.
     """
-    return {
-        "firing_entropy": firing_entropy(fires),
-        "cofire_proportion_min": cofire_proportion_min(cofires, fires),
-        "lift": lift(cofires, fires, tokens),
-    }
+    fires, cofires = counts.fires, counts.cofires
+    proportion, lifts = cofire_proportion_min(cofires, fires), lift(cofires, fires, counts.tokens)
+    return dict(zip(SCORES, (firing_entropy(fires), proportion, correlations, lifts), strict=True))
 
 
-def rules(scores: Mapping[str, Array], evidence: pd.DataFrame, models: int) -> dict[str, Array]:
-    """(c,) which concepts each rule calls universal, from their scores (see `universality_scores`) and `evidence`.
+def against_chance(
+    counts: FiringCounts, codes: CodeBlocks, permutations: int, seed: int
+) -> tuple[pd.DataFrame, Array]:
+    """Evidence of every code, against each model re-paired alone, and q (c,) against all re-paired at once."""
+    group, images = tuple(range(counts.models)), sum(len(chunks[0].images) for chunks in codes)
+    keys = [(IMAGES, group), (JOINT, group)]
+    nulls = CofireNulls(counts.models, counts.concepts, counts.threshold, permutations, seed, images, only=keys)
+    for chunks in codes:
+        nulls.update(chunks)
+    nulls.finish()
+    alone = nulls.counts[IMAGES, group]
+    at_once = nulls.counts.get((JOINT, group), alone)  # of two models both are the same
+    return evidence(counts, alone), significance(counts.cofires, at_once, supported(counts.fires)).q
 
-    funnel: its steps alive, in all models and significant. The others are not asked: there are no untrained
-    networks, no further seeds and no labels here.
+
+def rules(
+    tested: pd.DataFrame, dependent: Array, correlations: Array, models: int, agreement: float
+) -> dict[str, Array]:
+    """(c,) which codes each of RULES calls universal.
+
+    tested: see `metrics.firing.evidence.evidence`; dependent (c,): q against all models re-paired at once;
+    correlations (c,): see `likeness`.
+    funnel: its steps from alive to agreement. The others are not asked: there are no untrained networks, no other
+    images and no labels here. alike: significant, and correlations in place of the agreement.
     """
-    significant = (evidence["q"] <= FALSE_DISCOVERY_RATE).to_numpy()
-    even = scores["firing_entropy"] > HIGH_ENTROPY
-    steps = common_steps(evidence, models, None)
-    return {
-        "entropy": even,
-        "significant": significant,
-        "funnel": np.logical_and.reduce([step.passed for step in steps]),
-        "entropy and significant": even & significant,
-        f"significant and lift > {LIFTED:g}": significant & (scores["lift"] > LIFTED),
-        f"significant and proportion > {AGREED:g}": significant & (scores["cofire_proportion_min"] > AGREED),
-    }
+    significant = (tested["q"] <= FALSE_DISCOVERY_RATE).to_numpy()
+    steps = common_steps(tested, models, None, Thresholds(agreement))
+    called = (
+        (tested["firing_entropy"] > HIGH_ENTROPY).to_numpy(),
+        dependent <= FALSE_DISCOVERY_RATE,
+        significant,
+        np.logical_and.reduce([step.passed for step in steps]),
+        significant & (correlations >= CORRELATED),
+    )
+    return dict(zip(RULES, called, strict=True))
 
 
-def separation(values: Array, joint: Array, positive: Array, negative: Array) -> float:
-    """AUROC of scores (c,) at the codes `joint` (g,), for planted concepts that are `positive` or `negative` (g,).
+def concept_rows(
+    world: PlantedWorld, matches: Matches, scores: Mapping[str, Array], p: Array, called: Mapping[str, Array]
+) -> pd.DataFrame:
+    """Rows of table `planted_concepts`, but for setting and seed: planted concepts at their codes.
 
-    A score that is not defined ranks last.
+    scores, p and `called` (c,): of the codes.
     """
-    chosen = positive | negative
-    return roc_auc(np.nan_to_num(values[joint[chosen]], nan=-1.0), positive[chosen])
+    joint = matches.joint
+    columns = {
+        "planted_id": np.arange(len(world.kinds)),
+        "kind": world.kinds,
+        "concept_id": joint,
+        "cosine": np.nanmean(matches.joint_cosines, axis=0),
+        "best_cosine": np.nanmean(matches.cosines, axis=0),
+        "found": matches.found.sum(axis=0) / world.owners.sum(axis=1),
+        "agreed": matches.agreed,
+        "tracked": matches.tracked,
+        **{name: values[joint] for name, values in scores.items()},
+        "p": p[joint],
+        **{name: universal[joint] for name, universal in _columns(called).items()},
+    }
+    return pd.DataFrame(columns)
+
+
+def precision_rows(
+    world: PlantedWorld, matches: Matches, scores: Mapping[str, Array], called: Mapping[str, Array]
+) -> pd.DataFrame:
+    """A row per code, for the precision of the rules: `shared`, whether it follows one and the same shared concept
+    in all models, its scores, and whether each rule calls it universal.
+    """
+    follows = matches.follows
+    shared = (follows >= 0) & (world.kinds[follows] == SHARED)
+    return pd.DataFrame({"shared": shared, **scores, **_columns(called)})
+
+
+def _columns(called: Mapping[str, Array]) -> dict[str, Array]:
+    return {f"called_{rule}": universal for rule, universal in called.items()}

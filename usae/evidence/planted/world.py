@@ -15,8 +15,7 @@ from usae.common.params import WorldParams
 from usae.common.seeds import generator
 from usae.common.types import Array
 
-SHARED, PAIR, PRIVATE, TWIN = "shared", "pair", "private", "twin"
-KINDS = (SHARED, PAIR, PRIVATE, TWIN)
+SHARED, PAIR, MOST, PRIVATE, TWIN = "shared", "pair", "most", "private", "twin"
 RATES = (0.08, 0.16)  # range of the chance that an image shows a concept
 SIDES = (0.3, 0.7)  # range of a region's sides, as a share of the grid
 SPREAD = 0.5  # of the log-normal activities within a region, whose mean is 1
@@ -37,10 +36,11 @@ class PlantedImages:
 
 @dataclass(frozen=True)
 class PlantedWorld:
-    """Concepts of several models, of four kinds.
+    """Concepts of several models, of five kinds.
 
-    shared: all models have it. pair: two have it. private: one has it. twin: a private one too, but it comes with
-    like ones in all other models, region by region with chance `params.rho`: a hard negative.
+    shared: all models have it. pair: two have it. most: all but one have it, where there are more than three.
+    private: one has it. twin: a private one too, but it comes with like ones in all other models, region by region
+    with chance `params.rho`: a hard negative.
     kinds (c,), owners (c, m) bool; directions: per model [c, d], unit rows for its own concepts, others zero;
     rates (c,): chance that an image shows the concept; leaders (c,): the group of twins, -1 for the others;
     homes (c, 3): class, row and column (in 0..1) to which confounds tie it.
@@ -87,6 +87,11 @@ class PlantedWorld:
         return self.params.grid**2
 
     @property
+    def superposition(self) -> Array:
+        """(m,) concepts of a model per channel."""
+        return np.asarray(self.owners.sum(axis=0) / np.array(self.params.widths))
+
+    @property
     def noise(self) -> Array:
         """(m,) standard deviation per channel that makes the expected signal `params.snr` times the noise."""
         cover = np.mean(SIDES) ** 2
@@ -129,6 +134,7 @@ def _members(params: WorldParams) -> tuple[Array, Array, Array]:
     models = len(params.widths)
     groups = [(SHARED, tuple(range(models)), -1)] * params.shared
     groups += [(PAIR, pair, -1) for pair in combinations(range(models), 2) for _ in range(params.pairwise)]
+    groups += [(MOST, rest, -1) for rest in combinations(range(models), models - 1) for _ in range(params.most)]
     groups += [(PRIVATE, (model,), -1) for model in range(models) for _ in range(params.private)]
     groups += [(TWIN, (model,), group) for group in range(params.twins) for model in range(models)]
     owners = np.array([[model in members for model in range(models)] for _, members, _ in groups])

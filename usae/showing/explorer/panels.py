@@ -100,7 +100,7 @@ LAYOUTS = {
         "Taking concepts out",
         "What a readout loses when a concept is taken out of one model; a shared concept costs all models alike. "
         "The concepts whose effects agree most come first.",
-        selected=("concept_id", "label", "images", "effect", "selectivity", "agreement", "q", "agrees"),
+        selected=("sae", "concept_id", "label", "images", "effect", "selectivity", "agreement", "q", "agrees"),
         needs="effect",
         order="agreement",
     ),

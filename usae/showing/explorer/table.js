@@ -51,7 +51,7 @@ const mapView = (rows) => {
     if (!(kind in KINDS)) dot.style.setProperty("--colour", colourOf(kind));
     return dot;
   });
-  const names = [s("text", { x: width / 2, y: height - 6, "text-anchor": "middle" }, "energy (mean code)"), s("text", { x: -height / 2, y: 16, transform: "rotate(-90)", "text-anchor": "middle" }, "lift: co-fires over chance")];
+  const names = [s("text", { x: width / 2, y: height - 6, "text-anchor": "middle" }, "energy (norm of the mean contribution)"), s("text", { x: -height / 2, y: 16, transform: "rotate(-90)", "text-anchor": "middle" }, "lift: co-fires over chance")];
   const kinds = ["universal", "some", ...MODELS].filter((kind) => points.some((row) => DATA.concepts.kind[row] === kind));
   const legend = kinds.map((kind) => h("span", {}, h("i", { class: `key ${kind in KINDS ? kind : "unique"}`, style: { "--colour": colourOf(kind) ?? "inherit" } }), kindName(kind)));
   return h("div", { class: "map" }, h("p", { class: "legend" }, legend), s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${points.length} concepts by energy and lift; the table has the same numbers` }, ...marks, ...names, ...dots));

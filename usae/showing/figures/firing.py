@@ -137,7 +137,7 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
         xscale="log",
         yscale="log",
         xlabel="co-fires (tokens on which all models fire)",
-        ylabel="energy (mean code)",
+        ylabel="energy (norm of the mean contribution)",
     )
     _plain_decades(axes.xaxis)
     _plain_decades(axes.yaxis)

@@ -4,13 +4,12 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 
-from usae.evidence.controls.names import ALL_UNTRAINED, ONE_UNTRAINED, RUN, SEED, SHUFFLED
+from usae.evidence.controls.names import RUN, SEED, SHUFFLED, UNTRAINED
 from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence
 
 BROKEN = {  # controls in which a universal concept is a false one
     SHUFFLED: ("re-paired images", OKABE_ITO[1]),
-    ALL_UNTRAINED: ("untrained networks", OKABE_ITO[4]),
-    ONE_UNTRAINED: ("one network untrained", OKABE_ITO[3]),
+    UNTRAINED: ("untrained networks", OKABE_ITO[4]),
 }
 
 

@@ -6,7 +6,7 @@ all of them, so that the shared space is aligned before anything is learnt.
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,42 +14,45 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from usae.activations.sampling import PairedActivations, mismatched_orders
+from usae.activations.sampling import PairedActivations
 from usae.activations.store.manifests import Manifest
 from usae.common.errors import UserError
-from usae.common.params import Pairs, TrainParams
+from usae.common.params import TrainParams
 from usae.common.seeds import generator, seed_of
+from usae.common.variant import Variant
 from usae.sae.sparse import sparse_decode, top_k
 from usae.sae.universal import UniversalSAE
 
 SCALE_IMAGES = 32  # images on which the first codes are scaled
+CALIBRATION_IMAGES = 256  # images whose statistics a start takes, evenly over the set
 
 
 def new_sae(
     manifests: Mapping[str, Manifest],
     data: PairedActivations,
     params: TrainParams,
-    *,
-    k: int,
-    seed: int,
-    pairs: Pairs = "matched",
+    variant: Variant,
 ) -> UniversalSAE:
     """An SAE before training, with the statistics and the identity of each model's activations.
+
+    data: what it is to be trained on.
 
     Raises:
         UserError: `init: paired` has fewer training tokens than concepts.
     """
-    torch.manual_seed(seed_of(seed, "first weights"))
+    torch.manual_seed(seed_of(variant.seed, "first weights"))
     about = {
         "models": {model: _about(manifest) for model, manifest in manifests.items()},
         "train": params.model_dump(),
-        "seed": seed,
+        "seed": variant.seed,
     }
-    sae = UniversalSAE({m: manifest.width for m, manifest in manifests.items()}, params.dictionary, k, about)
+    sae = UniversalSAE(
+        {m: manifest.width for m, manifest in manifests.items()}, params.dictionary, variant.k, about
+    )
     for model, manifest in manifests.items():
         set_statistics(sae, model, manifest, params)
     if params.init == "paired":
-        paired_init(sae, data, manifests, seed, pairs)
+        paired_init(sae, data, manifests, variant)
     return sae
 
 
@@ -71,14 +74,13 @@ def paired_init(
     sae: UniversalSAE,
     data: PairedActivations,
     manifests: Mapping[str, Manifest],
-    seed: int,
-    pairs: Pairs = "matched",
+    variant: Variant,
 ) -> None:
     """Start concept c of every model at one token (image, position), the same in all of them.
 
     D_j[c] is that token's direction in model j; the encoder's row is the same direction seen from the mean token.
-    Codes start at the scale that reconstructs best. With shuffled pairs the tokens are those of other images in
-    every model, at the same position.
+    Codes start at the scale that reconstructs best. With shuffled pairs the tokens are those of other images, at
+    the same position: in every model, or in the stranger alone.
 
     Raises:
         UserError: there are fewer training tokens than concepts.
@@ -89,9 +91,9 @@ def paired_init(
             f"`train.init: paired` starts every concept at a token of its own, but {data.images} images with "
             f"{tokens} tokens are fewer than the {sae.concepts} concepts; lower `train.dictionary`."
         )
-    drawn = generator(seed, "paired start").choice(data.images * tokens, sae.concepts, replace=False)
+    drawn = generator(variant.seed, "paired start").choice(data.images * tokens, sae.concepts, replace=False)
     images, positions = np.divmod(drawn, tokens)
-    starting = [images] * len(sae.models) if pairs == "matched" else apart(images, len(sae.models), seed)
+    starting = starting_images(images, data.images, sae.models, variant)
     sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
     for model, own_images in zip(sae.models, starting, strict=True):
         part = sae.part(model)
@@ -103,19 +105,41 @@ def paired_init(
         part.encoder.norm.weight.fill_(best_scale(sae, model, part.standardise(sample[model])))
 
 
-def apart(images: np.ndarray, models: int, seed: int) -> list[np.ndarray]:
-    """`images` in another order for every model, such that no image meets itself.
+def starting_images(images: np.ndarray, total: int, models: Sequence[str], variant: Variant) -> list[np.ndarray]:
+    """The image of each concept's first token for every model, of `total`: `images`, or others where re-paired.
+
+    All images lie on a circle in random order, and each model goes one further than the one before.
 
     Raises:
-        UserError: there are too few.
+        UserError: there are too few to re-pair.
     """
-    orders = mismatched_orders(images, models, generator(seed, "paired start, re-paired"))
-    if orders is None:
+    if variant.pairs == "matched":
+        return [images] * len(models)
+    if total < len(models):
         raise UserError(
-            f"`train.pairs: shuffled` starts a concept at another image in each of the {models} models, but its "
-            f"{len(images)} tokens come from {len(np.unique(images))} images; take more images."
+            f"`train.pairs: shuffled` starts a concept at another image in each of the {len(models)} models, but "
+            f"there are {total} images; take more."
         )
-    return [images[order] for order in orders]
+    circle = generator(variant.seed, "paired start, re-paired").permutation(total)
+    place = np.argsort(circle)[images]
+    others = [circle[(place + number) % total] for number in range(len(models))]
+    if variant.stranger is None:
+        return others
+    return [others[1] if model == variant.stranger else images for model in models]
+
+
+@torch.no_grad()
+def calibrate(sae: UniversalSAE, data: PairedActivations) -> None:
+    """Let each encoder's normalisation know the statistics of training tokens, as after many first steps.
+
+    Pre-codes are affine in the tokens, so their means and variances follow from the tokens' mean and covariance.
+    """
+    images = np.linspace(0, data.images - 1, min(data.images, CALIBRATION_IMAGES)).astype(np.int64)
+    for model, raw in data.rows(images).items():
+        part = sae.part(model)
+        rows, linear, norm = part.standardise(raw.to(sae.device)), part.encoder.linear, part.encoder.norm
+        norm.get_buffer("running_mean").copy_(linear(rows.mean(0)))
+        norm.get_buffer("running_var").copy_((linear.weight @ torch.cov(rows.T) * linear.weight).sum(1))
 
 
 def best_scale(sae: UniversalSAE, model: str, rows: Float[Tensor, "n d"]) -> float:

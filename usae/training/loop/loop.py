@@ -1,19 +1,21 @@
-"""Training of SAEs (stages `train`, `baselines` and `controls`): one pass over the data, any number of SAEs.
+"""Training of SAEs (stages `train` and `controls`): one pass over the data, any number of SAEs.
 
 The result is a function of the activations, the params and the seed: an interrupted run that goes on from a
 checkpoint ends in the same bits. What belongs to one of the SAEs is in `trainer.py`.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from usae.activations.sampling import Loader, PairedActivations, Plan, Resident
+from usae.activations.sampling import Batch, Loader, PairedActivations, Plan, Resident
 from usae.activations.store.manifests import Manifest
 from usae.common.errors import Diverged, Interrupted
 from usae.common.params import TrainParams
@@ -21,6 +23,7 @@ from usae.common.runtime.interrupts import Stop, graceful
 from usae.common.runtime.progress import counter
 from usae.common.runtime.ranks import Ranks
 from usae.common.runtime.tracker import Tracker
+from usae.common.seeds import seed_of
 from usae.common.variant import Variant
 from usae.sae.estimator import Estimator
 from usae.training.loop.checkpoints import Checkpoints, restore_rng, rng_state
@@ -47,9 +50,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Result:
-    """sae: in eval mode. log: one row a step (table `training`)."""
+    """sae: trained, in eval mode. start: before its first step. log: one row a step (table `training`)."""
 
     sae: Estimator
+    start: Estimator
     log: pd.DataFrame
 
 
@@ -62,10 +66,12 @@ def train(
     *,
     seed: int,
     steps: int | None = None,
+    halves: Sequence[np.ndarray] = (),
 ) -> dict[str, Result]:
     """Train an SAE per variant on its models, among those of `manifests`; `data` has their stores in that order.
 
     seed: of the order of the images. steps: stop there (None: all epochs); the schedule then ends there too.
+    halves: the images of each half, increasing, for variants that see one alone; as many steps as the others.
 
     Raises:
         UserError: a batch is larger than the set, or a store is no longer readable.
@@ -74,20 +80,37 @@ def train(
     """
     ranks = Ranks.current()
     plan = Plan(params.batch_images, seed, params.window_images, params.shuffle_tokens)
-    loader = Loader(data, plan, options.device, options.resident, (ranks.rank, ranks.size))
-    steps = params.epochs * loader.steps_per_epoch if steps is None else steps
-    warmup = round(params.warmup_epochs * loader.steps_per_epoch)
-    schedule = Schedule(params.learning_rate, params.final_learning_rate, warmup, steps)
+    epoch = math.ceil(data.images / params.batch_images)
+    budget = Budget(params, epoch, params.epochs * epoch if steps is None else steps)
+    loaders = {
+        half: Loader(part, own_plan, options.device, options.resident, (ranks.rank, ranks.size))
+        for half, (part, own_plan) in _parts(variants, data, plan, halves).items()
+    }
     shown = next(iter(variants)) if ranks.rank == 0 else None
     trainers = {}
     for name, variant in variants.items():
-        models = variant.models or tuple(manifests)
-        own = {model: manifests[model] for model in models}
-        method = new_method(Start(variant, own, data.select(models), params, schedule, ranks, options.device))
+        models, schedule = variant.models or tuple(manifests), budget.schedule(variant)
+        own, part = {model: manifests[model] for model in models}, loaders[variant.half].data.select(models)
+        method = new_method(Start(variant, own, part, params, schedule, ranks, options.device))
         log = TrainingLog(options.curve, track=options.track) if name == shown else TrainingLog()
-        trainers[name] = Trainer(variant, models, method, log)
-    _run(Trainers(trainers, ranks, options.device, options.checkpoints), loader, steps)
-    return {name: Result(trainer.method.finished(), trainer.log.frame()) for name, trainer in trainers.items()}
+        trainers[name] = Trainer(variant, models, method, log, schedule.steps)
+    _run(Trainers(trainers, ranks, options.device, options.checkpoints), loaders, budget.steps)
+    return {name: Result(one.method.finished(), one.start, one.log.frame()) for name, one in trainers.items()}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long the run trains: `epoch`, steps in which its images are seen once, and steps in all."""
+
+    params: TrainParams
+    epoch: int
+    steps: int
+
+    def schedule(self, variant: Variant) -> Schedule:
+        """A variant's own: of its share of the steps, its warm-up in proportion."""
+        warmup, share = round(self.params.warmup_epochs * self.epoch), variant.share_of_steps
+        rates = self.params.learning_rate, self.params.final_learning_rate
+        return Schedule(*rates, math.ceil(warmup / share), math.ceil(self.steps / share))
 
 
 class Trainers:
@@ -98,6 +121,22 @@ class Trainers:
     ) -> None:
         self.members, self.ranks, self.device, self.checkpoints = members, ranks, device, checkpoints
         self.saved: int | None = None  # the step that the last checkpoint goes on with
+        threads = torch.get_num_threads() if device.type == "cpu" and ranks.size == 1 else 1
+        self.workers = min(threads, len(members))
+        self._pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,))
+
+    def step(self, batches: Mapping[int | None, Batch]) -> None:
+        """One update of every SAE, on the batch of its half (None: of all images).
+
+        On a CPU they step side by side, a thread each: a step's products are too small to share one out.
+        """
+        steps = ((member, batches[member.variant.half]) for member in self.members.values())
+        if self.workers == 1:
+            for member, batch in steps:
+                member.step(batch)
+            return
+        for done in [self._pool.submit(member.step, batch) for member, batch in steps]:
+            done.result()
 
     def restore(self) -> int:
         """Go on from the last checkpoint, if there is one; returns the step to do next."""
@@ -160,20 +199,29 @@ class Trainers:
         return f"The last good checkpoint, after {self.saved} steps, is kept in {self.checkpoints.folder}."
 
 
-def independent_steps(params: TrainParams, images: int, models: int) -> int:
-    """Steps of a single-model SAE such that its dictionary is updated as often as in the universal SAE."""
-    steps = params.epochs * math.ceil(images / params.batch_images)
-    return steps if params.update == "all" else math.ceil(steps / models)
+def _parts(
+    variants: Mapping[str, Variant], data: PairedActivations, plan: Plan, halves: Sequence[np.ndarray]
+) -> dict[int | None, tuple[PairedActivations, Plan]]:
+    """Half (None: all images) -> its images, and an order of its own."""
+    wanted = dict.fromkeys(variant.half for variant in variants.values())
+    parts: dict[int | None, tuple[PairedActivations, Plan]] = {}
+    for half in wanted:
+        part = data if half is None else data.part(halves[half])
+        seed = plan.seed if half is None else seed_of(plan.seed, "order of a half", half)
+        size = plan.batch_images if half is None else min(plan.batch_images, part.images)
+        parts[half] = part, replace(plan, seed=seed, batch_images=size)
+    return parts
 
 
-def _run(trainers: Trainers, loader: Loader, steps: int) -> None:
+def _run(trainers: Trainers, loaders: Mapping[int | None, Loader], steps: int) -> None:
     """All steps that are left, with a checkpoint now and then."""
     done, shown = trainers.restore(), trainers.ranks.rank == 0
+    loader = next(iter(loaders.values()))
+    sources = zip(*(each.batches(done, steps) for each in loaders.values()), strict=True)
     with counter(steps, description="train", unit="step", done=done, shown=shown) as bar, graceful() as stop:
-        for batch in loader.batches(done, steps):
-            for member in trainers.members.values():
-                member.step(batch)
-            done = batch.step + 1
+        for batches in sources:
+            trainers.step(dict(zip(loaders, batches, strict=True)))
+            done += 1
             bar.update()
             if trainers.looking(done):
                 trainers.look()

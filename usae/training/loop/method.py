@@ -42,6 +42,10 @@ class Update:
 class Method(Protocol):
     """An estimator in training."""
 
+    def start(self) -> Estimator:
+        """A copy as it is before its first step, for use: in eval mode, what it normalises by calibrated."""
+        ...
+
     def finished(self) -> Estimator:
         """The estimator as it is now, for use: in eval mode."""
         ...

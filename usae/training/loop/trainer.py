@@ -4,6 +4,7 @@ What a step does is the method's own affair; here is what all methods have in co
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -46,18 +47,28 @@ class Watch:
 
 
 class Trainer:
-    """One SAE in training, its log, and the numbers of the steps since the last look. models: in its order."""
+    """One SAE in training, its log, and the numbers of the steps since the last look.
 
-    def __init__(self, variant: Variant, models: tuple[str, ...], method: Method, log: TrainingLog) -> None:
-        self.variant, self.models, self.method, self.log = variant, models, method, log
+    models: in its order. steps: of its own, after which it stays as it is. start: see `Method`.
+    """
+
+    def __init__(
+        self, variant: Variant, models: tuple[str, ...], method: Method, log: TrainingLog, steps: int
+    ) -> None:
+        self.variant, self.models, self.method, self.log, self.steps = variant, models, method, log, steps
+        self.start = method.start()
         self.unread: list[tuple[int, int, str, float, Tensor]] = []  # step, epoch, about, rate, numbers
         self.watch = Watch()
         self.r2_cross = math.nan  # when last computed
 
     def step(self, batch: Batch) -> None:
-        """One update; a batch with too few images to re-pair is skipped."""
+        """One update, while there are steps; a batch with too few images to re-pair is skipped."""
+        if batch.step >= self.steps:
+            return
         batch = replace(batch, activations={model: batch.activations[model] for model in self.models})
-        rows = batch.activations if self.variant.pairs == "matched" else shuffled_pairs(batch, self.variant.seed)
+        rows: Mapping[str, Tensor] | None = batch.activations
+        if self.variant.pairs == "shuffled":
+            rows = shuffled_pairs(batch, self.variant.seed, self.variant.stranger)
         if rows is None:
             return
         update = self.method.step(rows, batch.step, batch.step % SCORED_EVERY == 0)

@@ -3,6 +3,7 @@
 Paper sec. 3; what happens to the weights is in `optimisation.py`.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,21 +13,27 @@ from torch import Tensor
 
 from usae.common.seeds import generator
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.initialisation import new_sae
+from usae.training.loop.initialisation import calibrate, new_sae
 from usae.training.loop.method import Start, Update
 from usae.training.loop.optimisation import Optimisation
 
 
 class UniversalMethod:
-    """See `Method`. seed: of the sources."""
+    """See `Method`."""
 
-    def __init__(self, optimisation: Optimisation, seed: int) -> None:
-        self.optimisation, self.seed = optimisation, seed
+    def __init__(self, optimisation: Optimisation, given: Start) -> None:
+        self.optimisation, self.seed, self.data = optimisation, given.variant.seed, given.data
 
     @property
     def sae(self) -> UniversalSAE:
         """The SAE, in training."""
         return self.optimisation.sae
+
+    def start(self) -> UniversalSAE:
+        """See `Method`."""
+        start = copy.deepcopy(self.sae)
+        calibrate(start, self.data)
+        return start.eval()
 
     def finished(self) -> UniversalSAE:
         """See `Method`."""
@@ -60,8 +67,8 @@ class UniversalMethod:
 def start(given: Start) -> UniversalMethod:
     """A universal SAE before its first step."""
     variant, params = given.variant, given.params
-    sae = new_sae(given.manifests, given.data, params, k=variant.k, seed=variant.seed, pairs=variant.pairs)
-    return UniversalMethod(Optimisation(sae.to(given.device), params, given.schedule, given.ranks), variant.seed)
+    sae = new_sae(given.manifests, given.data, params, variant)
+    return UniversalMethod(Optimisation(sae.to(given.device), params, given.schedule, given.ranks), given)
 
 
 def draw_source(seed: int, step: int, models: tuple[str, ...]) -> str:

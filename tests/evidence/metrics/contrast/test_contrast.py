@@ -1,15 +1,19 @@
-"""Measuring controls on the fly gives what encoding, keeping and measuring gives."""
+"""Measuring controls on the fly gives what encoding, keeping and measuring gives, after training and before it."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from usae.common.layout import START
 from usae.common.tables import write_table
 from usae.evidence.codes.encoding import encode_split
 from usae.evidence.codes.store import open_codes
-from usae.evidence.metrics.contrast.contrast import MEASURES, contrast, contrast_tables, excess
-from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, CONTROLS, STABILITY
+from usae.evidence.estimators import contribution_norms
+from usae.evidence.metrics.contrast.contrast import Contrasts, contrast_tables
+from usae.evidence.metrics.contrast.measured import HeldOut
+from usae.evidence.metrics.contrast.numbers import MEASURES
+from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, CONTROLS, REPEATED, SENSITIVITY, STABILITY
 from usae.evidence.metrics.firing.nulls import IMAGES
 from usae.evidence.metrics.measure.counting import concept_statistics
 from usae.evidence.metrics.reconstruction.passes import reconstruction
@@ -27,11 +31,11 @@ def measure(params):
 
 @pytest.fixture
 def stores(make_store):
-    """Ten images of four tokens, in chunks of unlike sizes."""
+    """Thirty images of four tokens, in chunks of unlike sizes."""
     rng = np.random.default_rng(0)
     chunks = {"a": 4, "b": 3, "untrained-a": 10}
     return {
-        model: make_store(model, rng.normal(size=(10, 4, 6)).astype("float16"), size)
+        model: make_store(model, rng.normal(size=(30, 4, 6)).astype("float16"), size)
         for model, size in chunks.items()
     }
 
@@ -41,58 +45,134 @@ def sae_of(models, seed):
     return UniversalSAE(dict.fromkeys(models, 6), 20, 3).eval()
 
 
+def held_out(stores, measure, models="ab"):
+    return HeldOut(sae_of(models, 0), {model: stores[model] for model in models}, measure, 5, CPU)
+
+
 def test_the_same_as_by_codes_on_disk(stores, measure, tmp_path):
-    sae, chosen = sae_of("ab", 0), {model: stores[model] for model in "ab"}
-    found = contrast(sae, chosen, measure, 5, CPU)
-    for model, store in chosen.items():
-        encode_split(sae, model, store, tmp_path / "codes" / model, "usae", None, CPU, 3)
+    opened = held_out(stores, measure)
+    found = opened.measured()
+    for model, store in opened.stores.items():
+        encode_split(opened.sae, model, store, tmp_path / "codes" / model, "usae", None, CPU, 3)
     codes = open_codes(tmp_path / "codes", ("a", "b"))
     expected = concept_statistics(codes, None, measure, 5, None)
     np.testing.assert_array_equal(found.firing.patterns, expected.firing.patterns)
     np.testing.assert_array_equal(found.firing.sums, expected.firing.sums)
     np.testing.assert_array_equal(found.permuted, expected.nulls.counts[IMAGES, PAIR])
-    rows = reconstruction(sae, codes, chosen, name="usae", split="val").rows(("a", "b"))
+    rows = reconstruction(opened.sae, codes, opened.stores, name="usae", split="val").rows(("a", "b"))
     pd.testing.assert_frame_equal(found.reconstruction, pd.DataFrame(rows))
 
 
-def test_numbers_are_those_of_the_summary(stores, measure):
-    found = contrast(sae_of("ab", 0), {model: stores[model] for model in "ab"}, measure, 5, CPU)
-    numbers = found.numbers("k-3").set_index("measure")
-    summary = concept_numbers(found.firing, np.ones_like(found.energies), ("a", "b"))
-    assert numbers.index.tolist() == list(MEASURES)
-    assert set(numbers["run"]) == {"k-3"}
-    for name in ("alive", "firing_entropy_median", "lift_median", "cofire_proportion_mean"):
-        assert numbers.loc[name, "value"] == pytest.approx(summary[name])
-    own = found.reconstruction.query("source == target")["r2_channel"].mean()
-    assert numbers.loc["r2_self_mean", "value"] == pytest.approx(own, rel=1e-5)
-    assert numbers["null"].notna().sum() == sum(null is not None for null in MEASURES.values())
+def test_every_second_image_is_counted_as_if_there_were_no_others(stores, measure, make_store):
+    whole = held_out(stores, measure)
+    odd = {model: make_store(f"odd-{model}", np.asarray(stores[model].take(range(1, 30, 2))), 5) for model in "ab"}
+    alone = HeldOut(whole.sae, odd, measure, 5, CPU)
+    columns = ["models_alive", "fires_least", "cofires", "cofire_proportion_min"]
+    pd.testing.assert_frame_equal(
+        whole.counted(np.arange(1, 30, 2), 0.1)[columns], alone.counted(np.arange(15), 0.1)[columns]
+    )
 
 
-def test_tables_of_the_run_and_its_controls(stores, measure, tmp_path):
-    models = {"usae": ("a", "b"), "seed-1": ("a", "b"), "untrained-one": ("untrained-a", "b")}
+def save(folder, models, seed):
+    """An SAE, and another one as its start."""
+    sae_of(models, seed).save_pretrained(folder)
+    sae_of(models, seed + 100).save_pretrained(folder / START)
+
+
+@pytest.fixture
+def contrasts(stores, measure, tmp_path):
+    """The run, an untrained control, another seed, and two halves, of which the first is the run itself."""
+    models = {
+        "usae": ("a", "b"), "seed-1": ("a", "b"), "half-1": ("a", "b"), "half-2": ("a", "b"),
+        "untrained-a": ("untrained-a", "b"),
+    }  # fmt: skip
     folders = {run: tmp_path / run for run in models}
     for seed, run in enumerate(models):
-        sae_of(models[run], seed).save_pretrained(folders[run])
-    tables = contrast_tables(folders, stores, measure, 0, CPU)
+        save(folders[run], models[run], 0 if run == "half-1" else seed)
+    return Contrasts(folders, stores, {model: np.ones(6) for model in MODELS}, measure, 0, CPU)
+
+
+@pytest.fixture
+def tables(contrasts):
+    return contrast_tables(contrasts)
+
+
+def test_tables_are_as_declared(tables, tmp_path):
     for declared, table in tables.items():
         write_table(declared, table, tmp_path / f"{declared.name}.parquet")
-    assert tables[CONTROL_CONCEPTS].groupby("run")["concept_id"].count().to_dict() == dict.fromkeys(models, 20)
-    assert set(tables[STABILITY]["run"]) == {"seed-1", "gaussian"}
-    stable = tables[CONTROLS].query("measure == 'stability_mean'")
-    assert stable["run"].tolist() == ["seed-1"]
-    again = tables[STABILITY].query("run == 'seed-1'")["cosine"].clip(0, 1).mean()
-    assert stable["value"].item() == pytest.approx(again)
+    assert set(tables) == {CONTROLS, CONTROL_CONCEPTS, STABILITY, SENSITIVITY, REPEATED}
+    counts = tables[CONTROL_CONCEPTS].groupby(["run", "start"])["concept_id"].count()
+    assert len(counts) == 10
+    assert (counts == 20).all()
 
 
-def test_a_model_alone_has_no_null(stores, measure, tmp_path):
-    sae_of("a", 0).save_pretrained(tmp_path / "usae")
-    tables = contrast_tables({"usae": tmp_path / "usae"}, stores, measure, 0, CPU)
+def test_numbers_are_those_of_the_summary_after_training_and_before(contrasts, tables):
+    for start in (False, True):
+        opened = contrasts.opened("usae", start)
+        found = opened.measured()
+        norms = contribution_norms(opened.sae, ("a", "b"))
+        summary = concept_numbers(found.firing, norms, ("a", "b"))
+        own = found.reconstruction.query("source == target")["r2_channel"].mean()
+        rows = tables[CONTROLS].query("run == 'usae'").set_index("measure")
+        assert rows.index.tolist() == [*MEASURES, "shared", "found_again"]
+        values = rows["start" if start else "value"]
+        for name in ("alive", "firing_entropy_median", "lift_median", "cofire_proportion_mean"):
+            assert values[name] == pytest.approx(summary[name])
+        assert values["r2_self_mean"] == pytest.approx(own, rel=1e-5)
+        assert rows["null"].notna().sum() == sum(null is not None for null in MEASURES.values())
+
+
+def test_what_training_adds_lies_within_its_interval(tables):
+    rows = tables[CONTROLS].query("run == 'usae'").set_index("measure")
+    np.testing.assert_allclose(rows["adds"], rows["value"] - rows["start"])
+    resampled = rows.loc[["r2_self_mean", "r2_cross_mean", "cofire_proportion_min_median", "shared"]]
+    assert (resampled["adds_low"] <= resampled["adds"]).all()
+    assert (resampled["adds"] <= resampled["adds_high"]).all()
+    assert resampled.loc["r2_self_mean", "adds_low"] < resampled.loc["r2_self_mean", "adds_high"]
+    assert rows["adds_low"].notna().sum() == 5
+
+
+def test_an_sae_comes_back_in_itself_and_not_in_another(tables):
+    rows = tables[CONTROLS].query("measure == 'comes_back_share'").set_index("run")
+    assert rows.loc["half-1", "value"] == 1
+    assert rows.loc["half-1", "start"] == 1
+    assert rows.loc[["half-2", "seed-1"], "value"].max() < 0.3
+    assert rows.loc["half-1", "null"] < 0.3
+    assert "comes_back_share_in_half-2" in tables[CONTROLS].query("run == 'half-1'")["measure"].tolist()
+
+
+def test_sensitivity_at_the_own_thresholds_is_the_count(tables):
+    frame, controls = tables[SENSITIVITY], tables[CONTROLS].query("run == 'usae'").set_index("measure")
+    own = frame[
+        ((frame["threshold"] == "agreement") & (frame["value"] == 0.1))
+        | ((frame["threshold"] == "support") & (frame["value"] == 20))
+        | ((frame["threshold"] == "matched") & (frame["value"] == 0.7))
+        | ((frame["threshold"] == "bar") & (frame["value"] == 0.95))
+    ]
+    assert len(own) == 8
+    for start, column in ((False, "value"), (True, "start")):
+        rows = own[own["start"] == start]
+        assert (rows["shared"] == controls.loc["shared", column]).all()
+        assert (rows["found_again"] == controls.loc["found_again", column]).all()
+    agreement = frame[(frame["threshold"] == "agreement") & ~frame["start"]].sort_values("value")
+    assert agreement["shared"].is_monotonic_decreasing
+
+
+def test_what_repeats_is_part_of_what_was_chosen(tables):
+    frame = tables[REPEATED]
+    assert set(zip(frame["start"], frame["chosen_by"], strict=True)) == {
+        (start, images) for start in (False, True) for images in ("even", "odd")
+    }
+    assert (frame["repeated"] <= frame["concepts"]).all()
+    both = frame.groupby(["start", "step"])["repeated"].nunique()
+    assert (both == 1).all()  # in whichever order the halves choose
+
+
+def test_a_model_alone_has_no_null_and_nothing_to_come_back(stores, measure, tmp_path):
+    save(tmp_path / "usae", "a", 0)
+    alone = Contrasts({"usae": tmp_path / "usae"}, stores, {"a": np.ones(6)}, measure, 0, CPU)
+    tables = contrast_tables(alone)
     for declared, table in tables.items():
         write_table(declared, table, tmp_path / f"{declared.name}.parquet")
     assert (tables[CONTROL_CONCEPTS]["null_mean"] == 0).all()
-
-
-def test_excess_is_0_as_re_paired_1_as_often_as_the_rates_allow():
-    fires = np.array([[10, 10, 10, 4], [20, 30, 10, 4]])
-    found = excess(np.array([10, 3, 1, 4]), np.array([2.0, 3.0, 4.0, 4.0]), fires)
-    np.testing.assert_allclose(found, [1, 0, -0.5, np.nan])
+    assert tables[STABILITY].empty

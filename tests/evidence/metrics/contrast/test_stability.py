@@ -1,37 +1,104 @@
+"""Concepts matched by what they do: exact where one SAE is another one renumbered."""
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from usae.common.numerics.matching import concatenated, random_matching
-from usae.evidence.metrics.contrast.stability import stability_frame, stability_numbers
+from usae.evidence.metrics.contrast.stability import (
+    HeldOutCodes,
+    all_matches,
+    correlations,
+    matched_concepts,
+    partners,
+)
+from usae.sae.universal import UniversalSAE
+
+CPU = torch.device("cpu")
+MEANS = {"a": np.zeros(6), "b": np.full(5, 0.5)}
 
 
-def test_a_reordered_dictionary_is_stable():
+@pytest.fixture
+def stores(make_store):
     rng = np.random.default_rng(0)
-    parts, order = [rng.normal(size=(30, 8)), rng.normal(size=(30, 5))], rng.permutation(30)
-    runs = {"usae": concatenated(parts), "seed-1": concatenated([rows[order] for rows in parts])}
-    table = stability_frame(runs, seed=0)
-    matched = table[table["run"] == "seed-1"]
-    np.testing.assert_array_equal(order[matched["partner"].astype(int)], np.arange(30))
-    np.testing.assert_allclose(matched["cosine"], 1, atol=1e-6)
-    floor = table[table["run"] == "gaussian"]
-    np.testing.assert_array_equal(floor["cosine"], random_matching(30, 13, 0))
-    assert floor["partner"].isna().all()
+    return {
+        model: make_store(model, rng.normal(size=(60, 4, width)).astype("float16"), 16)
+        for model, width in (("a", 6), ("b", 5))
+    }
 
 
-def test_stability_is_set_beside_chance_and_the_lift():
-    cosines = {"seed-1": [0.9, 0.6, 0.4, -0.2], "gaussian": [0.6, 0.2, 0.2, 0.2]}
-    table = pd.concat([pd.DataFrame({"cosine": values}).assign(run=run) for run, values in cosines.items()])
-    concepts = pd.DataFrame({"concept_id": range(4), "q": [0.01, 0.05, 0.01, 0.9], "lift": [2.0, 3.0, 1.0, 99.0]})
-    found = stability_numbers(table, concepts).set_index("measure")
-    assert set(found["run"]) == {"seed-1"}
-    assert found["value"].to_dict() == pytest.approx(
-        {
-            "stability_mean": 1.9 / 4,
-            "stability_above_0.5": 0.5,
-            "stability_above_0.7": 0.25,
-            "stability_lift_r": 0.5,
-        }
-    )
-    assert found["null"].tolist()[:3] == pytest.approx([0.3, 0.25, 0])
-    assert np.isnan(found["null"].iloc[3])
+def sae(seed=0, concepts=12):
+    torch.manual_seed(seed)
+    return UniversalSAE({"a": 6, "b": 5}, concepts, 3).eval()
+
+
+def renumbered(order):
+    """The SAE of seed 0 with its concepts in another order."""
+    other, own = sae(), sae()
+    for model in other.models:
+        theirs, mine = other.part(model), own.part(model)
+        theirs.dictionary.weight.data = mine.dictionary.weight.data[order]
+        for name in ("weight", "bias"):
+            getattr(theirs.encoder.linear, name).data = getattr(mine.encoder.linear, name).data[order]
+    return other
+
+
+def codes(estimator, stores):
+    return HeldOutCodes.of(estimator, stores, MEANS, 0.1, CPU)
+
+
+def test_a_renumbered_sae_comes_back_whole(stores):
+    order = np.random.default_rng(1).permutation(12)
+    rows = matched_concepts(codes(sae(), stores), codes(renumbered(order), stores), 0.1)
+    judged = rows[rows["partner"].notna()]
+    assert len(judged) >= 6
+    np.testing.assert_array_equal(order[judged["partner"].astype(int)], judged["concept_id"])
+    for name in ("correlation", "correlation_least", "jaccard", "cosine"):
+        np.testing.assert_allclose(judged[name], 1, atol=1e-6)
+    assert (judged["correlation_other"] < 0.9).all()
+
+
+def test_concepts_with_too_few_fires_are_not_judged(stores):
+    one, other = codes(sae(), stores), codes(sae(1), stores)
+    rows = matched_concepts(one, other, 0.1)
+    rare = one.fires.min(axis=0) < 20
+    assert rows.loc[rare, "partner"].isna().all()
+    assert rows.loc[rare, "correlation"].isna().all()
+    np.testing.assert_array_equal(rows["fires_least"], one.fires.min(axis=0))
+    kept = rows["partner"].dropna().astype(int)
+    assert kept.is_unique
+    assert (other.fires[:, kept].min(axis=0) >= 20).all()
+
+
+def test_correlations_are_those_of_the_dense_codes(stores):
+    one, other = codes(sae(), stores), codes(sae(1), stores)
+
+    def dense(held, model):
+        found = np.zeros((240, 12))
+        chunks = [chunk[model] for chunk in held.chunks]
+        indices = np.concatenate([chunk.indices.reshape(-1, 3) for chunk in chunks]).astype(int)
+        np.put_along_axis(found, indices, np.concatenate([chunk.values.reshape(-1, 3) for chunk in chunks]), 1)
+        return found
+
+    for model, by_model in enumerate(correlations(one, other)):
+        stacked = np.hstack([dense(one, model), dense(other, model)])
+        expected = np.nan_to_num(np.corrcoef(stacked.T)[:12, 12:])
+        np.testing.assert_allclose(by_model, expected, atol=1e-9)
+
+
+def test_the_matching_has_the_largest_sum_not_the_first_best():
+    similarity = np.array([[0.9, 0.8], [0.85, 0.1]])
+    own, partner = partners(similarity, np.array([20, 20]), np.array([20, 20]))
+    assert dict(zip(own, partner, strict=True)) == {0: 1, 1: 0}
+    own, partner = partners(similarity, np.array([19, 20]), np.array([20, 20]))
+    assert dict(zip(own, partner, strict=True)) == {1: 0}
+
+
+def test_every_pair_has_its_rows(stores):
+    held = {"usae": codes(sae(), stores), "half-1": codes(sae(1), stores)}
+    table = all_matches(held, [("usae", "half-1"), ("half-1", "usae")], 0.1)
+    assert table.groupby(["run", "against"]).size().to_dict() == {("half-1", "usae"): 12, ("usae", "half-1"): 12}
+    there, back = (part.set_index("concept_id") for _, part in table.groupby("run", sort=False))
+    both = there["correlation"].sum(), back["correlation"].sum()
+    assert both[0] == pytest.approx(both[1])
+    assert isinstance(table, pd.DataFrame)

@@ -74,9 +74,12 @@ def test_concatenation_weighs_models_alike_and_serves_seeds():
 def test_the_frame_has_a_baseline_of_the_same_size_for_every_model():
     universal = {"a": dictionary(20, 6, 0), "b": dictionary(20, 9, 1), "c": dictionary(20, 6, 2)}
     independent = {model: rows[::-1] for model, rows in universal.items()}
-    frame = consistency_frame(universal, independent, 0)
-    assert len(frame) == 2 * 3 * 20
-    found = frame[frame["against"] == "independent"]
+    start = {model: -rows for model, rows in universal.items()}
+    frame = consistency_frame({"usae": universal, "start": start}, independent, 0)
+    assert len(frame) == 3 * 3 * 20
+    assert set(frame.loc[frame["against"] == "gaussian", "sae"]) == {"usae"}
+    found = frame[(frame["against"] == "independent") & (frame["sae"] == "usae")]
+    assert (frame.loc[frame["sae"] == "start", "cosine"] < 0.99).all()
     assert found["partner"].tolist() == 3 * list(range(19, -1, -1))
     np.testing.assert_allclose(found["cosine"], 1)
     floor = frame[frame["against"] == "gaussian"].set_index("model")
@@ -84,4 +87,4 @@ def test_the_frame_has_a_baseline_of_the_same_size_for_every_model():
     np.testing.assert_array_equal(floor.loc["a", "cosine"], floor.loc["c", "cosine"])
     np.testing.assert_array_equal(floor.loc["a", "cosine"], random_matching(20, 6, 0))
     assert floor.loc["a", "cosine"].mean() > floor.loc["b", "cosine"].mean()
-    assert consistency_frame(universal, {}, 0).empty
+    assert consistency_frame({"usae": universal}, {}, 0).empty

@@ -6,7 +6,7 @@ from usae.common.tables import write_table
 from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.metrics.firing.exemplars import Exemplars
 from usae.evidence.metrics.labels.agreement import fresh_agreement, label_tables
-from usae.evidence.metrics.labels.concepts import LabelStatistics
+from usae.evidence.metrics.labels.concepts import LabelHalves
 from usae.evidence.metrics.labels.labels import ImageLabels, TokenLabels, carried_by_images
 from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES
 from usae.sae.universal import UniversalSAE
@@ -47,11 +47,11 @@ def run(truth, tmp_path):
 
 def tables_of(run, labels):
     sae, codes, stores = run
-    fires, strongest = LabelStatistics.none(labels, 2, 8, 0.1), Exemplars(tuple(codes), 8, 60)
+    fires, strongest = LabelHalves.none(labels, 2, 8, 0.1), Exemplars(tuple(codes), 8, 60)
     for chunks in aligned_chunks(codes):
         fires.update(chunks)
         strongest.update(chunks)
-    return label_tables(codes, fires, fresh_agreement(sae, stores, fires.tokens, 0), strongest, 0)
+    return label_tables(codes, fires, fresh_agreement(sae, stores, fires.choosing, 0), strongest, 0)
 
 
 def test_concepts_that_are_the_labels_are_found_everywhere(run, truth, tmp_path):
@@ -74,8 +74,8 @@ def test_concepts_that_are_the_labels_are_found_everywhere(run, truth, tmp_path)
 
 def test_classes_of_images_leave_the_unlabelled_out(run):
     classes = np.where(np.arange(IMAGES) % 3 == 2, -1, np.arange(IMAGES) % 3)
-    tables, _ = tables_of(run, ImageLabels(("even", "odd"), classes))
-    assert set(tables[LABEL_CONCEPTS]["tokens"]) == {IMAGES * 2 // 3 * GRID**2}
+    tables, _ = tables_of(run, ImageLabels(("zero", "one"), classes))
+    assert set(tables[LABEL_CONCEPTS]["tokens"]) == {IMAGES // 3 * GRID**2}  # two thirds of one half
     assert (tables[LABEL_PROBES]["n"] == 24).all()
 
 

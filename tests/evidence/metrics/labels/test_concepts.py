@@ -4,10 +4,11 @@ from scipy import sparse
 
 from usae.common.numerics.ranking import roc_auc
 from usae.common.tables import write_table
-from usae.evidence.codes.store import CodeStore, aligned_chunks
+from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
 from usae.evidence.metrics.labels.concepts import (
     LabelConcepts,
     LabelFires,
+    LabelHalves,
     LabelRanking,
     agreement,
     label_purity,
@@ -23,8 +24,8 @@ def token_labels():
     return TokenLabels(tuple("abcd"), coverage)
 
 
-def counted(labels, parts, unit="token"):
-    counts = LabelFires(labels, 2, 12, 0.1, unit)
+def counted(labels, parts, counts_of=LabelFires):
+    counts = counts_of(labels, 2, 12, 0.1)
     for part in parts:
         counts.update(part)
     return counts
@@ -38,38 +39,40 @@ def test_counts_and_iou_equal_a_dense_computation(token_labels, chunks, dense):
     np.testing.assert_array_equal(counts.joint, np.einsum("mtc,ta->mca", fired, carried.astype(int)))
     np.testing.assert_array_equal(counts.fires, fired.sum(axis=1))
     np.testing.assert_array_equal(counts.present, carried.sum(axis=0))
-    assert counts.units == 99
+    assert counts.tokens == 99
     both = fired[1][:, 5] & carried[:, 2]
     assert counts.iou[1, 5, 2] == both.sum() / (fired[1][:, 5] | carried[:, 2]).sum()
     assert counts.iou[0, 11, 0] == 0
 
 
-def test_images_count_once_wherever_they_fire(token_labels, chunks, dense):
-    parts = chunks(2)
-    fired = (dense(parts) > np.float32(0.1)).any(axis=2)  # (models, images, concepts)
-    carried = (token_labels.coverage > 127).any(axis=(1, 2))
-    counts = counted(token_labels, parts, "image")
-    np.testing.assert_array_equal(counts.joint, np.einsum("mic,ia->mca", fired, carried.astype(int)))
-    np.testing.assert_array_equal(counts.fires, fired.sum(axis=1))
-    assert counts.units == 11
+def test_halves_are_the_images_with_even_and_with_odd_numbers(token_labels, chunks, dense):
+    parts = chunks(2, images=(4, 4, 1, 2))  # a chunk of one image has no odd half
+    halves = counted(token_labels, parts, LabelHalves.none)
+    fired = dense(parts) > np.float32(0.1)  # (models, images, tokens, concepts)
+    carried = (token_labels.coverage > 127).reshape(11, 9, 4).astype(int)
+    for counts, first in ((halves.choosing, 0), (halves.judging, 1)):
+        expected = np.einsum("mitc,ita->mca", fired[:, first::2], carried[first::2])
+        np.testing.assert_array_equal(counts.joint, expected)
+    whole = counted(token_labels, parts)
+    np.testing.assert_array_equal(halves.whole.joint, whole.joint)
+    assert halves.whole.tokens == whole.tokens == halves.choosing.tokens + halves.judging.tokens
 
 
 def test_unlabelled_images_are_left_out(chunks):
     labels = ImageLabels(("x", "y"), np.array([0, -1, 1, -1, 0, 0, 1, -1, 1, 1, 0]))
-    for unit, units in (("token", 72), ("image", 8)):
-        counts = counted(labels, chunks(2), unit)
-        assert counts.units == units
-        assert counts.present.tolist() == [units // 2, units // 2]
+    counts = counted(labels, chunks(2))
+    assert counts.tokens == 72
+    assert counts.present.tolist() == [36, 36]
 
 
-@pytest.mark.parametrize("unit", ["token", "image"])
-def test_merging_equals_one_pass(token_labels, chunks, unit):
+def test_merging_equals_one_pass(token_labels, chunks):
     parts = chunks(2)
-    whole, left, right = (counted(token_labels, some, unit) for some in (parts, parts[:1], parts[1:]))
+    whole, left, right = (counted(token_labels, some, LabelHalves.none) for some in (parts, parts[:1], parts[1:]))
     left.merge(right)
-    np.testing.assert_array_equal(left.joint, whole.joint)
-    np.testing.assert_array_equal(left.fires, whole.fires)
-    assert left.units == whole.units
+    for half, expected in ((left.choosing, whole.choosing), (left.judging, whole.judging)):
+        np.testing.assert_array_equal(half.joint, expected.joint)
+        np.testing.assert_array_equal(half.fires, expected.fires)
+        assert half.tokens == expected.tokens
 
 
 def test_weighted_jaccard_by_hand():
@@ -136,7 +139,7 @@ def test_the_table_names_each_labels_concept(tmp_path):
             part = values[8 * chunk : 8 * chunk + 8]
             store.write(chunk, np.broadcast_to(np.arange(3) + number, part.shape), part)
         codes[model] = store
-    fires = LabelFires(labels, 2, 4, 0.1)
+    fires = LabelHalves.none(labels, 2, 4, 0.1)
     for chunks in aligned_chunks(codes):
         fires.update(chunks)
     first, others = LabelConcepts(fires), LabelConcepts(fires)
@@ -148,4 +151,37 @@ def test_the_table_names_each_labels_concept(tmp_path):
     assert frame["concept_id"].tolist() == [1, 0, 2, 1]
     assert frame["iou"].tolist() == [1, 1, 1, 1]
     assert frame["auroc"].tolist() == [1, 1, 1, 1]
-    assert frame["present"].tolist() == [*(coverage > 0).sum(axis=(0, 1, 2))] * 2
+    assert frame["present"].tolist() == [*(coverage[1::2] > 0).sum(axis=(0, 1, 2))] * 2
+    assert set(frame["tokens"]) == {40}
+
+
+def halves_of(values, labels):
+    """Codes of one model, k = all concepts: the chunk and what is counted in it."""
+    indices = np.broadcast_to(np.arange(values.shape[2], dtype=np.uint16), values.shape)
+    chunk = CodeChunk(np.arange(len(values)), indices, values.astype(np.float32))
+    halves = LabelHalves.none(labels, 1, values.shape[2], 0.1)
+    halves.update([chunk])
+    return chunk, halves
+
+
+def test_a_labels_concept_is_chosen_on_one_half_and_judged_on_the_other():
+    """Concept 0 follows the label on even images only, concept 1 on odd ones only."""
+    coverage = np.full((8, 1, 1, 1), 255, dtype=np.uint8)
+    coverage[[0, 1, 4, 5]] = 0
+    labels = TokenLabels(("red",), coverage)
+    carried = coverage[:, :, 0, 0] > 0
+    odd = (np.arange(8) % 2 == 1)[:, None]
+    values = np.stack([np.where(odd, ~carried, carried), np.where(odd, carried, ~carried)], axis=2)
+    chunk, halves = halves_of(values, labels)
+    concepts = LabelConcepts(halves)
+    concepts.update([chunk])
+    row = concepts.frame(("a",)).iloc[0]
+    assert (row["concept_id"], row["iou"], row["auroc"], row["present"], row["tokens"]) == (0, 0, 0, 2, 4)
+
+
+def test_labels_of_one_half_only_are_left_out():
+    labels = ImageLabels(("even", "everywhere"), np.array([0, 1, 1, 1]))
+    chunk, halves = halves_of(np.ones((4, 1, 1)), labels)
+    concepts = LabelConcepts(halves)
+    concepts.update([chunk])
+    assert concepts.frame(("a",))["label"].tolist() == ["everywhere"]

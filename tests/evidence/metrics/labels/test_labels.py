@@ -3,7 +3,7 @@ import pandas as pd
 
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.labels.concepts import LabelFires
-from usae.evidence.metrics.labels.labels import ImageLabels, TokenLabels, absent_labels
+from usae.evidence.metrics.labels.labels import ImageLabels, Profile, TokenLabels, absent_labels, top_labels
 
 
 def one_hot(values):
@@ -21,6 +21,11 @@ def counted(labels, *parts, concepts=3):
     return counts
 
 
+def top_labels_of(counts):
+    """Chosen and judged on the same images."""
+    return top_labels(counts.labels.names, counts.profile, counts.profile)
+
+
 def test_token_labels_count_over_the_union_of_models():
     coverage = np.zeros((2, 2, 2, 2), dtype=np.uint8)
     coverage[0, 0, 0, 0] = 255  # image 0, token 0: circle
@@ -31,11 +36,11 @@ def test_token_labels_count_over_the_union_of_models():
     first = one_hot([[0, 1, -1, -1], [-1, -1, -1, 0]])
     second = one_hot([[0, 1, 1, -1], [-1, -1, -1, -1]])
     counts = counted(labels, (first, second))
-    assert counts.units == 8
+    assert counts.tokens == 8
     assert counts.present.tolist() == [2, 1]
     assert counts.fires.sum(axis=0).tolist() == [3, 3, 0]
     assert counts.joint.sum(axis=0).tolist() == [[3, 0], [0, 2], [0, 0]]
-    frame = counts.top_labels()
+    frame = top_labels_of(counts)
     assert frame["top_label"].tolist()[:2] == ["shape: circle", "colour: red"]
     assert pd.isna(frame["top_label"][2])
     np.testing.assert_allclose(frame["top_label_share"], [1, 2 / 3, np.nan])
@@ -47,18 +52,29 @@ def test_the_top_label_beats_its_base_rate_most_rather_than_being_frequent():
     coverage[0, ..., 0] = 255  # on every token: share 1, base 1
     coverage[0, 0, 0, 1] = 255  # on one token of four: share 1/2, base 1/4
     counts = counted(TokenLabels(("everywhere", "corner"), coverage), (one_hot([[0, 0, -1, -1]]),))
-    assert counts.top_labels()["top_label"][0] == "corner"
+    assert top_labels_of(counts)["top_label"][0] == "corner"
+
+
+def test_the_top_label_is_chosen_in_one_half_and_its_share_is_that_of_the_other():
+    """Concept 0 prefers label x in the half that chooses, y in the other; 1 and 2 fire in one half only."""
+    choosing = Profile(np.array([[8, 1], [4, 0], [0, 0]]), np.array([10, 4, 0]), np.array([0.5, 0.25]))
+    judging = Profile(np.array([[2, 9], [0, 0], [3, 0]]), np.array([10, 0, 3]), np.array([0.4, 0.3]))
+    frame = top_labels(("x", "y"), choosing, judging)
+    assert frame["top_label"][0] == "x"
+    assert frame["top_label"].isna().tolist() == [False, True, True]
+    np.testing.assert_allclose(frame["top_label_share"], [0.2, np.nan, np.nan])
+    np.testing.assert_allclose(frame["top_label_base"], [0.4, np.nan, np.nan])
 
 
 def test_image_labels_lie_on_all_tokens_and_leave_unlabelled_images_out():
     labels = ImageLabels(("cat", "dog"), np.array([1, -1, 0]))
     counts = counted(labels, (one_hot([[0, 0], [0, 0], [0, 1]]),))
-    assert counts.units == 4
+    assert counts.tokens == 4
     assert counts.present.tolist() == [2, 2]
     assert counts.fires.sum(axis=0).tolist() == [3, 1, 0]
     assert counts.joint.sum(axis=0).tolist() == [[1, 2], [1, 0], [0, 0]]
-    assert counts.top_labels()["top_label"].tolist()[:2] == ["dog", "cat"]
-    assert pd.isna(counts.top_labels()["top_label"][2])
+    assert top_labels_of(counts)["top_label"].tolist()[:2] == ["dog", "cat"]
+    assert pd.isna(top_labels_of(counts)["top_label"][2])
 
 
 def test_merge_equals_one_pass(chunks):
@@ -67,7 +83,7 @@ def test_merge_equals_one_pass(chunks):
     whole = counted(labels, *parts, concepts=12)
     left, right = counted(labels, *parts[:2], concepts=12), counted(labels, *parts[2:], concepts=12)
     left.merge(right)
-    pd.testing.assert_frame_equal(left.top_labels(), whole.top_labels())
+    pd.testing.assert_frame_equal(top_labels_of(left), top_labels_of(whole))
 
 
 def test_counts_equal_a_dense_computation(chunks, dense):

@@ -5,8 +5,8 @@ from scipy.optimize import minimize
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.labels.probes import (
     ProbeSamples,
+    TrainingFires,
     best_probe,
-    co_occurring,
     draw_tasks,
     fit_logistic,
     image_peaks,
@@ -76,14 +76,32 @@ def test_peaks_are_maxima_over_tokens():
     np.testing.assert_allclose(image_peaks(chunk(0, dense), 6)[:, :5], dense.max(axis=1), rtol=1e-6)
 
 
+def test_candidates_fire_most_in_the_training_images_with_the_label():
+    """Concept 0 fires in all images but these, 1 in half of them, 2 not above the threshold."""
+    carried = (np.arange(240) % 2 == 0)[:, None]
+    (task,) = draw_tasks(carried, seed=0)
+    training = np.sort(task.images[task.positive & (task.part == 0)])
+    dense = np.zeros((240, 1, 3))
+    dense[np.setdiff1d(np.arange(240), training), 0, 0] = 1
+    dense[training[::2], 0, 1] = 1
+    dense[training, 0, 2] = 0.1
+    fires = TrainingFires([task], 1, 3, 0.1)
+    for start in (0, 100, 200):
+        fires.update([chunk(start, dense[start : start + 100])])
+    assert fires.counts[0, 0].tolist() == [0, 42, 0]
+    assert fires.candidates(2).tolist() == [[[1, 0]]]
+
+
 def test_probes_find_the_concept_that_knows_the_label():
     rng = np.random.default_rng(0)
     carried = (np.arange(240) % 2 == 0)[:, None]
     dense = rng.random((2, 240, 4, 6)) * 0.5
     dense[0, :, 1, 4] += 3 * carried[:, 0]  # the first model's concept 4 knows it, none of the second's does
-    joint = ((dense > 0.4).any(axis=2)[:, :, :, None] & carried[None, :, None]).sum(axis=1)
     tasks = draw_tasks(carried, seed=0)
-    chosen = co_occurring(joint, tasks, 3)
+    fires = TrainingFires(tasks, 2, 6, 0.4)
+    for start in (0, 100, 200):
+        fires.update([chunk(start, model[start : start + 100]) for model in dense])
+    chosen = fires.candidates(3)
     assert chosen.shape == (1, 2, 3)
     assert chosen[0, 0, 0] == 4
     samples = ProbeSamples(tasks, chosen)

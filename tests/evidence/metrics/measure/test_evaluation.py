@@ -11,7 +11,7 @@ import torch
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.common.errors import UserError
-from usae.common.layout import Layout
+from usae.common.layout import START, Layout
 from usae.common.params import MeasureParams
 from usae.evidence.codes.encoding import encode_all, encode_split
 from usae.evidence.codes.store import open_codes
@@ -33,7 +33,7 @@ WIDTHS = {"supervised": 6, "language": 9}
 IMAGES = {"val": 10, "train": 14}
 ENCODED = {"val": 10, "train": 5}
 GRID, K, CONCEPTS, CHUNK = 3, 4, 32, 4
-PARAMS = MeasureParams(threshold=0.1, exemplars=5, permutations=19)
+PARAMS = MeasureParams(threshold=0.1, agreement=0.1, exemplars=5, permutations=19)
 CPU = torch.device("cpu")
 
 
@@ -65,14 +65,16 @@ def world(tmp_path):
     """A finished run of every stage before `measure`, in a few kilobytes."""
     data, root = tmp_path / "data", tmp_path / "stores"
     sae_of(MODELS, 0).save_pretrained(data / "usae")
+    sae_of(MODELS, 2).save_pretrained(data / "usae" / START)
     for model in MODELS:
         splits = {split: store_of(root, model, split) for split in IMAGES}
         fixed = {"backbone": {}, "layer": -1, "norm": True, "grid": GRID, "fit": "squash", "dtype": "float16"}
         scalars = {"mean": 0.0, "std": 1.0, "statistics": "after", "statistics_images": 1}
-        moments = {**scalars, "channel_mean": (), "channel_std": ()}
+        moments = {**scalars, "channel_mean": (0.0,) * WIDTHS[model], "channel_std": ()}
         manifest = Manifest(model=model, width=WIDTHS[model], **fixed, **moments, **splits)
         manifest.save(data / "manifests" / f"{model}.json")
-        sae_of((model,), 1).save_pretrained(data / "baselines" / model)
+        for seed, kind in ((1, "independent"), (3, "brief")):
+            sae_of((model,), seed).save_pretrained(data / "controls" / f"{kind}-{model}")
     encode_all(MODELS, ENCODED["train"], Layout(tmp_path), root, CPU)
     write_images(data)
     return data, root
@@ -150,14 +152,15 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
         reports["reconstruction"].query("sae == 'usae' and split == 'val'")["r2_channel"].iloc[1], rel=1e-5
     )
     assert {file.name for file in (tmp_path / "reports" / "plots").iterdir()} == {
-        "r2.csv", "entropy.csv", "funnel.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv"
+        "r2.csv", "entropy.csv", "funnel.csv", "cofire.csv", "importance.csv", "consistency.csv", "nulls.csv",
+        "stability.csv",
     }  # fmt: skip
 
 
 def test_reconstruction_equals_encoding_and_decoding_at_once(world):
     data, root = world
     table = evaluated(MODELS, root, data).tables[RECONSTRUCTION]
-    assert len(table) == 2 * (4 + 2)
+    assert table.groupby("sae").size().to_dict() == {"usae": 8, "start": 8, "independent": 4, "brief": 4}
     sae = UniversalSAE.from_pretrained(data / "usae")
     tokens = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(0)) for m in MODELS}
     second = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(1))[:1] for m in MODELS}
@@ -173,15 +176,15 @@ def test_reconstruction_equals_encoding_and_decoding_at_once(world):
                 assert row["tokens"].item() == 5 * GRID**2
 
 
-def test_the_ceiling_is_a_regression_on_the_encoded_training_images(world):
-    """Directly: least squares from all five training images, judged on the held-out ones."""
+def test_the_ceilings_are_regressions_on_all_training_images(world):
+    """Directly: least squares from all training images, encoded or not, judged on the held-out ones."""
     data, root = world
     table = evaluated(MODELS, root, data).tables[RECONSTRUCTION]
     rows = {}
-    for split, images in ENCODED.items():
+    for split, images in IMAGES.items():
         stores = [ActivationStore.open(root / f"{model}-{split}") for model in MODELS]
         rows[split] = [store.take(range(images)).reshape(-1, store.width).astype(np.float64) for store in stores]
-    weights, *_ = np.linalg.lstsq(np.c_[rows["train"][1], np.ones(45)], rows["train"][0])
+    weights, *_ = np.linalg.lstsq(np.c_[rows["train"][1], np.ones(14 * GRID**2)], rows["train"][0])
     guess = np.c_[rows["val"][1], np.ones(90)] @ weights
     truth = rows["val"][0]
     expected = 1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum()
@@ -191,15 +194,21 @@ def test_the_ceiling_is_a_regression_on_the_encoded_training_images(world):
     assert row["r2_ridge"] == pytest.approx(expected, abs=1e-3)
     assert row["r2_ridge"] > 0.99  # five causes, nine channels
     assert row["r2_of_ridge"] == pytest.approx(row["r2_channel"] / row["r2_ridge"])
-    assert table.loc[table["split"] == "train", ["r2_ridge", "r2_of_ridge"]].isna().all(axis=None)
+    assert row["r2_ridge_others"] == pytest.approx(row["r2_ridge"], abs=1e-9)  # one other model
+    assert 0.5 < row["r2_rank_k"] < row["r2_ridge"] - 1e-3  # four of five causes
+    ceilings = ["r2_ridge", "r2_rank_k", "r2_ridge_others", "r2_of_ridge"]
+    assert table.loc[table["split"] == "train", ceilings].isna().all(axis=None)
+    assert table.loc[table["split"] == "val", ceilings].notna().all(axis=None)
 
 
-def test_without_encoded_training_images_there_is_no_ceiling(world):
+def test_the_ceilings_do_not_depend_on_how_many_training_images_are_encoded(world):
     data, root = world
+    columns = ["r2_ridge", "r2_rank_k", "r2_ridge_others"]
+    before = evaluated(MODELS, root, data).tables[RECONSTRUCTION].query("split == 'val'")[columns]
     (data / "codes" / "train").rename(data / "set-aside")
     found = evaluated(MODELS, root, data)
-    assert found.tables[RECONSTRUCTION]["r2_ridge"].isna().all()
-    assert "r2_ridge_cross_mean" not in found.numbers
+    assert found.tables[RECONSTRUCTION][columns].equals(before)
+    assert found.numbers["r2_ridge_cross_mean"] > 0.9
 
 
 def test_classes_are_kept_apart_where_images_have_some(world):
@@ -220,11 +229,15 @@ def test_the_seed_is_that_of_the_permutations(world):
 def test_independent_saes_are_matched_with_the_universal_one(world):
     data, root = world
     table = evaluated(MODELS, root, data).tables[CONSISTENCY]
-    assert table.groupby(["model", "against"]).size().tolist() == [CONCEPTS] * 4
+    counts = table.groupby(["model", "sae", "against"]).size()
+    assert counts.to_dict() == {
+        (model, sae, against): CONCEPTS
+        for model in MODELS
+        for sae, against in (("usae", "independent"), ("usae", "gaussian"), ("start", "independent"))
+    }
     for split in IMAGES:
         (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
-    (data / "baselines" / "language").rename(data / "set-aside")
-    assert set(evaluated(MODELS, root, data).tables[CONSISTENCY]["model"]) == {"supervised"}
+    assert evaluated(MODELS, root, data).tables[CONSISTENCY].empty
 
 
 def test_writing_again_gives_the_same_bytes(world, tmp_path):
@@ -236,7 +249,7 @@ def test_writing_again_gives_the_same_bytes(world, tmp_path):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     first = digests()
-    assert len(first) == 23
+    assert len(first) == 24
     assert digests() == first
 
 
@@ -254,9 +267,14 @@ def test_independent_saes_are_optional(world):
     data, root = world
     full = evaluated(MODELS, root, data).numbers
     assert "r2_independent/language" in full
-    assert "alignment_tax_mean" in full
+    table = evaluated(MODELS, root, data).tables[RECONSTRUCTION].query("split == 'val' and source == target")
+    r2 = table.groupby("sae")["r2_channel"].mean()
+    assert full["alignment_tax_mean"] == pytest.approx(r2["independent"] - r2["usae"], rel=1e-4)
+    assert full["alignment_tax_equal_encoder_mean"] == pytest.approx(r2["brief"] - r2["usae"], rel=1e-4)
+    assert full["r2_self_mean/start"] == pytest.approx(r2["start"], rel=1e-4)
     for split in IMAGES:
-        (data / "codes" / split / "independent").rename(data / f"set-aside-{split}")
+        for kind in ("independent", "brief"):
+            (data / "codes" / split / kind).rename(data / f"set-aside-{split}-{kind}")
     assert "alignment_tax_mean" not in evaluated(MODELS, root, data).numbers
 
 
@@ -303,10 +321,11 @@ def test_probes_are_collected_where_there_are_some(world):
 def test_encoding_counts_the_images_of_every_model_and_split(world):
     data, root = world
     assert encode_all(MODELS, ENCODED["train"], Layout(data.parent), root, CPU) == 2 * sum(ENCODED.values())
-    folders = [data / "codes" / split / kind for split in ENCODED for kind in ("", "independent")]
-    stores = [open_codes(folder, [model])[model] for folder in folders for model in MODELS]
-    assert [store.images for store in stores] == [10] * 4 + [5] * 4
-    assert [store.sae for store in stores] == ["usae", "usae", "independent", "independent"] * 2
+    kinds = {"usae": "", "start": "start", "independent": "independent", "brief": "brief"}
+    for split, images in ENCODED.items():
+        for sae, folder in kinds.items():
+            stores = open_codes(data / "codes" / split / folder, MODELS).values()
+            assert [(store.sae, store.images) for store in stores] == [(sae, images)] * 2
 
 
 def test_truth_of_other_images_is_refused(world):

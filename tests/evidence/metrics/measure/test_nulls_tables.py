@@ -11,6 +11,7 @@ from usae.evidence.metrics.firing.counts import (
     energy,
     lift,
 )
+from usae.evidence.metrics.firing.evidence import SUPPORT
 from usae.evidence.metrics.firing.importance import log_fit
 from usae.evidence.metrics.firing.nulls import CofireNulls
 from usae.evidence.metrics.measure.curves import consistency_curves, null_counts
@@ -48,14 +49,16 @@ def measured():
 def test_the_frame_tests_what_fires_in_the_whole_group(measured):
     firing, _, table = measured
     assert set(table["models"]) == {"a+b", "a+c", "b+c", EVERYONE}
-    assert set(table["null"]) == {"images", "tokens"}
-    for (group, _), rows in table.groupby(["models", "null"]):
+    assert set(table["null"]) == {"images", "tokens", "joint"}
+    for (group, null), rows in table.groupby(["models", "null"]):
         members = [MODELS.index(name) for name in group.split("+")]
-        assert rows["concept_id"].tolist() == np.flatnonzero(firing.fires[members].all(axis=0)).tolist()
+        often = (firing.fires[members] >= SUPPORT).all(axis=0)
+        assert rows["concept_id"].tolist() == np.flatnonzero(often).tolist()
+        assert set(rows["moved"]) <= ({"b+c"} if null == "joint" else set(group.split("+")[len(members) == 2 :]))
         np.testing.assert_array_equal(rows["cofires"], firing.together(members)[rows["concept_id"]])
     sure = significant_concepts(table, MODELS, CONCEPTS)
-    assert sure[:SHARED].all()
-    assert sure[SHARED:-1].sum() <= 1
+    assert sure[:SHARED].fillna(True).all()
+    assert sure[SHARED:-1].fillna(False).sum() <= 1
     assert pd.isna(sure.iloc[-1])
 
 
@@ -63,14 +66,13 @@ def test_numbers_of_the_run_beside_what_re_paired_images_give(measured):
     firing, nulls, table = measured
     energies = energy(firing.mean_codes)
     numbers = null_numbers(firing, nulls, table, energies, MODELS)
-    mean = nulls.counts["images", (0, 1, 2)].mean(axis=0)
+    mean = nulls.counts["images", (0, 1, 2)].mean(axis=1).max(axis=0)
     alive = firing.fires.any(axis=0)
     expected = np.nan_to_num(cofire_proportion(mean, firing.fires)[:, alive]).mean()
     assert numbers["cofire_proportion_null_mean"] == pytest.approx(expected, rel=1e-5)
     assert numbers["lift_null_median"] == pytest.approx(
         np.nanmedian(lift(mean, firing.fires, firing.tokens)), rel=1e-5
     )
-    assert numbers["lift_null_median"] == pytest.approx(1, abs=0.1)
     assert numbers["cofire_proportion_min_null_median"] == pytest.approx(
         np.nanmedian(cofire_proportion_min(mean, firing.fires)), rel=1e-5
     )
@@ -87,7 +89,7 @@ def test_energy_correlates_with_co_fires_that_are_accidents(measured):
     energies = energy(firing.mean_codes)
     numbers = null_numbers(firing, nulls, table, energies, MODELS)
     own = log_fit(firing.cofires, energies.mean(axis=0)).r
-    assert numbers["importance_null_r"] > 0.9
+    assert numbers["importance_null_r"] > 0.75
     assert own < numbers["importance_null_r"]
 
 
@@ -116,7 +118,11 @@ def test_top_sets_are_a_sixth_and_at_most_a_thousand():
 
 def test_consistency_numbers_and_curves():
     rows = np.random.default_rng(1).standard_normal((30, 8))
-    table = consistency_frame({"a": rows, "b": rows}, {"a": rows, "b": np.roll(rows, 1, axis=0)}, 0)
+    table = consistency_frame(
+        {"usae": {"a": rows, "b": rows}, "start": {"a": -rows, "b": rows}},
+        {"a": rows, "b": np.roll(rows, 1, axis=0)},
+        0,
+    )
     sets = {"all": np.arange(30), "top_lift": np.array([], dtype=int)}
     numbers = consistency_numbers(table, sets)
     assert numbers["consistency_auc/all/a"] == pytest.approx(1)
@@ -127,8 +133,10 @@ def test_consistency_numbers_and_curves():
     floor = table.query("against == 'gaussian' and model == 'a'")["cosine"].clip(0, 1).mean()
     assert numbers["consistency_gaussian_auc_mean"] == pytest.approx(floor, rel=1e-5)
     assert numbers["consistency_auc_mean"] == pytest.approx(1)
+    assert numbers["consistency_auc/start/a"] < 1
+    assert numbers["consistency_auc/start/b"] == pytest.approx(1)
     curves = consistency_curves(table, sets)
-    assert set(curves["concepts"]) == {"all", "top_lift", "gaussian"}
+    assert set(curves["concepts"]) == {"all", "top_lift", "start", "gaussian"}
     assert (curves.query("concepts == 'all' and threshold < 0.99")["share"] == 1).all()
     assert consistency_curves(table.iloc[:0], sets).empty
     assert consistency_numbers(table.iloc[:0], sets) == {}

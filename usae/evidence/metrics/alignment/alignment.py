@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from usae.common.numerics.correlation import CrossCorrelation, Rows
 from usae.common.runtime.progress import progress
 from usae.common.seeds import generator
-from usae.common.types import Array
+from usae.common.types import Array, Pair
 from usae.evidence.metrics.alignment.buddies import NEAREST, best_buddies, rosetta_units
+from usae.evidence.metrics.alignment.pairings import ScaledRows, correlations, dense
 from usae.evidence.metrics.alignment.rows import Source
 from usae.evidence.metrics.alignment.similarity import (
     NEIGHBOURS,
@@ -28,7 +28,8 @@ from usae.evidence.metrics.alignment.similarity import (
 
 BLOCK = 32  # images
 SAMPLE = 512  # images behind every measure
-PERMUTATIONS, SHUFFLES = 200, 9  # re-pairings: of rows, for neighbours and CKA; of images, for buddies
+PERMUTATIONS = 200  # re-pairings behind every p, which is 1 / 201 at the finest
+BUDDY_PERMUTATIONS = 60  # the first of these, for nearest units: each costs a product of all units with all
 ALL = "all"
 
 Row = dict[str, object]
@@ -41,11 +42,10 @@ def alignment_frame(
     seed: int,
     sample: int = SAMPLE,
     permutations: int = PERMUTATIONS,
-    shuffles: int = SHUFFLES,
 ) -> pd.DataFrame:
     """Table `alignment` of each space (name -> model -> source) on `sample` of its `images` images.
 
-    permutations: re-pairings of rows behind neighbours and CKA; shuffles: re-pairings of images behind buddies.
+    permutations: re-pairings behind every measure, of rows for neighbours and CKA, of images for buddies.
     """
     rng = generator(seed, "alignment")
     chosen = np.sort(rng.choice(images, min(sample, images), replace=False))
@@ -57,7 +57,7 @@ def alignment_frame(
         )
         for name, features in _features(sources, chosen, positions).items():
             rows += _likeness(f"{space}, {name}", features, orders)
-        rows += _buddies(f"{space}, all tokens", sources, chosen, orders[:shuffles])
+        rows += _buddies(f"{space}, all tokens", sources, chosen, orders)
     return pd.DataFrame(rows)
 
 
@@ -70,8 +70,8 @@ def _features(sources: Mapping[str, Source], images: Array, positions: Array) ->
             block = source.rows(images[start : start + BLOCK])
             first = np.arange(block.shape[0] // source.tokens) * source.tokens
             share = np.full((1, source.tokens), 1 / source.tokens)
-            means.append(_dense(sparse.kron(sparse.eye_array(len(first)), share, format="csr") @ block))
-            tokens.append(_dense(block[first + positions[start : start + BLOCK]]))
+            means.append(dense(sparse.kron(sparse.eye_array(len(first)), share, format="csr") @ block))
+            tokens.append(dense(block[first + positions[start : start + BLOCK]]))
         features["image means"][model], features["tokens"][model] = np.concatenate(means), np.concatenate(tokens)
     return features
 
@@ -89,48 +89,26 @@ def _likeness(space: str, features: Mapping[str, Array], orders: Sequence[Array]
 def _buddies(space: str, sources: Mapping[str, Source], images: Array, orders: Sequence[Array]) -> Iterator[Row]:
     """Mutual nearest units of every pair of models and of all models, and the same for re-paired images."""
     models = tuple(sources)
-    pairings = [np.arange(len(images)), *orders]
+    pairings = [np.arange(len(images)), *orders[:BUDDY_PERMUTATIONS]]
     bar = progress(pairings, total=len(pairings), description=f"buddies in {space}", unit="pairing")
-    by_pairing = [_buddy_numbers(_correlations(sources, images, order), models) for order in bar]
+    scaled = {model: ScaledRows.of(source, images) for model, source in sources.items()}
+    by_pairing = [_buddy_numbers(correlations(scaled, order), models) for order in bar]
     for key, value in by_pairing[0].items():
         null = np.array([numbers[key] for numbers in by_pairing[1:]])
         yield _row(*key[:1], space, *key[1:], Similarity.against(value, null))
 
 
-def _correlations(sources: Mapping[str, Source], images: Array, order: Array) -> dict[tuple[str, str], Array]:
-    """Correlations of every pair of models; model i shows the images moved i times by `order`."""
-    images_of, partner = {}, np.arange(len(images))
-    for model in sources:
-        images_of[model] = images[partner]
-        partner = order[partner]
-    sums = {
-        (one, other): CrossCorrelation(sources[one].units, sources[other].units)
-        for one, other in combinations(sources, 2)
-    }
-    for start in range(0, len(images), BLOCK):
-        rows = {model: source.rows(images_of[model][start : start + BLOCK]) for model, source in sources.items()}
-        for (one, other), pair in sums.items():
-            pair.update(rows[one], rows[other])
-    return {pair: correlation.correlations for pair, correlation in sums.items()}
-
-
-def _buddy_numbers(
-    correlations: Mapping[tuple[str, str], Array], models: tuple[str, ...]
-) -> dict[tuple[str, str, str], float]:
+def _buddy_numbers(by_pair: Mapping[Pair, Array], models: tuple[str, ...]) -> dict[tuple[str, str, str], float]:
     """By measure and models: shares of the smaller model's units, and the median correlation of buddies."""
     numbers = {}
-    for (one, other), values in correlations.items():
+    for (one, other), values in by_pair.items():
         mutual, near = best_buddies(values), best_buddies(values, NEAREST)
         numbers["buddies", one, other] = len(mutual.left) / min(values.shape)
         numbers["buddies_5", one, other] = len(near.left) / values.shape[0]
         numbers["buddy_correlation", one, other] = mutual.median
-    smallest = min(size for values in correlations.values() for size in values.shape)
-    numbers["rosetta", ALL, ALL] = len(rosetta_units(correlations, models)) / smallest
+    smallest = min(size for values in by_pair.values() for size in values.shape)
+    numbers["rosetta", ALL, ALL] = len(rosetta_units(by_pair, models)) / smallest
     return numbers
-
-
-def _dense(rows: Rows) -> Array:
-    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
 
 
 def _row(measure: str, space: str, one: str, other: str, score: Similarity) -> Row:

@@ -1,10 +1,9 @@
 """Rows of images by number, from activation stores and code stores alike (table `alignment`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy import sparse
 
 from usae.activations.store import ActivationStore
 from usae.common.numerics.correlation import Rows
@@ -27,7 +26,7 @@ class Source(Protocol):
         ...
 
     def rows(self, images: Array) -> Rows:
-        """[images * tokens, units], dense or sparse."""
+        """[images * tokens, units], dense or sparse, of increasing images."""
         ...
 
 
@@ -49,9 +48,7 @@ class ActivationSource:
 
     def rows(self, images: Array) -> Rows:
         """See `Source`."""
-        increasing, order = np.unique(images, return_inverse=True)  # re-paired images come in any order
-        activations = self.store.take(increasing)[order].astype(np.float32)  # (images, tokens, units)
-        return activations.reshape(-1, self.units)
+        return np.asarray(self.store.take(images).astype(np.float32).reshape(-1, self.units))
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,6 @@ class CodeSource:
     """The codes of one model."""
 
     store: CodeStore
-    held: dict[int, sparse.csr_array] = field(default_factory=dict)  # the sample, read once
 
     @property
     def units(self) -> int:
@@ -73,9 +69,4 @@ class CodeSource:
 
     def rows(self, images: Array) -> Rows:
         """See `Source`."""
-        if missing := sorted({int(image) for image in images} - self.held.keys()):
-            codes = code_rows(self.store.read(missing), self.units)
-            starts = range(0, codes.shape[0], self.tokens)
-            self.held.update((image, codes[n : n + self.tokens]) for image, n in zip(missing, starts, strict=True))
-        rows = sparse.vstack([self.held[int(image)] for image in images], format="csr")
-        return sparse.csr_array(rows)
+        return code_rows(self.store.read(images), self.units)

@@ -1,55 +1,126 @@
-"""Are the concepts of the universal SAE found again from another start? (stage `contrast`)
+"""Are the concepts of an SAE found again by another one? (stage `contrast`)
 
-Those of two seeds are matched one to one by the cosines of all models' dictionaries side by side (for one model:
-Paulo and Belrose, arXiv 2501.16615), beside two random dictionaries of that size.
+Two SAEs of the same models encode the same held-out tokens. Concepts are matched one to one by what they do: the
+correlation of the two codes, mean over the models, has the largest sum. A concept comes back where it shares half
+of its variance with its partner (`funnel.comes_back`). Beside it stand the partner of another concept, and the
+same two SAEs before their first step, whose concepts are as like as their starts are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
+from scipy.optimize import linear_sum_assignment
 
-from usae.common.numerics.matching import matching, random_matching
-from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
+from usae.activations.store import ActivationStore, image_spans
+from usae.common.numerics.correlation import CrossCorrelation
 from usae.common.types import Array
-from usae.evidence.controls.names import RUN
-from usae.evidence.metrics.dictionaries.consistency import GAUSSIAN, above, auc
+from usae.evidence.codes.encoding import code_chunk
+from usae.evidence.codes.rows import code_rows, fired_rows
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.dictionaries.directions import side_by_side
+from usae.evidence.metrics.firing.evidence import SUPPORT
+from usae.sae.estimator import Estimator
+
+MATCHED_IMAGES = 2000  # most held-out images whose codes are compared, and kept in memory for that
 
 
-def stability_frame(dictionaries: Mapping[str, Array], seed: int) -> pd.DataFrame:
-    """Table `stability`: the run's concepts (c, sum of d) matched one to one with those of the other seeds."""
-    own = dictionaries[RUN]
-    matches = []
-    for run, rows in dictionaries.items():
-        if run != RUN:
-            partner, cosine = matching(own, rows)
-            matches.append(pd.DataFrame({"partner": partner, "cosine": cosine}).assign(run=run))
-    floor = random_matching(own.shape[0], own.shape[1], seed)
-    matches.append(pd.DataFrame({"partner": np.full(len(own), -1), "cosine": floor}).assign(run=GAUSSIAN))
-    frame = pd.concat([match.rename_axis("concept_id").reset_index() for match in matches], ignore_index=True)
-    return frame.assign(partner=frame["partner"].where(frame["partner"] >= 0).astype("Int32"))
+@dataclass(frozen=True)
+class HeldOutCodes:
+    """One SAE's codes of held-out images: `chunks`, one per model each, and directions (c, sum of d), centred.
 
-
-def stability_numbers(stability: pd.DataFrame, concepts: pd.DataFrame) -> pd.DataFrame:
-    """Rows of table `controls`: matched cosines, mean and shares above thresholds, beside random dictionaries.
-
-    And their rank correlation with the lift, over the run's `concepts` that co-fire significantly.
+    fires (m, c): on these images.
     """
-    lifts = concepts.loc[concepts["q"] <= FALSE_DISCOVERY_RATE].set_index("concept_id")["lift"]
-    cosines = {run: rows["cosine"].to_numpy() for run, rows in stability.groupby("run", sort=False)}
-    floor = _matched(cosines.pop(GAUSSIAN))
-    rows = [
-        {"run": run, "measure": name, "value": value, "null": floor.get(name)}
-        for run, values in cosines.items()
-        for name, value in {**_matched(values), "stability_lift_r": _rank_correlation(values, lifts)}.items()
+
+    concepts: int
+    chunks: list[tuple[CodeChunk, ...]]
+    fires: Array
+    directions: Array
+
+    @classmethod
+    def of(
+        cls,
+        sae: Estimator,
+        stores: Mapping[str, ActivationStore],
+        means: Mapping[str, Array],
+        threshold: float,
+        device: torch.device,
+    ) -> "HeldOutCodes":
+        """Of at most MATCHED_IMAGES, evenly over the set; `means`: raw mean token of each model."""
+        sae, first = sae.to(device), next(iter(stores.values()))
+        images = np.unique(np.linspace(0, first.images - 1, MATCHED_IMAGES).astype(np.int64))
+        chunks = []
+        for span in image_spans(range(len(images)), first.chunk_images):
+            members = images[span.start : span.stop]
+            chunks.append(
+                tuple(
+                    code_chunk(sae, model, store.take(members), members, device) for model, store in stores.items()
+                )
+            )
+        fires = sum(
+            np.stack([np.asarray(fired_rows(one, sae.concepts, threshold).sum(axis=0)).ravel() for one in chunk])
+            for chunk in chunks
+        )
+        return cls(sae.concepts, chunks, np.asarray(fires), side_by_side(sae, means))
+
+
+def matched_concepts(one: HeldOutCodes, other: HeldOutCodes, threshold: float) -> pd.DataFrame:
+    """A row per concept of `one`: its partner in `other`, NaN where either fires too seldom to be judged."""
+    by_model = correlations(one, other)  # (models, c, c)
+    own, partner = partners(by_model.mean(axis=0), one.fires.min(axis=0), other.fires.min(axis=0))
+    matched = by_model[:, own, partner]
+    rows = pd.DataFrame(
+        {
+            "partner": partner,
+            "correlation": matched.mean(axis=0),
+            "correlation_least": matched.min(axis=0),
+            "correlation_other": by_model[:, own, np.roll(partner, 1)].mean(axis=0),
+            "jaccard": jaccard(one, other, own, partner, threshold),
+            "cosine": (one.directions[own] * other.directions[partner]).sum(axis=1),
+        },
+        index=pd.Index(own, name="concept_id"),
+    )
+    rows = rows.reindex(np.arange(one.concepts)).assign(fires_least=one.fires.min(axis=0))
+    return rows.astype({"partner": "Int32"}).reset_index()
+
+
+def correlations(one: HeldOutCodes, other: HeldOutCodes) -> Array:
+    """(m, c, c) Pearson correlations over tokens of every code of `one` with every code of `other`, by model."""
+    sums = [CrossCorrelation(one.concepts, other.concepts) for _ in one.fires]
+    for left, right in zip(one.chunks, other.chunks, strict=True):
+        for total, mine, theirs in zip(sums, left, right, strict=True):
+            total.update(code_rows(mine, one.concepts), code_rows(theirs, other.concepts))
+    return np.stack([total.correlations for total in sums])
+
+
+def partners(similarity: Array, fires: Array, other_fires: Array) -> tuple[Array, Array]:
+    """Concepts and their partners in the assignment of the largest sum, among those with SUPPORT fires."""
+    own, others = np.flatnonzero(fires >= SUPPORT), np.flatnonzero(other_fires >= SUPPORT)
+    rows, columns = linear_sum_assignment(similarity[np.ix_(own, others)], maximize=True)
+    return own[rows], others[columns]
+
+
+def jaccard(one: HeldOutCodes, other: HeldOutCodes, own: Array, partner: Array, threshold: float) -> Array:
+    """(pairs,) tokens on which concept and partner both fire over those on which either does, mean over models."""
+    both = np.zeros((len(one.fires), len(own)))
+    for left, right in zip(one.chunks, other.chunks, strict=True):
+        for counts, mine, theirs in zip(both, left, right, strict=True):
+            fires = fired_rows(mine, one.concepts, threshold)[:, own]
+            counts += np.asarray(
+                fires.multiply(fired_rows(theirs, other.concepts, threshold)[:, partner]).sum(axis=0)
+            )
+    either = one.fires[:, own] + other.fires[:, partner] - both
+    return np.asarray(np.divide(both, either, out=np.zeros(both.shape), where=either > 0).mean(axis=0))
+
+
+def all_matches(
+    codes: Mapping[str, HeldOutCodes], pairs: Sequence[tuple[str, str]], threshold: float
+) -> pd.DataFrame:
+    """Rows of table `stability` of each (run, against) of `pairs`."""
+    frames = [
+        matched_concepts(codes[run], codes[against], threshold).assign(run=run, against=against)
+        for run, against in pairs
     ]
-    return pd.DataFrame(rows, columns=["run", "measure", "value", "null"])
-
-
-def _matched(cosines: Array) -> dict[str, float]:
-    shares = {f"stability_above_{threshold}": above(cosines, threshold) for threshold in (0.5, 0.7)}
-    return {"stability_mean": auc(cosines), **shares}
-
-
-def _rank_correlation(cosines: Array, lifts: "pd.Series[float]") -> float:
-    return float(pd.Series(cosines).reindex(lifts.index).corr(lifts, method="spearman"))
+    return pd.concat(frames, ignore_index=True)

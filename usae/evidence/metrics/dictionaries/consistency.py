@@ -20,25 +20,33 @@ THRESHOLDS = np.linspace(0, 1, 101)
 INDEPENDENT, GAUSSIAN = "independent", "gaussian"
 
 
-def consistency_frame(universal: Mapping[str, Array], independent: Mapping[str, Array], seed: int) -> pd.DataFrame:
-    """Table `consistency` of two mappings, model -> dictionary (c, d); models of one width share a baseline."""
+def consistency_frame(
+    universal: Mapping[str, Mapping[str, Array]], independent: Mapping[str, Array], seed: int
+) -> pd.DataFrame:
+    """Table `consistency` of directions (c, d) by model: of universal SAEs by name, and of independent ones.
+
+    Beside the first universal SAE stand random directions of its size; models of one width share them.
+    """
     baselines: dict[tuple[int, ...], Array] = {}
     frames = []
     for model in progress(independent, total=len(independent), description="consistency", unit="model"):
-        rows = universal[model]
-        if rows.shape not in baselines:
-            baselines[rows.shape] = random_matching(rows.shape[0], rows.shape[1], seed)
-        none = np.full(len(rows), -1)
-        for against, (partner, cosine) in (
-            (INDEPENDENT, matching(rows, independent[model])),
-            (GAUSSIAN, (none, baselines[rows.shape])),
-        ):
-            matched = pd.DataFrame({"concept_id": np.arange(len(rows)), "partner": partner, "cosine": cosine})
-            frames.append(matched.assign(model=model, against=against))
+        for sae, by_model in universal.items():
+            partner, cosine = matching(by_model[model], independent[model])
+            frames.append(_matched(partner, cosine).assign(model=model, sae=sae, against=INDEPENDENT))
+        first = next(iter(universal))
+        shape = universal[first][model].shape
+        if shape not in baselines:
+            baselines[shape] = random_matching(shape[0], shape[1], seed)
+        floor = _matched(np.full(shape[0], -1), baselines[shape])
+        frames.append(floor.assign(model=model, sae=first, against=GAUSSIAN))
     if not frames:
-        return pd.DataFrame(columns=["model", "against", "concept_id", "partner", "cosine"])
+        return pd.DataFrame(columns=["model", "sae", "against", "concept_id", "partner", "cosine"])
     frame = pd.concat(frames, ignore_index=True)
     return frame.assign(partner=frame["partner"].where(frame["partner"] >= 0).astype("Int32"))
+
+
+def _matched(partner: Array, cosine: Array) -> pd.DataFrame:
+    return pd.DataFrame({"concept_id": np.arange(len(cosine)), "partner": partner, "cosine": cosine})
 
 
 def auc(cosines: Array) -> float:

@@ -8,6 +8,7 @@ CONSISTENCY = Table(
     "one concept of one model's universal dictionary, matched one to one with another dictionary",
     (
         MODEL,
+        Column("sae", "string", "usae; start: the same before its first step"),
         Column(
             "against",
             "string",
@@ -16,6 +17,10 @@ CONSISTENCY = Table(
         ),
         CONCEPT,
         Column("partner", "int32", "matched concept of the other dictionary; null for gaussian"),
-        Column("cosine", "float64", "cosine of the two; the matching makes their sum largest"),
+        Column(
+            "cosine",
+            "float64",
+            "cosine of the two, without the mean token's direction; the matching makes their sum largest",
+        ),
     ),
 )

@@ -180,7 +180,8 @@ def log10_lift(lifts: Array) -> Array:
 def energy(mean_codes: Array, norms: Array | float = 1.0) -> Array:
     """(m, c) norm of the mean contribution of a concept, || E[z_k] D_k || (paper eq. 9, not squared).
 
-    `norms` (m, c) are the row norms of the dictionaries; at the usual unit norm, energy is the mean code.
+    `norms` (m, c) are those of what a code of 1 adds to the activations (`contribution_norms`); at norm 1, without
+    gain, energy is the mean code.
     """
     return np.asarray(mean_codes * norms)
 

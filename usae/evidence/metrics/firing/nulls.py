@@ -1,15 +1,20 @@
 """How often concepts would co-fire by accident: permutation nulls of the co-fire counts (stage `measure`).
 
-Tokens of an image depend on each other, so whole images are permuted, independently for every model but the first:
+Is a concept shared by *all* models of a group? Each model of the group is re-paired alone, while the others keep
+their images: what is common to the others only stays as frequent as it is, and is no evidence for that model. The
+concept is shared by all where the count beats all of these nulls (`significance`: the largest p, the least lift).
+Tokens of an image depend on each other, so whole images are permuted:
 
 - `images`: tokens keep their positions, so what co-fires because it likes the same corner of any image stays;
 - `class`: the same, but images move only within their class, so what follows from the class alone stays too;
-- `tokens`: the tokens of each image are shuffled as well. Against `images` it shows the share of position.
+- `tokens`: the tokens of each image are shuffled as well. Against `images` it shows the share of position;
+- `joint`: as `images`, but of all models at once. Beating it says "not independent", and no more: two models that
+  agree are enough.
 
 Firing entropy needs no null: it is made of each model's fires alone, which no re-pairing of images changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Self
@@ -19,10 +24,10 @@ import numpy as np
 from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeChunk
-from usae.evidence.metrics.firing.packed import PackedFiring, joined, pack, popcount
+from usae.evidence.metrics.firing.packed import PackedFiring, joined, pack, popcount, together
 
-IMAGES, CLASS, TOKENS = "images", "class", "tokens"
-NULLS = (IMAGES, CLASS, TOKENS)
+IMAGES, CLASS, TOKENS, JOINT = "images", "class", "tokens", "joint"
+NULLS = (IMAGES, CLASS, TOKENS, JOINT)
 BLOCK_IMAGES = 2500  # images permuted among each other: bounds memory, and is far more than any null needs
 
 Group = tuple[int, ...]
@@ -34,9 +39,9 @@ class CofireNulls:
 
     `classes` (images,) numbers the class of each image (-1, unknown, counts as one); None leaves null `class` out.
     `only`: these nulls of these groups (None: all).
-    `counts[null, group]` is (permutations, c). Images are permuted within blocks of at most `block_images`, so
-    memory does not grow with their number; the images of an index are in random order. `finish` counts the last
-    block.
+    `counts[null, group]` is (moves, permutations, c), see `moves`. Images are permuted within blocks of at most
+    `block_images`, so memory does not grow with their number; the images of an index are in random order.
+    `finish` counts the last block.
     """
 
     models: int
@@ -54,9 +59,12 @@ class CofireNulls:
 
     def __post_init__(self) -> None:
         names = [null for null in NULLS if null != CLASS or self.classes is not None]
-        keys = [(null, group) for null in names for group in groups(self.models)]
-        shape = (self.permutations, self.concepts)
-        self.counts = {key: np.zeros(shape, np.int32) for key in keys if self.only is None or key in self.only}
+        keys = [(null, group) for null in names for group in groups(self.models) if moves(null, group)]
+        self.counts = {
+            key: np.zeros((len(moves(*key)), self.permutations, self.concepts), np.int32)
+            for key in keys
+            if self.only is None or key in self.only
+        }
 
     def update(self, codes: Sequence[CodeChunk]) -> None:
         """Add one chunk: the codes of every model, in order, for the same images; chunks come in order."""
@@ -74,10 +82,11 @@ class CofireNulls:
             [joined(parts) for parts in zip(*self._waiting, strict=True)],
         )
         self._waiting, self._numbers = [], []
+        still = self._still(block)
         for null in dict.fromkeys(null for null, _ in self.counts):
             for permutation in range(self.permutations):
                 rng = generator(self.seed, "re-paired images", null, self._block(images[0]), permutation)
-                self._count(null, permutation, block, images, rng)
+                self._count(null, permutation, block, still, images, rng)
 
     def merge(self, other: Self) -> None:
         """Add the counts of other blocks of images."""
@@ -87,16 +96,30 @@ class CofireNulls:
     def _block(self, image: int) -> int:
         return block_of(image, self.images, self.block_images)
 
+    def _still(self, block: Sequence[PackedFiring]) -> dict[Group, PackedFiring]:
+        """Where the models that keep their images all fire, for every group and move."""
+        staying = {rest(group, moved) for null, group in self.counts for moved in moves(null, group)}
+        return {models: together([block[model] for model in models]) for models in staying}
+
     def _count(
-        self, null: str, permutation: int, block: Sequence[PackedFiring], images: Array, rng: np.random.Generator
+        self,
+        null: str,
+        permutation: int,
+        block: Sequence[PackedFiring],
+        still: Mapping[Group, PackedFiring],
+        images: Array,
+        rng: np.random.Generator,
     ) -> None:
-        """Add the co-fires of one block under one re-pairing, of every group."""
+        """Add the co-fires of one block under one re-pairing, of every group and move."""
         classes = np.zeros(len(images)) if null != CLASS or self.classes is None else self.classes[images]
-        order = [np.arange(len(images)), *(permuted(classes, rng) for _ in range(1, self.models))]
+        unmoved, order = np.arange(len(images)), [permuted(classes, rng) for _ in range(self.models)]
         for (name, group), counts in self.counts.items():
-            if name == null:
-                members = [(block[model], order[model]) for model in group]
-                counts[permutation] += cofires(members, rng if null == TOKENS else None)
+            for number, moved in enumerate(moves(name, group) if name == null else ()):
+                members = [
+                    (still[rest(group, moved)], unmoved),
+                    *((block[model], order[model]) for model in moved),
+                ]
+                counts[number, permutation] += cofires(members, rng if null == TOKENS else None)
 
 
 def block_of(image: int, images: int, block_images: int) -> int:
@@ -109,6 +132,21 @@ def groups(models: int) -> tuple[Group, ...]:
     """Every pair, every set that leaves one model out, and all; each once, none of a single model."""
     sizes = sorted({2, models - 1, models} - set(range(2)))
     return tuple(group for size in sizes for group in combinations(range(models), size))
+
+
+def moves(null: str, group: Group) -> tuple[Group, ...]:
+    """The models that are re-paired together, one re-pairing after another: each alone, or (JOINT) all but one.
+
+    Of two models it does not matter which one moves, so one does, and JOINT would be the same.
+    """
+    if null == JOINT:
+        return (group[1:],) if len(group) > 2 else ()
+    return tuple((model,) for model in (group if len(group) > 2 else group[1:]))
+
+
+def rest(group: Group, moved: Group) -> Group:
+    """The models of the group that keep their images."""
+    return tuple(model for model in group if model not in moved)
 
 
 def permuted(classes: Array, rng: np.random.Generator) -> Array:

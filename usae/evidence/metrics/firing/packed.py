@@ -71,6 +71,20 @@ def joined(chunks: Sequence[PackedFiring]) -> PackedFiring:
     )
 
 
+def together(members: Sequence[PackedFiring]) -> PackedFiring:
+    """Where all members fire, of the same images."""
+    (first, *others) = sorted(members, key=lambda member: len(member.image))
+    image, concept, bits = first.image, first.concept, first.bits
+    for other in others:
+        rows = other.slot[image, concept]
+        common = bits & other.bits[rows]
+        both = (rows >= 0) & common.any(axis=1)
+        image, concept, bits = image[both], concept[both], common[both]
+    slot = np.full(first.slot.shape, -1, dtype=np.int32)
+    slot[image, concept] = np.arange(len(image))
+    return PackedFiring(first.tokens, image, concept, bits, slot)
+
+
 def popcount(bits: Array) -> Array:
     """(rows,) number of ones in each row of (rows, words)."""
     return np.asarray(np.bitwise_count(bits).sum(axis=1, dtype=np.int64))

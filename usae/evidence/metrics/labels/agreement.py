@@ -4,7 +4,7 @@ Stage `measure`. The weighted Jaccard has a large floor where labels differ in f
 of an SAE before its first step. That one selects per model: SPARC's global selection would impose the agreement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,12 +25,12 @@ from usae.evidence.metrics.labels.concepts import (
     Agreement,
     LabelConcepts,
     LabelFires,
-    LabelStatistics,
+    LabelHalves,
     agreement,
     label_purity,
 )
 from usae.evidence.metrics.labels.labels import carried_by_images
-from usae.evidence.metrics.labels.probes import ProbeSamples, co_occurring, draw_tasks
+from usae.evidence.metrics.labels.probes import ProbeSamples, ProbeTask, TrainingFires, draw_tasks
 from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES
 from usae.sae.estimator import Estimator
 from usae.sae.universal import UniversalSAE
@@ -40,26 +40,26 @@ BLOCK_IMAGES = 64
 
 
 def label_tables(
-    codes: Mapping[str, CodeStore], fires: LabelStatistics, floor: Agreement, strongest: Exemplars, seed: int
+    codes: Mapping[str, CodeStore], fires: LabelHalves, floor: Agreement, strongest: Exemplars, seed: int
 ) -> tuple[dict[Table, pd.DataFrame], Numbers]:
     """Both tables, and `label_jaccard`, `label_jaccard_all`, each with its `_floor`, and `label_purity`.
 
-    `fires` and `strongest`, at least 50 images of each concept, are of the same `codes`, which are read once more.
+    `fires` and `strongest`, at least 50 images of each concept, are of the same `codes`, which are read again.
     """
-    models, store, labels = tuple(codes), next(iter(codes.values())), fires.tokens.labels
-    labelled, carried = carried_by_images(labels, np.arange(store.images), store.tokens)
-    concepts = LabelConcepts(fires.tokens)
+    models, store, whole = tuple(codes), next(iter(codes.values())), fires.whole
+    labelled, carried = carried_by_images(whole.labels, np.arange(store.images), store.tokens)
+    concepts = LabelConcepts(fires)
     tasks = [replace(task, images=labelled[task.images]) for task in draw_tasks(carried.toarray() > 0, seed)]
-    probes = ProbeSamples(tasks, co_occurring(fires.images.joint, tasks)) if tasks else None
+    probes = ProbeSamples(tasks, _candidates(codes, tasks, whole.threshold)) if tasks else None
     for chunks in aligned_chunks(codes):
         concepts.update(chunks)
         if probes:
             probes.update(chunks)
     tables = {
         LABEL_CONCEPTS: concepts.frame(models),
-        LABEL_PROBES: probes.frame(models, labels.names) if probes else no_rows(LABEL_PROBES),
+        LABEL_PROBES: probes.frame(models, whole.labels.names) if probes else no_rows(LABEL_PROBES),
     }
-    alike = agreement(fires.tokens.joint, fires.tokens.fires)
+    alike = agreement(whole.joint, whole.fires)
     numbers = {
         "label_jaccard": alike.alive,
         "label_jaccard_floor": floor.alive,
@@ -87,6 +87,14 @@ def fresh_agreement(
         codes = [encoded(fresh, model, store.take(span), device) for model, store in stores.items()]
         fires.update([CodeChunk(np.array(span), *part) for part in codes])
     return agreement(fires.joint, fires.fires)
+
+
+def _candidates(codes: Mapping[str, CodeStore], tasks: Sequence[ProbeTask], threshold: float) -> Array:
+    """(tasks, m, 20) concepts that each task tries, by its training images."""
+    fires = TrainingFires(tasks, len(codes), next(iter(codes.values())).concepts, threshold)
+    for chunks in aligned_chunks(codes):
+        fires.update(chunks)
+    return fires.candidates()
 
 
 def _purity(strongest: Exemplars, labelled: Array, carried: sparse.csr_array, images: int) -> float:

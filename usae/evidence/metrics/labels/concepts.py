@@ -2,10 +2,12 @@
 
 Overlap and ranking per token, purity of the strongest images, and the weighted Jaccard of the models' label
 profiles (SPARC, arXiv 2507.06265). That last one is high without any alignment where labels differ in frequency:
-read it beside the same measure of untrained networks. Everything streams over codes.
+read it beside the same measure of untrained networks. The best of many concepts or labels is chosen on one half of
+the images and judged on the other. Everything streams over codes.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Self
@@ -14,29 +16,29 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from usae.common.types import Array, Unit
+from usae.common.types import Array
 from usae.evidence.codes.rows import code_rows, fired_rows
 from usae.evidence.codes.store import CodeChunk
-from usae.evidence.metrics.labels.labels import Labels, top_labels
+from usae.evidence.metrics.labels.labels import Labels, Profile, top_labels
 
 DROPPED_BITS = 5  # of a float16 code: codes within 3 % of each other rank as ties
 BINS = 2**15 >> DROPPED_BITS
+CHOOSING, JUDGING = 0, 1  # parity of an image's number
 STRONGEST = 50  # images behind the purity of a concept (SPARC)
 
 
 @dataclass
 class LabelFires:
-    """Fires of m models' concepts on labelled units; a unit is a token, or an image with a fire or label anywhere.
+    """Fires of m models' concepts on labelled tokens.
 
-    joint (m, c, labels): fires on units with the label; fires (m, c); present (labels,): units with it.
+    joint (m, c, labels): fires on tokens with the label; fires (m, c); present (labels,): tokens with it.
     """
 
     labels: Labels
     models: int
     concepts: int
     threshold: float
-    unit: Unit = "token"
-    units: int = 0
+    tokens: int = 0
     joint: Array = field(init=False)
     fires: Array = field(init=False)
     present: Array = field(init=False)
@@ -51,13 +53,7 @@ class LabelFires:
         tokens = codes[0].indices.shape[1]
         rows, labels = self.labels.matrix(codes[0].images, tokens)
         firing = [fired_rows(chunk, self.concepts, self.threshold)[rows] for chunk in codes]
-        if self.unit == "image":
-            images, image_of_row = np.unique(rows // tokens, return_inverse=True)
-            gather = sparse.csr_array(
-                (np.ones(len(rows)), (image_of_row, np.arange(len(rows)))), (len(images), len(rows))
-            )
-            labels, firing = (gather @ labels) > 0, [(gather @ fired) > 0 for fired in firing]
-        self.units += labels.shape[0]
+        self.tokens += labels.shape[0]
         carried = labels.astype(np.int32)
         self.present += np.asarray(carried.sum(axis=0)).ravel()
         for model, fired in enumerate(firing):
@@ -67,44 +63,65 @@ class LabelFires:
 
     def merge(self, other: Self) -> None:
         """Add the counts of other images."""
-        self.units += other.units
+        self.tokens += other.tokens
         self.joint += other.joint
         self.fires += other.fires
         self.present += other.present
 
     @property
     def iou(self) -> Array:
-        """(m, c, labels) units with fire and label over units with either; NaN where there is neither."""
+        """(m, c, labels) tokens with fire and label over tokens with either; NaN where there is neither."""
         union = self.fires[..., None] + self.present - self.joint
         return _share(self.joint, union)
 
-    def top_labels(self) -> pd.DataFrame:
-        """The label columns of table `concepts`, models summed; see `labels.top_labels`."""
-        base = self.present / max(self.units, 1)  # (labels,)
-        return top_labels(self.labels.names, self.joint.sum(axis=0), self.fires.sum(axis=0), base)
+    @property
+    def profile(self) -> Profile:
+        """Fires of each concept, models summed, and how frequent the labels are."""
+        base = self.present / max(self.tokens, 1)
+        return Profile(self.joint.sum(axis=0), self.fires.sum(axis=0), base)
 
 
 @dataclass
-class LabelStatistics:
-    """Fires of all models on labelled tokens, and in labelled images."""
+class LabelHalves:
+    """Fires of all models on labelled tokens of two halves of the images.
 
-    tokens: LabelFires
-    images: LabelFires
+    choosing: images with even numbers, by which the best of many is chosen; judging: odd ones, which judge it.
+    """
+
+    choosing: LabelFires
+    judging: LabelFires
 
     @classmethod
     def none(cls, labels: Labels, models: int, concepts: int, threshold: float) -> Self:
         """Nothing counted yet."""
-        return cls(*(LabelFires(labels, models, concepts, threshold, unit) for unit in ("token", "image")))
+        return cls(*(LabelFires(labels, models, concepts, threshold) for _ in range(2)))
+
+    @property
+    def whole(self) -> LabelFires:
+        """Both halves, where nothing is chosen."""
+        both = deepcopy(self.choosing)
+        both.merge(self.judging)
+        return both
 
     def update(self, codes: Sequence[CodeChunk]) -> None:
         """Add one chunk: the codes of every model, in order, for the same images."""
-        self.tokens.update(codes)
-        self.images.update(codes)
+        self.choosing.update([half(chunk, CHOOSING) for chunk in codes])
+        self.judging.update([half(chunk, JUDGING) for chunk in codes])
 
     def merge(self, other: Self) -> None:
         """Add the counts of other images."""
-        self.tokens.merge(other.tokens)
-        self.images.merge(other.images)
+        self.choosing.merge(other.choosing)
+        self.judging.merge(other.judging)
+
+    def top_labels(self) -> pd.DataFrame:
+        """The label columns of table `concepts`, models summed; see `labels.top_labels`."""
+        return top_labels(self.choosing.labels.names, self.choosing.profile, self.judging.profile)
+
+
+def half(codes: CodeChunk, parity: int) -> CodeChunk:
+    """The codes of the images whose number is even (CHOOSING) or odd (JUDGING)."""
+    kept = codes.images % 2 == parity
+    return CodeChunk(codes.images[kept], codes.indices[kept], codes.values[kept])
 
 
 @dataclass(frozen=True)
@@ -203,26 +220,30 @@ class LabelRanking:
 
 @dataclass
 class LabelConcepts:
-    """Per model and label the concept of largest IoU, and how its codes rank tokens.
+    """Per model and label the concept of largest IoU in one half of the images, and how it does in the other.
 
-    fires: of all images, counted before. best, iou (m, labels): that concept and its IoU.
+    fires: of all images, counted before. asked (a,): numbers of the labels that lie on tokens of both halves.
+    best, iou (m, a): that concept, and its IoU in the other half.
     """
 
-    fires: LabelFires
+    fires: LabelHalves
+    asked: Array = field(init=False)
     best: Array = field(init=False)
     iou: Array = field(init=False)
     rankings: list[LabelRanking] = field(init=False)
 
     def __post_init__(self) -> None:
-        iou = np.nan_to_num(self.fires.iou)  # (models, concepts, labels)
-        self.best, self.iou = iou.argmax(axis=1), iou.max(axis=1)
-        labels, concepts = self.fires.labels, self.fires.concepts
-        self.rankings = [LabelRanking(labels, concepts, best, np.arange(len(best))) for best in self.best]
+        choosing, judging = self.fires.choosing, self.fires.judging
+        self.asked = np.flatnonzero((choosing.present > 0) & (judging.present > 0))
+        chosen, judged = choosing.iou[..., self.asked], judging.iou[..., self.asked]  # (models, concepts, asked)
+        self.best = chosen.argmax(axis=1)
+        self.iou = np.take_along_axis(judged, self.best[:, None], axis=1)[:, 0]
+        self.rankings = [LabelRanking(judging.labels, judging.concepts, best, self.asked) for best in self.best]
 
     def update(self, codes: Sequence[CodeChunk]) -> None:
         """Add one chunk: the codes of every model, in order, for the same images."""
         for ranking, chunk in zip(self.rankings, codes, strict=True):
-            ranking.update(chunk)
+            ranking.update(half(chunk, JUDGING))
 
     def merge(self, other: Self) -> None:
         """Add the rankings of other images."""
@@ -231,7 +252,9 @@ class LabelConcepts:
 
     def frame(self, models: Sequence[str]) -> pd.DataFrame:
         """Table `label_concepts`."""
-        names, counts = self.fires.labels.names, {"present": self.fires.present, "tokens": self.fires.units}
+        judging = self.fires.judging
+        names = [judging.labels.names[label] for label in self.asked]
+        counts = {"present": judging.present[self.asked], "tokens": judging.tokens}
         frames = []
         for model, best, iou, ranking in zip(models, self.best, self.iou, self.rankings, strict=True):
             columns = {"model": model, "label": names, "concept_id": best, "iou": iou, "auroc": ranking.auroc}

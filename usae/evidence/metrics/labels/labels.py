@@ -7,7 +7,7 @@ the label of an image lies on all its tokens, and unlabelled images are left out
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ class TokenLabels:
         grid = round(tokens**0.5)
         share = _overlaps(self.coverage.shape[1], grid)  # (grid of codes, grid of truth)
         covered = np.einsum("yr,xc,brcl->byxl", share, share, self.coverage[images], optimize=True) > COVERED
-        rows = covered.reshape(len(images) * tokens, -1)  # (images * tokens, labels)
+        rows = covered.reshape(len(images) * tokens, len(self.names))  # (images * tokens, labels)
         return np.arange(len(rows)), sparse.csr_array(rows.astype(np.int32))
 
 
@@ -80,19 +80,32 @@ def carried_by_images(labels: Labels, images: Array, tokens: int) -> tuple[Array
     return labelled, sparse.csr_array((gather @ carried) > 0, dtype=np.int32)
 
 
-def top_labels(labels: Sequence[str], joint: Array, fires: Array, base: Array) -> pd.DataFrame:
-    """(c rows) top_label, top_label_share, top_label_base; null for concepts that never fire.
+class Profile(NamedTuple):
+    """Labels under the fires of concepts.
 
-    `joint` (c, labels): fires on tokens with the label; `fires` (c,); `base` (labels,): share of the labelled
-    tokens with it. top_label_share = fires on tokens with the label / all fires of the concept; the top label has
-    the largest share - base, the first of equals.
+    joint (c, labels): fires on tokens with the label; fires (c,). base (labels,): share of tokens with the label.
     """
-    alive = (fires > 0) & bool(base.any())
+
+    joint: Array
+    fires: Array
+    base: Array
+
+    @property
+    def share(self) -> Array:
+        """(c, labels) fires on tokens with the label / all fires of the concept; 0 without fires."""
+        return np.asarray(self.joint / np.maximum(self.fires, 1)[:, None])
+
+
+def top_labels(labels: Sequence[str], choosing: Profile, judging: Profile) -> pd.DataFrame:
+    """(c rows) top_label, top_label_share, top_label_base; null for concepts that do not fire in both profiles.
+
+    The top label has the largest share - base in `choosing`, the first of equals; the numbers are of `judging`.
+    """
+    alive = (choosing.fires > 0) & (judging.fires > 0) & bool(choosing.base.any())
     if not alive.any():
-        return absent_labels(len(fires))
-    share = joint / np.maximum(fires, 1)[:, None]  # (concepts, labels)
-    best = (share - base).argmax(axis=1)  # (concepts,)
-    shares = share[np.arange(len(fires)), best]
+        return absent_labels(len(alive))
+    best = (choosing.share - choosing.base).argmax(axis=1)  # (concepts,)
+    shares, base = judging.share[np.arange(len(best)), best], judging.base
     return pd.DataFrame(
         {
             "top_label": np.where(alive, np.array(labels, dtype=object)[best], None),

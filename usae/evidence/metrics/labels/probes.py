@@ -1,12 +1,12 @@
 """What one concept alone tells about a label: one-dimensional logistic probes (SPARC, arXiv 2507.06265).
 
 Per label and model: as many images without the label as with it, split 70/15/15; the 20 concepts that fire most in
-images with it; a logistic regression on each one's largest code in the image; the best by validation log-loss is
-judged by its test log-loss. Lower is better, ln 2 = 0.693 is chance.
+training images with it; a logistic regression on each one's largest code in the image; the best by validation
+log-loss is judged by its test log-loss. Lower is better, ln 2 = 0.693 is chance.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,31 @@ class ProbeTask:
     images: Array
     positive: Array
     part: Array
+
+
+@dataclass
+class TrainingFires:
+    """How often concepts fire in a task's training images with its label: counts (tasks, m, c)."""
+
+    tasks: Sequence[ProbeTask]
+    models: int
+    concepts: int
+    threshold: float
+    counts: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros((len(self.tasks), self.models, self.concepts), dtype=np.int32)
+
+    def update(self, codes: Sequence[CodeChunk]) -> None:
+        """Add one chunk: the codes of every model, in order, for the same images."""
+        asked = [np.isin(codes[0].images, task.images[task.positive & (task.part == 0)]) for task in self.tasks]
+        for model, chunk in enumerate(codes):
+            fired = image_peaks(chunk, self.concepts) > np.float32(self.threshold)  # (images, concepts)
+            self.counts[:, model] += [fired[images].sum(axis=0, dtype=np.int32) for images in asked]
+
+    def candidates(self, count: int = CANDIDATES) -> Array:
+        """(tasks, m, count) concepts that fire most often, the first of equals first."""
+        return np.argsort(-self.counts, axis=2, kind="stable")[:, :, :count]
 
 
 @dataclass
@@ -92,13 +117,6 @@ def draw_tasks(carried: Array, seed: int, minimum: int = MIN_POSITIVES) -> list[
             images = np.concatenate([kind[:size] for kind in kinds])
             tasks.append(ProbeTask(label, images, np.repeat([True, False], size), np.tile(part, 2)))
     return tasks
-
-
-def co_occurring(joint: Array, tasks: Sequence[ProbeTask], count: int = CANDIDATES) -> Array:
-    """(tasks, m, count) concepts that fire most often in images with the task's label; `joint` (m, c, labels)."""
-    chosen = joint[:, :, [task.label for task in tasks]]  # (models, concepts, tasks)
-    order = np.argsort(-chosen, axis=1, kind="stable")[:, : min(count, joint.shape[1])]
-    return np.asarray(order.transpose(2, 0, 1))
 
 
 def best_probe(values: Array, positive: Array, part: Array) -> tuple[int, float]:

@@ -19,7 +19,9 @@ PROBES = Table(
 
 LABEL_CONCEPTS = Table(
     "label_concepts",
-    "one label and one model: the concept whose fires overlap most with the label's tokens",
+    "one label and one model: the concept whose fires overlap most with the label's tokens. It is chosen on the"
+    " held-out images with even numbers; all other columns are of those with odd numbers. Labels of one half only"
+    " are left out",
     (
         MODEL,
         Column("label", "string", "name of the label"),
@@ -38,7 +40,8 @@ LABEL_CONCEPTS = Table(
 
 LABEL_PROBES = Table(
     "label_probes",
-    "one label and one model: the concept whose code alone tells images with the label from others best",
+    "one label and one model: the concept whose code alone tells images with the label from others best. The"
+    " candidates are chosen on training images, the best of them on validation images",
     (
         MODEL,
         Column("label", "string", "name of the label"),

@@ -55,21 +55,26 @@ CONCEPTS = Table(
             "energy",
             "float64",
             "energy (see concept_models), mean over models",
-            "code",
+            "standardised activation",
             "tokens x models",
         ),
-        Column("top_label", "string", "label whose share among the fires exceeds its base rate most"),
+        Column(
+            "top_label",
+            "string",
+            "label whose share among the fires exceeds its base rate most, on the images with even numbers; null"
+            " where it does not fire on both these and the others",
+        ),
         Column(
             "top_label_share",
             "float64",
-            "share of the fires that lie on tokens with the top label",
-            denominator="fires on labelled tokens, summed over models",
+            "share of the fires that lie on tokens with the top label, on the images with odd numbers",
+            denominator="fires on labelled tokens of these images, summed over models",
         ),
         Column(
             "top_label_base",
             "float64",
-            "share of all tokens with the top label",
-            denominator="labelled tokens",
+            "share of all tokens with the top label, on the same images",
+            denominator="labelled tokens of these images",
         ),
     ),
 )
@@ -104,11 +109,17 @@ CONCEPT_MODELS = Table(
         Column(
             "energy",
             "float64",
-            "norm of the mean contribution, || E[code] D_row || (the authors' code)",
-            "code",
+            "norm of the mean contribution, || E[code] D_row || with the decoder's gain (the authors' code, which"
+            " has none)",
+            "standardised activation",
             "tokens",
         ),
-        Column("energy_squared", "float64", "its square, as in eq. 9 of arXiv 2502.03714", "code, squared"),
+        Column(
+            "energy_squared",
+            "float64",
+            "its square, as in eq. 9 of arXiv 2502.03714",
+            "standardised activation, squared",
+        ),
         Column("mean_code", "float64", "mean code, zeros included", "code", "tokens"),
         Column("max_code", "float32", "largest code", "code"),
     ),
@@ -163,8 +174,12 @@ NULLS = Table(
         Column(
             "null",
             "string",
-            "images: the images of all models but the first are permuted, tokens keep their positions;"
-            " class: the same within classes; tokens: as images, and each image's tokens shuffled",
+            "which images: any (images), of the same class (class), any and each one's tokens shuffled (tokens),"
+            " each of them of one model of the group alone, the one of `moved`; joint: as images, but all models"
+            " but the first at once, which says `not independent` and no more",
+        ),
+        Column(
+            "moved", "string", "the models that were re-paired: of each alone the one of the largest null_mean"
         ),
         Column("cofires", "int64", "tokens on which the whole group fires", "tokens"),
         Column("null_mean", "float64", "the same with re-paired images, mean", "tokens", "permutations"),
@@ -174,7 +189,7 @@ NULLS = Table(
         Column(
             "p",
             "float64",
-            "1 + permutations with as many co-fires or more",
+            "1 + permutations with as many co-fires or more, the largest over the models moved",
             denominator="1 + permutations",
         ),
         Column(

@@ -19,7 +19,7 @@ from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.exemplars import Exemplars
 from usae.evidence.metrics.firing.nulls import BLOCK_IMAGES, CofireNulls, block_of
-from usae.evidence.metrics.labels.concepts import STRONGEST, LabelStatistics
+from usae.evidence.metrics.labels.concepts import STRONGEST, LabelHalves
 from usae.evidence.metrics.labels.labels import Labels
 
 
@@ -32,7 +32,7 @@ class ConceptStatistics:
 
     firing: FiringCounts
     exemplars: Exemplars
-    labels: LabelStatistics | None
+    labels: LabelHalves | None
     nulls: CofireNulls
 
     def merge(self, other: Self) -> None:
@@ -74,7 +74,7 @@ class BlockCount:
         return ConceptStatistics(
             FiringCounts(*size),
             Exemplars(tuple(self.stores), store.concepts, kept),
-            None if self.labels is None else LabelStatistics.none(self.labels, *size),
+            None if self.labels is None else LabelHalves.none(self.labels, *size),
             CofireNulls(*size, permutations, self.seed, store.images, self.classes, self.block_images),
         )
 

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from usae.common.layout import START
 from usae.common.tables import Table
 from usae.common.types import Array
 from usae.evidence.controls.names import RUN, SHUFFLED
-from usae.evidence.metrics.dictionaries.consistency import GAUSSIAN, survival
+from usae.evidence.metrics.dictionaries.consistency import INDEPENDENT, survival
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.measure.concept_tables import CONCEPT_MODELS, CONCEPTS, NULLS
+from usae.evidence.metrics.measure.funnel_tables import Funnel
 from usae.evidence.metrics.measure.nulls_tables import top_sets
 from usae.evidence.metrics.measure.tables import FUNNEL, RECONSTRUCTION
-from usae.evidence.metrics.summary import TOP_CONCEPTS
+from usae.evidence.metrics.summary import TOP_CONCEPTS, USAE
 
 ENTROPY_BINS = 30
 RANK_BINS = 50
@@ -24,21 +26,21 @@ COFIRE_BINS = 20
 COSINES = np.linspace(0, 1, 21)
 
 
-def curves(
-    tables: Mapping[Table, pd.DataFrame], models: Sequence[str], evidence: pd.DataFrame
-) -> dict[str, pd.DataFrame]:
-    """File stem -> frame, for every CSV in `reports/plots`, from the tables by name; `evidence` is
-    `control_concepts`."""
+def curves(tables: Mapping[Table, pd.DataFrame], models: Sequence[str], funnel: Funnel) -> dict[str, pd.DataFrame]:
+    """File stem -> frame, for every CSV in `reports/plots`, from the tables by name, and from what the funnel is
+    of.
+    """
     concepts = tables[CONCEPTS]
     columns = ["sae", "split", "source", "target", "r2_scalar", "r2_channel", "r2_ridge"]
     return {
         "r2": tables[RECONSTRUCTION][columns],
-        "entropy": entropy_histogram(concepts, evidence),
+        "entropy": entropy_histogram(concepts, funnel.evidence),
         "funnel": funnel_steps(tables[FUNNEL]),
         "cofire": cofire_curve(concepts, tables[CONCEPT_MODELS], models),
         "importance": importance_curve(concepts),
         "consistency": consistency_curves(tables[CONSISTENCY], top_sets(concepts)),
         "nulls": null_counts(tables[NULLS]),
+        "stability": stability_curves(funnel.stability),
     }
 
 
@@ -46,7 +48,7 @@ def entropy_histogram(concepts: pd.DataFrame, evidence: pd.DataFrame) -> pd.Data
     """run, firing_entropy (middle of 30 bins), concepts: how many alive concepts fall in the bin; also of the SAE
     that was trained on re-paired images, where there is one."""
     edges = np.linspace(0, 1, ENTROPY_BINS + 1)
-    null = evidence.loc[evidence["run"] == SHUFFLED, "firing_entropy"]
+    null = evidence.loc[(evidence["run"] == SHUFFLED) & ~evidence["start"].astype(bool), "firing_entropy"]
     frames = []
     for run, values in {RUN: concepts["firing_entropy"], SHUFFLED: null}.items():
         counts, _ = np.histogram(values.dropna().astype(np.float64).clip(0, 1), edges)
@@ -58,8 +60,10 @@ def entropy_histogram(concepts: pd.DataFrame, evidence: pd.DataFrame) -> pd.Data
 
 def funnel_steps(funnel: pd.DataFrame) -> pd.DataFrame:
     """passes ("run 1. step"), concepts: how many pass the step and all before it."""
-    step = funnel.groupby("run", sort=False).cumcount() + 1
-    passes = funnel["run"].astype(str) + " " + step.astype(str) + ". " + funnel["step"].astype(str)
+    step = funnel.groupby(["run", "start"], sort=False).cumcount() + 1
+    before = funnel["start"].map({True: " before its first step", False: ""})
+    run = funnel["run"].astype(str) + before
+    passes = run + " " + step.astype(str) + ". " + funnel["step"].astype(str)
     return pd.DataFrame({"passes": passes, "concepts": funnel["concepts"]})
 
 
@@ -99,11 +103,12 @@ def importance_curve(concepts: pd.DataFrame) -> pd.DataFrame:
 
 
 def consistency_curves(table: pd.DataFrame, sets: Mapping[str, Array]) -> pd.DataFrame:
-    """model, concepts (a set, or gaussian), threshold, share: of the matched cosines above the threshold."""
+    """model, concepts (a set, start or gaussian), threshold, share: of the matched cosines above the threshold."""
     frames = []
-    for (model, against), rows in table.groupby(["model", "against"], sort=False):
+    for (model, sae, against), rows in table.groupby(["model", "sae", "against"], sort=False):
         cosines = rows.set_index("concept_id")["cosine"]
-        chosen = {GAUSSIAN: cosines.index.to_numpy()} if against == GAUSSIAN else sets
+        whole = START if sae == START else against
+        chosen = sets if (sae, against) == (USAE, INDEPENDENT) else {whole: cosines.index.to_numpy()}
         for name, concepts in chosen.items():
             share = survival(cosines.loc[concepts].to_numpy(), COSINES)
             frames.append(pd.DataFrame({"model": model, "concepts": name, "threshold": COSINES, "share": share}))
@@ -115,3 +120,14 @@ def null_counts(table: pd.DataFrame) -> pd.DataFrame:
     named = table.assign(comparison=table["null"] + ": " + table["models"])
     columns = {"tested": ("concept_id", "size"), "significant": ("significant", "sum"), "lift": ("lift", "median")}
     return named.groupby("comparison", sort=False).agg(**columns).reset_index()
+
+
+def stability_curves(table: pd.DataFrame) -> pd.DataFrame:
+    """match (which SAE in which), threshold, share: of the judged concepts whose correlation is above it."""
+    frames = []
+    for (run, against, start), rows in table.groupby(["run", "against", "start"], sort=False):
+        judged = rows["correlation"].dropna().to_numpy()
+        name = f"{run} in {against}" + (", before the first step" if start else "")
+        share = survival(judged, COSINES)
+        frames.append(pd.DataFrame({"match": name, "threshold": COSINES, "share": share}))
+    return pd.concat(frames) if frames else pd.DataFrame(columns=["match", "threshold", "share"])

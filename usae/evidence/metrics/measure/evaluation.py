@@ -5,22 +5,22 @@ independent SAEs where `encode` has written their codes (`data/codes/<split>/ind
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 
+from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
 from usae.common.tables import Table, no_rows, write_table
-from usae.common.types import Array, Pair
+from usae.evidence.estimators import contribution_norms
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource, Source
 from usae.evidence.metrics.alignment.tables import ALIGNMENT
 from usae.evidence.metrics.dictionaries.consistency import consistency_frame
+from usae.evidence.metrics.dictionaries.directions import centred_directions
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.firing.counts import energy
 from usae.evidence.metrics.labels.agreement import fresh_agreement, label_tables
@@ -53,8 +53,8 @@ from usae.evidence.metrics.measure.nulls_tables import (
 from usae.evidence.metrics.measure.opened import Opened
 from usae.evidence.metrics.measure.published import paper_frame
 from usae.evidence.metrics.measure.tables import FUNNEL, PAPER, RECONSTRUCTION, SUMMARY
-from usae.evidence.metrics.reconstruction.passes import linear_ceiling, reconstruction
-from usae.evidence.metrics.reconstruction.r2 import with_ceiling
+from usae.evidence.metrics.reconstruction.passes import linear_ceilings, reconstruction
+from usae.evidence.metrics.reconstruction.r2 import Ceilings, with_ceilings
 from usae.evidence.metrics.summary import (
     INDEPENDENT,
     USAE,
@@ -63,7 +63,6 @@ from usae.evidence.metrics.summary import (
     reconstruction_numbers,
     summary_frame,
 )
-from usae.sae.estimator import Estimator
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def evaluate(
     concepts (None: nothing, and no concept is judged); `dask`: where concepts are counted, see `runtime.dask`.
     """
     funnel = funnel or Funnel.none(opened.sae.concepts)
-    table = with_ceiling(_reconstructions(opened), _ceiling(opened))
+    table = with_ceilings(_reconstructions(opened), _ceilings(opened))
     statistics = concept_statistics(opened.val.codes, opened.labels, params, seed, opened.classes, dask=dask)
     tables, numbers = _concepts(opened, statistics, params.exemplars)
     tables |= {RECONSTRUCTION: table, PROBES: opened.probes, FUNNEL: funnel.counts}
@@ -120,40 +119,28 @@ def evaluate(
         **consistency_numbers(tables[CONSISTENCY], top_sets(tables[CONCEPTS])),
     }
     tables |= {PAPER: paper_frame(numbers, table), SUMMARY: summary_frame(numbers)}
-    return Evaluation(tables, numbers, curves(tables, opened.models, funnel.evidence))
-
-
-def dictionary_norms(sae: Estimator, models: Sequence[str]) -> Array:
-    """(m, c) row norms of the dictionaries: 1 up to rounding."""
-    with torch.inference_mode():
-        return np.stack([sae.dictionary(model).double().norm(dim=-1).cpu().numpy() for model in models])
-
-
-def dictionaries(sae: Estimator, models: Sequence[str]) -> dict[str, Array]:
-    """Model -> its dictionary (c, d), float32."""
-    with torch.inference_mode():
-        return {model: sae.dictionary(model).float().cpu().numpy() for model in models}
+    return Evaluation(tables, numbers, curves(tables, opened.models, funnel))
 
 
 def _reconstructions(opened: Opened) -> pd.DataFrame:
-    """Table `reconstruction` but for the ceiling: per split the universal SAE, then the independent ones."""
+    """Table `reconstruction` but for the ceilings: per split the universal SAE, then the independent ones."""
     rows: list[Mapping[str, object]] = []
     for split, stores in opened.splits.items():
-        shared = reconstruction(opened.sae, stores.codes, stores.activations, name=USAE, split=split)
-        rows += shared.rows(opened.models)
-        for model, codes in stores.independent.items():
-            alone = opened.baselines[model].to(opened.sae.device)
-            own = {model: stores.activations[model]}
-            rows += reconstruction(alone, {model: codes}, own, name=INDEPENDENT, split=split).rows([model])
+        universal = {USAE: (opened.sae, stores.codes), START: (opened.start, stores.start)}
+        for name, (sae, codes) in universal.items():
+            if sae is not None and codes:
+                found = reconstruction(sae, codes, stores.activations, name=name, split=split)
+                rows += found.rows(opened.models)
+        for name, by_model in stores.alone.items():
+            for model, own_codes in by_model.items():
+                alone, own = opened.alone[name][model], {model: stores.activations[model]}
+                rows += reconstruction(alone, {model: own_codes}, own, name=name, split=split).rows([model])
     return pd.DataFrame(rows)
 
 
-def _ceiling(opened: Opened) -> dict[Pair, float]:
-    """What linear maps reach on the held-out images; empty where no training images are encoded."""
-    if opened.train is None:
-        return {}
-    train, val = opened.train, opened.val
-    return linear_ceiling(opened.sae, train.activations, train.images, val.activations, val.images)
+def _ceilings(opened: Opened) -> Ceilings:
+    """What linear maps, fitted on all training images, reach on the held-out ones."""
+    return linear_ceilings(opened.sae, opened.training, opened.val.activations, opened.val.images)
 
 
 def _alignment(opened: Opened, seed: int) -> pd.DataFrame:
@@ -170,9 +157,15 @@ def _alignment(opened: Opened, seed: int) -> pd.DataFrame:
 def _consistency(opened: Opened, seed: int) -> pd.DataFrame:
     """Table `consistency`, over the models that have an independent SAE."""
     alone = {
-        model: dictionaries(sae.to(torch.device("cpu")), [model])[model] for model, sae in opened.baselines.items()
+        model: centred_directions(sae, model, opened.means[model])
+        for model, sae in opened.alone.get(INDEPENDENT, {}).items()
     }
-    return consistency_frame(dictionaries(opened.sae, opened.models), alone, seed)
+    saes = {USAE: opened.sae} | ({} if opened.start is None else {START: opened.start})
+    universal = {
+        name: {model: centred_directions(sae, model, opened.means[model]) for model in alone}
+        for name, sae in saes.items()
+    }
+    return consistency_frame(universal, alone, seed)
 
 
 def _concepts(
@@ -180,8 +173,8 @@ def _concepts(
 ) -> tuple[dict[Table, pd.DataFrame], Numbers]:
     """Tables and numbers of the concepts; `exemplars`: top images of each."""
     models, concepts = opened.models, opened.sae.concepts
-    firing, norms = statistics.firing, dictionary_norms(opened.sae, models)
-    labels = absent_labels(concepts) if statistics.labels is None else statistics.labels.tokens.top_labels()
+    firing, norms = statistics.firing, contribution_norms(opened.sae, models)
+    labels = absent_labels(concepts) if statistics.labels is None else statistics.labels.top_labels()
     nulls = nulls_frame(firing, statistics.nulls, models)
     frame = concepts_frame(firing, norms, labels, models)
     tables = {
@@ -205,5 +198,5 @@ def _labels(opened: Opened, statistics: ConceptStatistics, seed: int) -> tuple[d
     fires = statistics.labels
     if fires is None:
         return {table: no_rows(table) for table in (LABEL_CONCEPTS, LABEL_PROBES)}, {}
-    floor = fresh_agreement(opened.sae, opened.val.activations, fires.tokens, seed)
+    floor = fresh_agreement(opened.sae, opened.val.activations, fires.choosing, seed)
     return label_tables(opened.val.codes, fires, floor, statistics.exemplars, seed)

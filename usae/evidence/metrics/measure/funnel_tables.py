@@ -3,65 +3,96 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from usae.common.numerics.numbers import Numbers, rounded
 from usae.common.tables import no_rows, read_table
 from usae.evidence.controls.names import RUN
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, STABILITY
-from usae.evidence.metrics.funnel import common_steps, counts, own_steps, untrained_bar, verdicts
+from usae.evidence.metrics.funnel import (
+    SHARED_STEPS,
+    Step,
+    Thresholds,
+    asked_steps,
+    counts,
+    passed,
+    untrained_bar,
+    verdicts,
+)
 from usae.evidence.metrics.measure.tables import FUNNEL
+
+AGREEMENT = "cofire_proportion_min"
+QUANTILES = {"agreement_low": 0.1, "agreement_median": 0.5, "agreement_high": 0.9}
 
 
 @dataclass(frozen=True)
 class Funnel:
-    """verdicts: `stops_at` and `why` of each concept of the run. counts: table `funnel`. evidence: what they are
-    made of, table `control_concepts`."""
+    """verdicts: `stops_at` and `why` of each concept of the run. counts: table `funnel`. evidence, stability: what
+    they are made of, tables `control_concepts` and `stability`."""
 
     verdicts: pd.DataFrame
     counts: pd.DataFrame
     evidence: pd.DataFrame
+    stability: pd.DataFrame
 
     @classmethod
-    def load(cls, reports: Path, models: int) -> "Funnel":
-        """From the tables `control_concepts`, `stability` and, where there is one, `ablation`.
+    def load(cls, reports: Path, models: int, agreement: float) -> "Funnel":
+        """From the tables `control_concepts` and `stability`.
 
         Raises:
-            UserError: one of the first two is missing.
+            UserError: one of them is missing.
         """
-        ablation = reports / "ablation.parquet"
-        causal = read_table(ablation) if ablation.is_file() else None
         evidence, stability = (
             read_table(reports / f"{table.name}.parquet") for table in (CONTROL_CONCEPTS, STABILITY)
         )
-        return cls.of(evidence, stability, causal, models)
+        return cls.of(evidence, stability, models, agreement)
 
     @classmethod
     def none(cls, concepts: int) -> "Funnel":
         """Nothing was put to the test."""
         verdicts = pd.DataFrame({"stops_at": [None] * concepts, "why": [None] * concepts}, dtype=object)
-        return cls(verdicts, no_rows(FUNNEL), no_rows(CONTROL_CONCEPTS))
+        return cls(verdicts, no_rows(FUNNEL), no_rows(CONTROL_CONCEPTS), no_rows(STABILITY))
 
     @classmethod
-    def of(
-        cls, evidence: pd.DataFrame, stability: pd.DataFrame, ablation: pd.DataFrame | None, models: int
-    ) -> "Funnel":
-        """From these tables; the last two steps are asked of the run only, and `ablation` may be missing."""
-        bar = untrained_bar(evidence, models)
-        judged = {}
-        for name, rows in evidence.groupby("run", sort=False):
-            steps = common_steps(rows.sort_values("concept_id"), models, bar)
-            judged[name] = steps + (own_steps(stability, ablation) if name == RUN else [])
-        frames = [counts(steps).assign(run=run) for run, steps in judged.items()]
-        return cls(verdicts(judged[RUN]), pd.concat(frames, ignore_index=True), evidence)
+    def of(cls, evidence: pd.DataFrame, stability: pd.DataFrame, models: int, agreement: float) -> "Funnel":
+        """From these tables. Only of the run it is known what comes back."""
+        asked = Thresholds(agreement)
+        bar = untrained_bar(evidence, models, asked.bar)
+        judged, frames = {}, []
+        for key, rows in evidence.groupby(["run", "start"], sort=False):
+            run, start = str(key[0]), bool(key[1])
+            matches = stability[(stability["run"] == run) & (stability["start"] == start)]
+            ordered = rows.sort_values("concept_id")
+            judged[run, start] = asked_steps(ordered, matches if run == RUN else None, models, bar, asked)
+            agreed = _agreement(ordered[AGREEMENT].to_numpy(), judged[run, start])
+            frames.append(pd.concat([counts(judged[run, start]), agreed], axis=1).assign(run=run, start=start))
+        whole = pd.concat(frames, ignore_index=True)
+        return cls(verdicts(judged[RUN, False]), whole, evidence, stability)
 
     @property
     def numbers(self) -> Numbers:
-        """How many concepts pass everything, and their share of the alive ones, here and in the controls."""
+        """How many concepts all models share, how many come back, and the shares of the alive ones that do, here,
+        in the controls, and before the first step of each.
+        """
         numbers: Numbers = {}
-        for run, rows in self.counts.groupby("run", sort=False):
-            last = rows.iloc[-1]
+        for (run, start), rows in self.counts.groupby(["run", "start"], sort=False):
+            suffix = ("" if run == RUN else f"/{run}") + ("/start" if start else "")
+            shared = rows[rows["step"].isin(SHARED_STEPS)].iloc[-1]
+            numbers[f"shared{suffix}"] = int(shared["concepts"])
+            numbers[f"shared_share{suffix}"] = rounded(float(shared["share"]))
             if run == RUN:
-                numbers["universal"] = int(last["concepts"])
-            numbers["universal_share" if run == RUN else f"universal_share/{run}"] = rounded(float(last["share"]))
+                numbers[f"universal{suffix}"] = int(rows.iloc[-1]["concepts"])
+                numbers[f"universal_share{suffix}"] = rounded(float(rows.iloc[-1]["share"]))
+                numbers[f"universal_agreement_median{suffix}"] = rounded(float(rows.iloc[-1]["agreement_median"]))
         return numbers
+
+
+def _agreement(shares: np.ndarray, steps: list[Step]) -> pd.DataFrame:
+    """Quantiles of the smallest co-fire proportion of the concepts that pass each step and all before it."""
+    rows = []
+    for last in range(1, len(steps) + 1):
+        left = shares[passed(steps[:last])]
+        known = left[~np.isnan(left)]
+        rows.append({name: np.quantile(known, q) if len(known) else np.nan for name, q in QUANTILES.items()})
+    return pd.DataFrame(rows)

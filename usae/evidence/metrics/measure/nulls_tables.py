@@ -8,27 +8,31 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers, median, rounded
 from usae.common.numerics.significance import significance
 from usae.common.tables import no_rows
 from usae.common.types import Array
 from usae.evidence.metrics.dictionaries.consistency import GAUSSIAN, INDEPENDENT, above, auc
 from usae.evidence.metrics.firing.counts import TOP_SHARE, FiringCounts
-from usae.evidence.metrics.firing.nulls import IMAGES, TOKENS, CofireNulls
+from usae.evidence.metrics.firing.evidence import supported
+from usae.evidence.metrics.firing.nulls import IMAGES, TOKENS, CofireNulls, moves
 from usae.evidence.metrics.measure.concept_tables import NULLS
-from usae.evidence.metrics.summary import TOP_CONCEPTS, nulls_beside
+from usae.evidence.metrics.summary import TOP_CONCEPTS, USAE, nulls_beside
 
 
 def nulls_frame(firing: FiringCounts, nulls: CofireNulls, models: Sequence[str]) -> pd.DataFrame:
-    """Table `nulls`: for every null and group of models, the concepts that fire in all of the group."""
+    """Table `nulls`: for every null and group of models, the concepts that fire often enough in all of them."""
     frames: list[pd.DataFrame] = []
     for (null, group), permuted in nulls.counts.items():
-        observed, tested = firing.together(group), np.asarray(firing.fires[list(group)].all(axis=0))
+        observed, tested = firing.together(group), supported(firing.fires[list(group)])
         null_test = significance(observed, permuted, tested)
+        moved = np.array(["+".join(models[model] for model in move) for move in moves(null, group)], dtype=object)
         columns = {
             "concept_id": np.arange(firing.concepts),
             "models": "+".join(models[model] for model in group),
             "null": null,
+            "moved": moved[null_test.hardest],
             "cofires": observed,
             "null_mean": null_test.mean,
             "null_sd": null_test.sd,
@@ -94,6 +98,9 @@ def consistency_numbers(table: pd.DataFrame, sets: Mapping[str, Array]) -> Numbe
     """
     numbers: dict[str, float] = {}
     for model, rows in table.groupby("model", sort=False):
+        before = rows.loc[rows["sae"] == START, "cosine"].to_numpy()
+        numbers[f"consistency_auc/{START}/{model}"] = auc(before)
+        rows = rows[rows["sae"] == USAE]
         matched = rows[rows["against"] == INDEPENDENT]
         cosines = matched.set_index("concept_id")["cosine"]
         numbers[f"consistency_same_number/{model}"] = float((matched["partner"] == matched["concept_id"]).mean())
@@ -103,7 +110,11 @@ def consistency_numbers(table: pd.DataFrame, sets: Mapping[str, Array]) -> Numbe
             numbers[f"consistency_above_half/{name}/{model}"] = above(part)
         floor = rows.loc[rows["against"] == GAUSSIAN, "cosine"].to_numpy()
         numbers[f"consistency_auc/{GAUSSIAN}/{model}"] = auc(floor)
-    for name, label in (("all", "consistency_auc_mean"), (GAUSSIAN, "consistency_gaussian_auc_mean")):
+    for name, label in (
+        ("all", "consistency_auc_mean"),
+        (START, "consistency_start_auc_mean"),
+        (GAUSSIAN, "consistency_gaussian_auc_mean"),
+    ):
         values = [value for key, value in numbers.items() if key.startswith(f"consistency_auc/{name}/")]
         if values:
             numbers[label] = float(np.mean(values))

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pandas as pd
 import torch
 
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest, load_manifests
-from usae.common.layout import Layout
+from usae.common.layout import START, Layout
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeStore, open_codes
 from usae.evidence.estimators import load_estimator
@@ -23,11 +24,16 @@ from usae.sae.estimator import Estimator
 
 @dataclass(frozen=True)
 class OpenedSplit:
-    """One split, by model in order. independent: codes of the independent SAEs, empty where there are none."""
+    """One split, by model in order.
+
+    codes: of the universal SAE. start: of the same before its first step. alone: name of a kind of SAE of one
+    model (`independent`, `brief`) -> its codes; both empty where there are none.
+    """
 
     activations: Mapping[str, ActivationStore]
     codes: Mapping[str, CodeStore]
-    independent: Mapping[str, CodeStore]
+    start: Mapping[str, CodeStore]
+    alone: Mapping[str, Mapping[str, CodeStore]]
 
     @classmethod
     def load(cls, split: str, manifests: Mapping[str, Manifest], layout: Layout, store_root: Path) -> Self:
@@ -35,9 +41,15 @@ class OpenedSplit:
         activations = {model: manifest.open(split, store_root) for model, manifest in manifests.items()}
         codes = open_codes(layout.codes(split), tuple(manifests))
         refuse_mismatch(codes, activations)
-        folder = layout.independent_codes(split)
-        models = manifests if folder.is_dir() else ()
-        return cls(activations, codes, {model: open_codes(folder, [model])[model] for model in models})
+        folders = {"independent": layout.independent_codes(split), "brief": layout.brief_codes(split)}
+        alone = {
+            name: {model: open_codes(folder, [model])[model] for model in manifests}
+            for name, folder in folders.items()
+            if folder.is_dir()
+        }
+        before = layout.start_codes(split)
+        start = open_codes(before, tuple(manifests)) if before.is_dir() else {}
+        return cls(activations, codes, start, alone)
 
     @property
     def images(self) -> int:
@@ -47,17 +59,21 @@ class OpenedSplit:
 
 @dataclass(frozen=True)
 class Opened:
-    """All that `evaluate` reads. train: None where no training images are encoded.
+    """All that `evaluate` reads. train: the encoded training images, None where there are none.
 
-    baselines: the independent SAEs that there are, by model; labels, classes: of the held-out images; probes:
-    table `probes`.
+    start: the universal SAE before its first step, None where it is not there. alone: the SAEs of one model each
+    that there are, by kind and model. training: activations of all training images. labels, classes: of the
+    held-out images. means: raw mean token by model. probes: table `probes`.
     """
 
     models: tuple[str, ...]
     sae: Estimator
-    baselines: Mapping[str, Estimator]
+    start: Estimator | None
+    alone: Mapping[str, Mapping[str, Estimator]]
     val: OpenedSplit
     train: OpenedSplit | None
+    training: Mapping[str, ActivationStore]
+    means: Mapping[str, Array]
     labels: Labels | None
     classes: Array | None
     probes: pd.DataFrame
@@ -74,15 +90,19 @@ class Opened:
         val = OpenedSplit.load(HELD_OUT, manifests, layout, store_root)
         encoded = layout.codes(TRAIN).is_dir()
         train = OpenedSplit.load(TRAIN, manifests, layout, store_root) if encoded else None
-        needed = {model for split in (val, train) if split for model in split.independent}
-        baselines = {
-            model: load_estimator(layout.baselines / model)
-            for model in models
-            if model in needed or (layout.baselines / model).is_dir()
+        training = {model: manifest.open(TRAIN, store_root) for model, manifest in manifests.items()}
+        means = {model: np.array(manifest.channel_mean) for model, manifest in manifests.items()}
+        folders = {"independent": layout.independent, "brief": layout.brief}
+        alone = {
+            name: {model: load_estimator(folders[name](model)).to(device) for model in codes}
+            for name, codes in val.alone.items()
         }
+        before = layout.usae / START
+        start = load_estimator(before).to(device) if before.is_dir() else None
         labels = load_labels(layout.images, HELD_OUT, val.images)
         classes = load_classes(layout.images, HELD_OUT, val.images)
-        return cls(models, sae, baselines, val, train, labels, classes, load_probes(layout.weights, models))
+        probes = load_probes(layout.weights, models)
+        return cls(models, sae, start, alone, val, train, training, means, labels, classes, probes)
 
     @property
     def splits(self) -> dict[str, OpenedSplit]:

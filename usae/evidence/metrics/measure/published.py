@@ -30,9 +30,7 @@ TOP = (
 )
 ENERGY = "logarithms; here energy is the mean code, in the paper's formula its square, which doubles the slope"
 OFTEN = f"{ENERGY}; 1000 co-fires are a larger share of this run's tokens than of the paper's"
-MATCHED = (
-    "matched with SAEs of one model; their training is not described; with `init: paired` both start alike here"
-)
+MATCHED = "matched with SAEs of one model; their training is not described; here they have seeds of their own"
 TOPS = f"{MATCHED}; top 1000 of 6144 by co-fires, here the top sixth"
 RANDOM = "paper: one baseline, of 768 channels (DINOv2's 384 would give 0.18); here each model's own width, a mean"
 SHIFTED = "own activations on other images; this run's on the images that `ood.images` names are in table ood"

@@ -1,13 +1,18 @@
 """Tables of stage `measure` about the whole run."""
 
-from usae.common.columns import RUN, SPLIT, TOKENS
+from usae.common.columns import RUN, SPLIT, START, TOKENS
 from usae.common.tables import Column, Table
 
 RECONSTRUCTION = Table(
     "reconstruction",
     "one SAE, source model (encoded), target model (reconstructed) and split",
     (
-        Column("sae", "string", "usae, or independent: an SAE of the one model alone"),
+        Column(
+            "sae",
+            "string",
+            "usae; start: the same before its first step; independent: an SAE of the one model alone, its"
+            " dictionary updated as often; brief: the same for as many updates of the encoder",
+        ),
         Column("source", "string", "slug of the encoded model"),
         Column("target", "string", "slug of the reconstructed model"),
         SPLIT,
@@ -33,8 +38,22 @@ RECONSTRUCTION = Table(
         Column(
             "r2_ridge",
             "float64",
-            "r2_channel of the best linear map from source to target (ridge, fitted on training tokens):"
+            "r2_channel of the best linear map from source to target (ridge, fitted on all training images):"
             " the ceiling of linear translation; null for train, on which it is fitted",
+            denominator="sum of squares about the mean of each channel",
+        ),
+        Column(
+            "r2_rank_k",
+            "float64",
+            "r2_channel of the best linear map of rank k: what k numbers a token carry, if they are the same k"
+            " linear ones for every token; codes choose their k concepts for each token. Null likewise",
+            denominator="sum of squares about the mean of each channel",
+        ),
+        Column(
+            "r2_ridge_others",
+            "float64",
+            "r2_channel of the best linear map to the target from all other models side by side, whatever the"
+            " source of the row; null likewise, and for one model alone",
             denominator="sum of squares about the mean of each channel",
         ),
         Column(
@@ -52,17 +71,25 @@ FUNNEL = Table(
     "one step that a universal concept has to pass, asked of the run or of one of its controls",
     (
         RUN,
+        START,
         Column(
             "step",
             "string",
-            "alive: fires; in all models; significant: at least 20 co-fires, more than re-paired images"
-            " give (q <= 0.05); beyond untrained: lift above that of 95 % of such concepts in either"
-            " untrained control; stable: a cosine above 0.7 in most seeds, its own included; causal:"
-            " taking it out has like effects in all models (table ablation). The last two are asked of the"
-            " run only, the last one where there are labels",
+            "alive: fires; in all models; significant: at least 20 fires in each, and more co-fires than where"
+            " any one model is re-paired (q <= 0.05); agreement: all models fire on at least `measure.agreement`"
+            " of the fires of each; beyond untrained: lift above that of 95 % of the significant concepts of"
+            " every untrained control; stable: comes back in both SAEs of one half of the training images, asked"
+            " of the run only",
         ),
         Column("concepts", "int32", "concepts that pass it and all steps before it", "concepts"),
         Column("share", "float64", "the same as a share", denominator="alive concepts"),
+        Column(
+            "agreement_low",
+            "float64",
+            "10 % quantile of their smallest co-fire proportions (concepts.cofire_proportion_min)",
+        ),
+        Column("agreement_median", "float64", "median of these"),
+        Column("agreement_high", "float64", "90 % quantile of these"),
     ),
 )
 

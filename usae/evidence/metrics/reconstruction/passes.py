@@ -11,11 +11,11 @@ import torch
 
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.errors import UserError
-from usae.common.numerics.ridge import VALIDATION, Products, ridge_r2
+from usae.common.numerics.ridge import VALIDATION, Products, ridge_r2, ridge_r2_others
 from usae.common.runtime.progress import progress
-from usae.common.types import Array, Pair, Unit
+from usae.common.types import Array, Unit
 from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
-from usae.evidence.metrics.reconstruction.r2 import Reconstruction
+from usae.evidence.metrics.reconstruction.r2 import Ceilings, Reconstruction
 from usae.sae.estimator import Estimator
 from usae.sae.sparse import SparseCodes
 
@@ -47,24 +47,22 @@ def reconstruction(
     return table
 
 
-def linear_ceiling(
-    sae: Estimator,
-    train: Mapping[str, ActivationStore],
-    train_images: int,
-    val: Mapping[str, ActivationStore],
-    val_images: int,
-) -> dict[Pair, float]:
-    """(source, target) -> R2 on the first `val_images` of `val` of ridge regression on the first `train_images`.
+def linear_ceilings(
+    sae: Estimator, train: Mapping[str, ActivationStore], val: Mapping[str, ActivationStore], val_images: int
+) -> Ceilings:
+    """R2 on the first `val_images` of `val` of linear maps fitted on all images of `train`, as the SAE was.
 
     Empty for fewer than two training images, which leave none to choose the penalty with.
     """
-    if train_images < 2:
-        return {}
-    fit, validation = training_products(sae, train, train_images)
+    images = min(store.images for store in train.values())
+    if images < 2:
+        return Ceilings()
+    fit, validation = training_products(sae, train, images)
     test = Products.none(fit.origin)
-    for images in _runs(val_images, BLOCK_IMAGES, "ridge, test"):
-        test.update(_side_by_side(sae, val, images))
-    return ridge_r2(fit, validation, test, model_spans(train))
+    for block in _runs(val_images, BLOCK_IMAGES, "ridge, test"):
+        test.update(_side_by_side(sae, val, block))
+    sums, spans = (fit, validation, test), model_spans(train)
+    return Ceilings(ridge_r2(*sums, spans), ridge_r2(*sums, spans, sae.k), ridge_r2_others(*sums, spans))
 
 
 def training_products(

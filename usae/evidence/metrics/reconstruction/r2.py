@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from usae.activations.store import Moments
-from usae.common.types import Array
+from usae.common.types import Array, Pair
 
 Centre = Literal["scalar", "channel", "none"]
 BLOCK_TOKENS = 4096
@@ -89,6 +89,18 @@ class Reconstruction:
         }
 
 
+@dataclass(frozen=True)
+class Ceilings:
+    """R2 of linear maps between models on held-out tokens.
+
+    ridge, rank_k: by source and target, of any rank and of the codes' k; others: by target, from all other models.
+    """
+
+    ridge: Mapping[Pair, float] = field(default_factory=dict)
+    rank_k: Mapping[Pair, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
+
+
 def r2(residuals: Residuals, moments: Moments, centre: Centre = "scalar", epsilon: float = 0.0) -> float:
     """Coefficient of determination, 1 - residual / total sum of squares, over everything added.
 
@@ -102,12 +114,17 @@ def r2(residuals: Residuals, moments: Moments, centre: Centre = "scalar", epsilo
     return 1 - residuals.mse / total if total > 0 else float("nan")
 
 
-def with_ceiling(table: pd.DataFrame, ceiling: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-    """Table `reconstruction` with `r2_ridge` and `r2_of_ridge` on the held-out rows."""
-    pairs = zip(table["source"], table["target"], strict=True)
-    ridge = pd.Series([ceiling.get(pair, np.nan) for pair in pairs], index=table.index, dtype=np.float64)
-    ridge = ridge.where(table["split"] == "val")
-    return table.assign(r2_ridge=ridge, r2_of_ridge=table["r2_channel"] / ridge.where(ridge > 0))
+def with_ceilings(table: pd.DataFrame, ceilings: Ceilings) -> pd.DataFrame:
+    """Table `reconstruction` with the columns of `ceilings`, and `r2_of_ridge`, on the held-out rows."""
+    pairs = list(zip(table["source"], table["target"], strict=True))
+    values = {
+        "r2_ridge": [ceilings.ridge.get(pair, np.nan) for pair in pairs],
+        "r2_rank_k": [ceilings.rank_k.get(pair, np.nan) for pair in pairs],
+        "r2_ridge_others": [ceilings.others.get(target, np.nan) for _, target in pairs],
+    }
+    columns = pd.DataFrame(values, index=table.index, dtype=np.float64).where(table["split"] == "val")
+    share = table["r2_channel"] / columns["r2_ridge"].where(columns["r2_ridge"] > 0)
+    return table.join(columns).assign(r2_of_ridge=share)
 
 
 def _total(moments: Moments, centre: Centre) -> float:

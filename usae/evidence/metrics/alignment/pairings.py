@@ -1,0 +1,73 @@
+"""Correlations of the units of every two models while whole images are re-paired (table `alignment`).
+
+Means and spreads do not change when images move: each model's rows are scaled once, and a pairing costs a product.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Self
+
+import numpy as np
+from scipy import sparse
+
+from usae.common.numerics.correlation import Rows
+from usae.common.types import Array, Pair
+from usae.evidence.metrics.alignment.rows import Source
+
+
+@dataclass(frozen=True)
+class ScaledRows:
+    """Rows of one model, of which sums of products with another's, less those of the centres, are correlations.
+
+    rows [images * tokens, units]: dense ones have mean 0. centre (units,): means of sparse ones, over their
+    standard deviations, else 0. Units that never change are 0.
+    """
+
+    rows: Rows
+    centre: Array
+    tokens: int
+
+    @classmethod
+    def of(cls, source: Source, images: Array) -> Self:
+        """All rows of increasing `images`."""
+        rows = source.rows(images)
+        if not sparse.issparse(rows):
+            rows = rows - rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)
+        mean, square = (_column_means(each) for each in (rows, _squared(rows)))
+        spread = np.sqrt(np.maximum(square - mean**2, 0))
+        inverse = np.divide(1, spread, out=np.zeros(len(spread)), where=spread > 0)
+        scale = (inverse / np.sqrt(rows.shape[0])).astype(rows.dtype)
+        if sparse.issparse(rows):
+            return cls(sparse.csr_array(rows @ sparse.diags_array(scale)), mean * inverse, source.tokens)
+        return cls(rows * scale, np.zeros(len(scale)), source.tokens)
+
+    def moved(self, order: Array) -> Rows:
+        """The rows with the images in another order."""
+        return self.rows[(order[:, None] * self.tokens + np.arange(self.tokens)).ravel()]
+
+
+def correlations(models: Mapping[str, ScaledRows], order: Array) -> dict[Pair, Array]:
+    """(units, units) of every pair of models; model i shows the images moved i times by `order`."""
+    moved, partner = {}, np.arange(len(order))
+    for model, scaled in models.items():
+        moved[model] = scaled.moved(partner)
+        partner = order[partner]
+    found = {}
+    for one, other in combinations(models, 2):
+        centres = np.outer(models[one].centre, models[other].centre)
+        found[one, other] = dense(moved[one].T @ moved[other]) - centres
+    return found
+
+
+def dense(rows: Rows | sparse.csc_array) -> Array:
+    """The same rows, dense."""
+    return np.asarray(rows.toarray() if sparse.issparse(rows) else rows)
+
+
+def _squared(rows: Rows) -> Rows:
+    return rows.multiply(rows) if sparse.issparse(rows) else np.square(rows)
+
+
+def _column_means(rows: Rows) -> Array:
+    return np.asarray(rows.mean(axis=0, dtype=np.float64)).ravel()

@@ -1,0 +1,131 @@
+"""What passes over the held-out images say of one SAE: counts, nulls, reconstruction, resamples (stage
+`contrast`).
+
+Activations are encoded on the way, and only sums are kept.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from usae.activations.store import ActivationStore, image_spans
+from usae.common.numerics.numbers import Numbers, rounded
+from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
+from usae.common.params import MeasureParams
+from usae.common.runtime.progress import counter
+from usae.common.types import Array
+from usae.evidence.codes.encoding import code_chunk
+from usae.evidence.codes.store import CodeChunk
+from usae.evidence.estimators import contribution_norms
+from usae.evidence.metrics.contrast.resampling import Draws, Resampled, image_weights
+from usae.evidence.metrics.firing.counts import FiringCounts
+from usae.evidence.metrics.firing.evidence import evidence
+from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
+from usae.evidence.metrics.firing.packed import pack
+from usae.evidence.metrics.reconstruction.passes import decoded, standardised
+from usae.evidence.metrics.reconstruction.r2 import Reconstruction
+from usae.evidence.metrics.summary import HELD_OUT, USAE, concept_numbers, nulls_beside, reconstruction_numbers
+from usae.sae.estimator import Estimator
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """An SAE on the device, and the held-out activations of its models. seed: of the re-pairings, those of
+    `measure`.
+    """
+
+    sae: Estimator
+    stores: Mapping[str, ActivationStore]
+    params: MeasureParams
+    seed: int
+    device: torch.device
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return min(store.images for store in self.stores.values())
+
+    def encoded(self, images: Array) -> Iterator[tuple[CodeChunk, ...]]:
+        """Codes of all models on increasing `images`, some at a time, rounded as stage `encode` stores them."""
+        size = min(store.chunk_images for store in self.stores.values())
+        with counter(len(images), description="contrast", unit="image") as bar:
+            for span in image_spans(range(len(images)), size):
+                members = images[span.start : span.stop]
+                rows = {model: np.asarray(store.take(members)) for model, store in self.stores.items()}
+                yield tuple(
+                    code_chunk(self.sae, model, part, members, self.device) for model, part in rows.items()
+                )
+                bar.update(len(members))
+
+    def counted(self, images: Array, threshold: float) -> pd.DataFrame:
+        """`evidence` of the images alone; a concept fires above `threshold`."""
+        firing, nulls = self._accumulators(threshold)
+        for chunks in self.encoded(images):
+            firing.update(chunks)
+            nulls.update(chunks)
+        return evidence(firing, _permuted(nulls))
+
+    def measured(self) -> "Measured":
+        """Everything, of all images."""
+        models, threshold = self.sae.models, self.params.threshold
+        firing, nulls = self._accumulators(threshold)
+        table = Reconstruction(USAE, HELD_OUT)
+        resampled = Resampled(models, self.sae.concepts, image_weights(self.images, self.seed))
+        for chunks in self.encoded(np.arange(self.images)):
+            images = chunks[0].images
+            firing.update(chunks)
+            nulls.update(chunks)
+            resampled.count([pack(chunk, self.sae.concepts, threshold) for chunk in chunks], images)
+            sources = dict(zip(models, chunks, strict=True))
+            for target, store in self.stores.items():
+                truth = standardised(self.sae, target, store, images)
+                guesses = list(decoded(self.sae, target, sources))
+                table.update(target, truth, guesses)
+                resampled.reconstruct(target, truth, guesses, images)
+        norms = contribution_norms(self.sae, models)
+        return Measured(firing, _permuted(nulls), norms, pd.DataFrame(table.rows(models)), resampled.draws())
+
+    def _accumulators(self, threshold: float) -> tuple[FiringCounts, CofireNulls]:
+        models, concepts = len(self.sae.models), self.sae.concepts
+        everyone = [(IMAGES, tuple(range(models)))]
+        permutations = self.params.permutations
+        nulls = CofireNulls(models, concepts, threshold, permutations, self.seed, self.images, only=everyone)
+        return FiringCounts(models, concepts, threshold), nulls
+
+
+@dataclass(frozen=True)
+class Measured:
+    """permuted (moves, B, c): null `images` of all models. norms (m, c): of what a concept adds."""
+
+    firing: FiringCounts
+    permuted: Array
+    norms: Array
+    reconstruction: pd.DataFrame
+    draws: Draws
+
+    def evidence(self) -> pd.DataFrame:
+        """A row per concept, of table `control_concepts`."""
+        return evidence(self.firing, self.permuted)
+
+    def numbers(self) -> Numbers:
+        """The flat numbers of `summary`, and those of re-paired images."""
+        models = [str(model) for model in range(self.firing.models)]
+        significant = (self.evidence()["q"] <= FALSE_DISCOVERY_RATE).sum() / max(
+            self.firing.fires.any(axis=0).sum(), 1
+        )
+        return {
+            **reconstruction_numbers(self.reconstruction),
+            **concept_numbers(self.firing, self.norms, models),
+            **nulls_beside(self.firing, self.permuted, self.norms * self.firing.mean_codes),
+            "significant_share": rounded(float(significant)),
+        }
+
+
+def _permuted(nulls: CofireNulls) -> Array:
+    """(moves, B, c); without moves, of a model alone, one in which every count is 0."""
+    nulls.finish()
+    nothing: Sequence[Array] = [np.zeros((1, nulls.permutations, nulls.concepts), np.int32)]
+    return next(iter([*nulls.counts.values(), *nothing]))

@@ -1,0 +1,126 @@
+"""Rows of table `controls`: every measure after training, before it, and what training adds (stage `contrast`)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from usae.common.types import Array
+from usae.evidence.controls.names import RUN
+from usae.evidence.metrics.contrast.measured import Measured
+from usae.evidence.metrics.contrast.resampling import Draws, interval
+from usae.evidence.metrics.funnel import Thresholds, asked_steps, comes_back, passed, untrained_bar
+
+MEASURES = {  # each with its value where one model is re-paired, if it has one
+    "r2_self_mean": None,
+    "r2_cross_mean": None,
+    "alive": None,
+    "alive_in_all_models": None,
+    "firing_entropy_median": None,
+    "firing_entropy_high_share": None,
+    "cofire_proportion_mean": "cofire_proportion_null_mean",
+    "cofire_proportion_min_median": "cofire_proportion_min_null_median",
+    "lift_median": "lift_null_median",
+    "importance_r": "importance_null_r",
+    "significant_share": None,
+}
+SHARED, FOUND_AGAIN = "shared", "found_again"
+COLUMNS = ["run", "measure", "value", "null", "start", "adds", "adds_low", "adds_high"]
+
+
+def control_numbers(
+    measured: Mapping[tuple[bool, str], Measured],
+    concepts: pd.DataFrame,
+    stability: pd.DataFrame,
+    models: int,
+    asked: Thresholds,
+) -> pd.DataFrame:
+    """Rows of every run; `concepts` and `stability`: tables `control_concepts` and `stability`."""
+    bar = untrained_bar(concepts, models, asked.bar)
+    rows = []
+    for run in dict.fromkeys(run for _, run in measured):
+        masks = {start: _masks(concepts, stability, run, start, models, bar, asked) for start in (False, True)}
+        rows += _rows(run, measured[False, run], measured[True, run], masks, asked.agreement)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def stability_numbers(stability: pd.DataFrame, asked: Thresholds) -> pd.DataFrame:
+    """Rows of table `controls`, of what comes back: of the run's concepts in the SAE `run`, or in the halves of
+    each other's.
+    """
+    rows = []
+    for (run, against), matches in stability.groupby(["run", "against"], sort=False):
+        after, before = (_come_back(matches[matches["start"] == start], asked.matched) for start in (False, True))
+        suffix = "" if run == RUN else f"_in_{against}"
+        rows += [
+            {"run": against if run == RUN else run, "measure": f"{name}{suffix}", "value": value, "null": null,
+             "start": before[name][0], "adds": value - before[name][0]}
+            for name, (value, null) in after.items()
+        ]  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _masks(
+    concepts: pd.DataFrame,
+    stability: pd.DataFrame,
+    run: str,
+    start: bool,
+    models: int,
+    bar: float,
+    asked: Thresholds,
+) -> dict[str, tuple[Array, Array]]:
+    """Measure -> (c,) the concepts that pass all its steps, and those that pass all but the agreement."""
+    rows = concepts[(concepts["run"] == run) & (concepts["start"] == start)]
+    matches = stability[(stability["run"] == run) & (stability["start"] == start)] if run == RUN else None
+    steps = asked_steps(rows, matches, models, bar, asked)
+    but_agreement = [step for step in steps if step.name != "agreement"]
+    shared, shared_but = ([step for step in part if step.name != "stable"] for part in (steps, but_agreement))
+    masks = {SHARED: (passed(shared), passed(shared_but))}
+    return masks | ({FOUND_AGAIN: (passed(steps), passed(but_agreement))} if len(steps) > len(shared) else {})
+
+
+def _rows(
+    run: str,
+    after: Measured,
+    before: Measured,
+    masks: Mapping[bool, Mapping[str, tuple[Array, Array]]],
+    agreement: float,
+) -> list[dict[str, object]]:
+    numbers, starts = after.numbers(), before.numbers()
+    draws = {
+        name: _drawn(after.draws, name, masks[False], agreement)
+        - _drawn(before.draws, name, masks[True], agreement)
+        for name in ("r2_self_mean", "r2_cross_mean", "cofire_proportion_min_median", *masks[False])
+    }
+    values = {name: (numbers.get(name), starts.get(name)) for name in MEASURES}
+    values |= {name: (int(masks[False][name][0].sum()), int(masks[True][name][0].sum())) for name in masks[False]}
+    rows: list[dict[str, object]] = []
+    for name, (value, start) in values.items():
+        null = MEASURES.get(name)
+        low, high = interval(draws[name]) if name in draws else (None, None)
+        adds = None if value is None or start is None else value - start
+        cells = run, name, value, numbers[null] if null else None, start, adds, low, high
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    return rows
+
+
+def _drawn(draws: Draws, name: str, masks: Mapping[str, tuple[Array, Array]], agreement: float) -> Array:
+    """(resamples,) of one measure; of a count, the concepts that agree there and pass the other steps."""
+    if name == "cofire_proportion_min_median":
+        return np.asarray(np.nanmedian(draws.agreement, axis=1))
+    if name in masks:
+        return np.asarray((draws.agreement[:, masks[name][1]] >= agreement).sum(axis=1))
+    return draws.r2_self if name == "r2_self_mean" else draws.r2_cross
+
+
+def _come_back(matches: pd.DataFrame, matched: float) -> dict[str, tuple[float, float]]:
+    """Measure -> of the partners, and of other concepts' partners (or none)."""
+    judged = matches[matches["correlation"].notna()]
+    back = comes_back(judged["correlation"].to_numpy(), judged["correlation_least"].to_numpy(), matched)
+    other = float((judged["correlation_other"] > matched).mean()) if len(judged) else np.nan
+    return {
+        "comes_back_share": (float(back.mean()) if len(judged) else np.nan, other),
+        "correlation_mean": (float(judged["correlation"].mean()), float(judged["correlation_other"].mean())),
+        "jaccard_mean": (float(judged["jaccard"].mean()), np.nan),
+        "cosine_mean": (float(judged["cosine"].mean()), np.nan),
+    }
