@@ -34,6 +34,7 @@ from usae.evidence.metrics.firing.counts import FiringCounts, cofire_proportion,
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
+from usae.training.loop.initialisation import calibrate
 from usae.training.loop.method import Start
 from usae.training.loop.schedule import Schedule
 from usae.training.loop.universal import UniversalMethod, draw_source, start
@@ -41,7 +42,7 @@ from usae.training.loop.universal import UniversalMethod, draw_source, start
 RATES = [0.0003, 0.001, 0.003]
 CHOICE = 10  # one training image in so many is kept for the choice of the learning rate
 WARMUP = 8  # one update in so many is warm-up
-BLOCK = 64  # images scored, or calibrated with, at once
+BLOCK = 64  # images scored at once
 CPU = torch.device("cpu")
 BASE = {"standardize": "scalar", "precision": "float32", "pairs": "matched"}  # common to all
 OFFICIAL = {
@@ -178,15 +179,6 @@ def schedule_of(
     length = max(1, max(drawn.values(), default=0) if own else steps)
     warmup = round(recipe.warmup_epochs * epoch) if name == LITERAL else max(1, round(length / WARMUP))
     return Schedule(recipe.learning_rate, recipe.final_learning_rate, warmup, length)
-
-
-@torch.no_grad()
-def calibrate(sae: UniversalSAE, data: PairedActivations) -> None:
-    """Give the normalisation of a start the statistics of one block of images."""
-    for model, rows in data.rows(np.arange(min(BLOCK, data.images))).items():
-        part = sae.part(model)
-        part.encoder.norm.momentum = 1.0
-        part.encoder.train()(part.standardise(rows))
 
 
 def updates(method: UniversalMethod, group: str) -> str:
