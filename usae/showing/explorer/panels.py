@@ -132,8 +132,9 @@ LAYOUTS = {
     "onboarding": PanelLayout(
         "A newcomer",
         "One model was kept out and then learnt the frozen dictionary of the others from few images; columns are "
-        "numbers of images, values are held-out R\u00b2.",
-        ("setting", "source", "target"),
+        "numbers of images, values are held-out R\u00b2. Dictionary start: that of the others before its first "
+        "step; shuffled: learnt from re-paired images. What they reach too, the regression reaches.",
+        ("dictionary", "setting", "source", "target"),
         "images",
         "r2",
     ),
