@@ -197,7 +197,8 @@ def test_onboarding_claim_compares_few_and_many_images():
     rows = [(setting, images, *pair, r2) for setting, gain in gains.items()
             for images in (30, 1000) for pair, r2 in ((("new", "old"), gain * np.log10(images)),
                                                       (("old", "new"), 0.2), (("new", "new"), 0.9))]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["setting", "images", "source", "target", "r2"]).assign(r2_ridge=0.5)
+    table = pd.DataFrame(rows, columns=["setting", "images", "source", "target", "r2"])
+    table = table.assign(r2_ridge=0.5, dictionary="trained")
     joint = pd.DataFrame([("usae", "val", "old", "new", 0.4), ("usae", "val", "new", "old", 0.3)],
                          columns=["sae", "split", "source", "target", "r2_channel"])  # fmt: skip
     picture = onboarding_picture(table, joint, ("old", "new"))
@@ -209,6 +210,14 @@ def test_onboarding_claim_compares_few_and_many_images():
     assert [len(line.get_xdata()) for line in lines] == [2, 2, 2, 2, 1]
     assert lines[-1].get_ydata()[0] == 0.3
     assert picture.figure.axes[1].get_lines()[-1].get_ydata()[0] == 0.4
+    others = [table[table["setting"] == "matched"].assign(dictionary=name, r2=r2)
+              for name, r2 in (("start", 0.1), ("shuffled", 0.05))]  # fmt: skip
+    beside = onboarding_picture(pd.concat([table, *others]), joint, ("old", "new"))
+    assert beside.claim == (
+        f"{picture.claim}; onto a dictionary before its first step 0.10, onto one of re-paired images 0.05"
+    )
+    crosses = beside.figure.axes[0].get_lines()[5:]
+    assert [(line.get_marker(), line.get_ydata()[0]) for line in crosses] == [("x", 0.1), ("+", 0.05)]
     assert onboarding_picture(table.iloc[:0], joint, ("old",)).claim == "No model has joined late"
 
 

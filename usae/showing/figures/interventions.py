@@ -22,6 +22,10 @@ from usae.showing.figures.theme import (
 )
 
 CONTROLS = {"shuffled": ":", "untrained": "-."}  # line styles of newcomers that should learn little
+DICTIONARIES = {  # of old models that have learnt nothing, or nothing in common: marker, words
+    "start": ("x", "onto a dictionary before its first step"),
+    "shuffled": ("+", "onto one of re-paired images"),
+}
 METHODS = {  # with the colour of each
     "usae": ("universal codes", OKABE_ITO[2]),
     "start": ("before the first step", OKABE_ITO[5]),
@@ -33,19 +37,22 @@ METHODS = {  # with the colour of each
 @mpl.rc_context(RC)
 def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, models: Sequence[str]) -> Picture:
     """R2 to and from the newcomer by the images it learnt from, beside maps, re-pairing and joint training."""
-    matched = onboarding[onboarding["setting"] == "matched"] if len(onboarding) else onboarding
+    trained = onboarding[onboarding["dictionary"] == "trained"] if len(onboarding) else onboarding
+    matched = trained[trained["setting"] == "matched"] if len(onboarding) else onboarding
     if matched.empty:
         text = "Run `dvc repro onboarding` with two models or more."
         return sentence("onboarding", "No model has joined late", text)
     new = matched.loc[matched["source"] == matched["target"], "source"].iloc[0]
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
-    headline(figure, _claim(onboarding, new))
+    claim = _claim(trained, new) + _other_dictionaries(onboarding)
+    headline(figure, claim)
     sides = {f"from {new}": ("source", "target"), f"to {new}": ("target", "source")}
     row = np.ravel(figure.subplots(1, 2, sharex=True, sharey=True))
     for axes, (title, (fixed, other)) in zip(row, sides.items(), strict=True):
-        rows = onboarding[(onboarding[fixed] == new) & (onboarding[other] != new)]
+        rows = trained[(trained[fixed] == new) & (trained[other] != new)]
         joint = reconstruction[(reconstruction["sae"] == "usae") & (reconstruction["split"] == "val")]
         _curves(axes, rows, other, joint[joint[fixed] == new].set_index(other)["r2_channel"], models)
+        _markers(axes, onboarding[(onboarding[fixed] == new) & (onboarding[other] != new)], other, models)
         axes.set(title=title, xscale="log", xlabel="training images of the newcomer")
     row[0].set_ylim(0, None)
     row[0].set_ylabel("R² of the target, held out")
@@ -53,9 +60,11 @@ def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, m
     note = (
         "Solid: codes of an SAE trained without the newcomer. Dashed: the best linear map from as many images. "
         "Dotted: learnt from re-paired images, below 0 where not seen. Dash-dotted: the same network with random "
-        "weights. Diamonds: one SAE trained on all models at once, on all training images."
+        "weights. Diamonds: one SAE trained on all models at once, on all training images. Crosses: true pairs, "
+        "but the others' SAE is before its first step (x) or was trained on re-paired images (+): what that "
+        "gives, the regression gives."
     )
-    return Picture("onboarding", _claim(onboarding, new), note, figure)
+    return Picture("onboarding", claim, note, figure)
 
 
 @mpl.rc_context(RC)
@@ -110,6 +119,22 @@ def _claim(rows: pd.DataFrame, new: str) -> str:
     return (
         f"{claim}; its codes explain {codes['matched']:.2f} of them, with random weights {codes['untrained']:.2f}"
     )
+
+
+def _other_dictionaries(onboarding: pd.DataFrame) -> str:
+    """What a newcomer reaches with SAEs of the others in which nothing was learnt, or nothing in common."""
+    rows = onboarding[(onboarding["setting"] == "matched") & (onboarding["source"] != onboarding["target"])]
+    last = rows[rows["images"] == rows["images"].max()].groupby("dictionary")["r2"].mean()
+    reached = [f"{words} {last[name]:.2f}" for name, (_, words) in DICTIONARIES.items() if name in last]
+    return f"; {', '.join(reached)}" if reached else ""
+
+
+def _markers(axes: Axes, rows: pd.DataFrame, other: str, models: Sequence[str]) -> None:
+    """With all images, R² with the other dictionaries, in the colour of each old model."""
+    colours, last = model_colours(models), rows[rows["images"] == rows["images"].max()]
+    for name, (marker, _) in DICTIONARIES.items():
+        for model, r2 in last[last["dictionary"] == name].groupby(other)["r2"].mean().items():
+            axes.plot(last["images"].max(), r2, marker, color=colours.get(str(model), MUTED), markersize=8)
 
 
 def _curves(axes: Axes, rows: pd.DataFrame, other: str, joint: "pd.Series[float]", models: Sequence[str]) -> None:
