@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.recipes import BASE, CPU, OFFICIAL, evaluated, matrix_of
-from usae.activations.sampling import Loader, Plan, open_paired
+from usae.activations.sampling import Loader, PairedActivations, Plan, open_paired
 from usae.activations.store import store_root
 from usae.activations.store.manifests import load_manifests
 from usae.common.params import load_params
@@ -49,7 +49,7 @@ def main() -> None:
     root = store_root(params.runtime.store)
     data = open_paired(manifests, root)
     recipe = params.train.model_copy(update={**BASE, **OFFICIAL})
-    stores = {model: manifest.open("val", root) for model, manifest in manifests.items()}
+    val = PairedActivations({model: manifest.open("val", root) for model, manifest in manifests.items()})
     matrices = []
     for kind in (FastStep, LiteralStep):
         sae = new_sae(manifests, data, recipe, Variant(params.k, params.seed))
@@ -59,7 +59,7 @@ def main() -> None:
         engine = Optimisation(sae, recipe, schedule)
         engine.fast_step = kind(sae, StepRecipe())
         run(engine, loader, params.seed, steps)
-        matrices.append(matrix_of(evaluated(sae.eval(), stores, params.measure.threshold)[0], list(stores)))
+        matrices.append(matrix_of(evaluated(sae.eval(), val, params.measure.threshold)[0], list(val.models)))
         print(f"{kind.__name__}, {steps} steps, held-out R2 (rows: sources {', '.join(sae.models)})")
         print(np.array2string(matrices[-1], precision=4))
     print(f"largest difference {np.abs(matrices[0] - matrices[1]).max():.4f}")

@@ -19,7 +19,7 @@ def main(params: Params) -> str:
     for table, frame in tables.items():
         write_table(table, frame, layout.table(table))
     run = tables[CONTROLS].query("run == @RUN", local_dict={"RUN": RUN}).set_index("measure")
-    shown = ("shared", "found_again") if "found_again" in run.index else ("shared",)
+    shown = ("shared", "universal") if "universal" in run.index else ("shared",)
     return ", ".join(f"{name} {run.value[name]:.0f} (start {run.start[name]:.0f})" for name in shown)
 
 

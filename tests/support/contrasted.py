@@ -20,7 +20,7 @@ CONTROLS = [  # run, measure, value, null, start, adds_low, adds_high
     ("usae", "firing_entropy_median", 0.88, np.nan, 0.95, np.nan, np.nan),
     ("usae", "lift_median", 36.7, 15.4, 24.6, np.nan, np.nan),
     ("usae", "shared", 28, np.nan, 25, -0.025, 8),
-    ("usae", "found_again", 5, np.nan, 1, 4, 5),
+    ("usae", "universal", 5, np.nan, 1, 4, 5),
     ("shuffled", "r2_cross_mean", 0.01, np.nan, -0.11, 0.1, 0.2),
     ("shuffled", "firing_entropy_median", 0.83, np.nan, 0.95, np.nan, np.nan),
     ("shuffled", "shared", 0, np.nan, 0, 0, 0),
@@ -74,7 +74,7 @@ def sensitivity() -> pd.DataFrame:
         ("matched", 0.5, False, 28, 19),
         ("matched", 0.5, True, 25, 9),
     ]
-    return pd.DataFrame(rows, columns=["threshold", "value", "start", "shared", "found_again"])
+    return pd.DataFrame(rows, columns=["threshold", "value", "start", "shared", "universal"])
 
 
 def repeated() -> pd.DataFrame:

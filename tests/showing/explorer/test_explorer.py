@@ -439,7 +439,7 @@ def test_panels_of_controls_tell_counts_what_comes_back_and_what_training_adds_a
         "sensitivity", "repeated", "controls", "controls", "controls"
     ]  # fmt: skip
     assert by_name["sensitivity"].header == [
-        "threshold", "value", "shared", "shared, start", "found_again", "found_again, start"
+        "threshold", "value", "shared", "shared, start", "universal", "universal, start"
     ]  # fmt: skip
     assert by_name["sensitivity"].body[0] == ["agreement", "0.02", "57", "45", "6", "1"]
     assert by_name["repeated"].body[1] == ["yes", "even", "beyond untrained", "18", "9", "0.5", "0.03"]
@@ -450,14 +450,14 @@ def test_panels_of_controls_tell_counts_what_comes_back_and_what_training_adds_a
     assert by_name["adds"].header == ["measure", "value", "start", "adds", "adds_low", "adds_high"]
     assert by_name["adds"].body[:2] == [
         ["shared", "28", "25", "3", "-0.025", "8"],
-        ["found_again", "5", "1", "4", "4", "5"],
+        ["universal", "5", "1", "4", "4", "5"],
     ]
     assert len(by_name["adds"].body) == 5
     assert by_name["controls"].header == ["measure", "reading", "usae", "shuffled"]
     assert by_name["controls"].body[:3] == [
         ["shared", "value", "28", "0"],
         ["shared", "start", "25", "0"],
-        ["found_again", "value", "5", "\u2013"],
+        ["universal", "value", "5", "\u2013"],
     ]
     assert ["lift_median", "null", "15.4", "\u2013"] in by_name["controls"].body
     assert all(panel.how.endswith(".") for panel in by_name.values())

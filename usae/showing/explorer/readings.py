@@ -4,12 +4,12 @@ import pandas as pd
 
 from usae.evidence.controls.names import RUN
 
-COUNTS = ("shared", "found_again")
+COUNTS = ("shared", "universal")
 FOUND_AGAIN = ("comes_back_share", "correlation_mean", "jaccard_mean", "cosine_mean")  # of one SAE in another
 
 
 def sensitivity_readings(sensitivity: pd.DataFrame) -> pd.DataFrame:
-    """threshold, value, counted (shared, found_again, each also of the start), concepts."""
+    """threshold, value, counted (shared, universal, each also of the start), concepts."""
     long = sensitivity.melt(["threshold", "value", "start"], list(COUNTS), "counted", "concepts")
     return long.assign(counted=long["counted"] + long["start"].map({True: ", start", False: ""}))
 

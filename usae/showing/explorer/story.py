@@ -12,7 +12,7 @@ from usae.showing.figures.funnel import FunnelCounts, run_counts
 from usae.showing.figures.theme import percent
 from usae.showing.results.reports import Reports
 
-COUNTED = {"shared": "shared concepts", "found_again": "concepts that come back"}
+COUNTED = {"shared": "shared concepts", "universal": "concepts that come back"}
 NOTHING = "training adds nothing that this interval can tell from 0"
 
 

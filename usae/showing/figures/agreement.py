@@ -19,7 +19,7 @@ THRESHOLDS = {  # of table `sensitivity`
     "matched": "correlation with\nthe partner",
     "threshold": "code above which\na concept fires",
 }
-COUNTED = {"shared": ("shared by all models", OKABE_ITO[0]), "found_again": ("and found again", OKABE_ITO[1])}
+COUNTED = {"shared": ("shared by all models", OKABE_ITO[0]), "universal": ("and found again", OKABE_ITO[1])}
 
 
 @mpl.rc_context(RC)

@@ -114,7 +114,7 @@ def test_numbers_are_those_of_the_summary_after_training_and_before(contrasts, t
         summary = concept_numbers(found.firing, norms, ("a", "b"))
         own = found.reconstruction.query("source == target")["r2_channel"].mean()
         rows = tables[CONTROLS].query("run == 'usae'").set_index("measure")
-        assert rows.index.tolist() == [*MEASURES, "shared", "found_again"]
+        assert rows.index.tolist() == [*MEASURES, "shared", "universal"]
         values = rows["start" if start else "value"]
         for name in ("alive", "firing_entropy_median", "lift_median", "cofire_proportion_mean"):
             assert values[name] == pytest.approx(summary[name])
@@ -153,7 +153,7 @@ def test_sensitivity_at_the_own_thresholds_is_the_count(tables):
     for start, column in ((False, "value"), (True, "start")):
         rows = own[own["start"] == start]
         assert (rows["shared"] == controls.loc["shared", column]).all()
-        assert (rows["found_again"] == controls.loc["found_again", column]).all()
+        assert (rows["universal"] == controls.loc["universal", column]).all()
     agreement = frame[(frame["threshold"] == "agreement") & ~frame["start"]].sort_values("value")
     assert agreement["shared"].is_monotonic_decreasing
 

@@ -67,6 +67,7 @@ def test_weights_are_a_function_of_the_seed_and_count_each_image_once_on_average
     assert weights.var() == pytest.approx(1, abs=0.05)
 
 
-def test_the_interval_is_the_middle_95_percent():
-    low, high = interval(np.append(np.arange(1001.0), np.nan))
-    assert (low, high) == (25, 975)
+def test_the_interval_is_around_the_value_whatever_the_resamples_shift():
+    resampled = np.append(np.random.default_rng(0).normal(40, 2, 20_000), np.nan)
+    low, high = interval(50.0, resampled)
+    assert (low, high) == pytest.approx((50 - 1.96 * 2, 50 + 1.96 * 2), rel=0.01)

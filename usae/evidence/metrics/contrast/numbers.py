@@ -24,7 +24,7 @@ MEASURES = {  # each with its value where one model is re-paired, if it has one
     "importance_r": "importance_null_r",
     "significant_share": None,
 }
-SHARED, FOUND_AGAIN = "shared", "found_again"
+SHARED, UNIVERSAL = "shared", "universal"
 COLUMNS = ["run", "measure", "value", "null", "start", "adds", "adds_low", "adds_high"]
 
 
@@ -76,7 +76,7 @@ def _masks(
     but_agreement = [step for step in steps if step.name != "agreement"]
     shared, shared_but = ([step for step in part if step.name != "stable"] for part in (steps, but_agreement))
     masks = {SHARED: (passed(shared), passed(shared_but))}
-    return masks | ({FOUND_AGAIN: (passed(steps), passed(but_agreement))} if len(steps) > len(shared) else {})
+    return masks | ({UNIVERSAL: (passed(steps), passed(but_agreement))} if len(steps) > len(shared) else {})
 
 
 def _rows(
@@ -97,8 +97,8 @@ def _rows(
     rows: list[dict[str, object]] = []
     for name, (value, start) in values.items():
         null = MEASURES.get(name)
-        low, high = interval(draws[name]) if name in draws else (None, None)
         adds = None if value is None or start is None else value - start
+        low, high = (None, None) if adds is None or name not in draws else interval(adds, draws[name])
         cells = run, name, value, numbers[null] if null else None, start, adds, low, high
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
     return rows

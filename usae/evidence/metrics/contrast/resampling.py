@@ -16,7 +16,7 @@ from usae.evidence.metrics.firing.counts import cofire_proportion_min
 from usae.evidence.metrics.firing.packed import PackedFiring, together
 
 RESAMPLES = 200
-COVERED = (0.025, 0.975)
+DEVIATIONS = 1.96  # on either side: 95 % of a normal law
 
 
 def image_weights(images: int, seed: int) -> Array:
@@ -81,10 +81,14 @@ class Resampled:
         return np.asarray(1 - self.errors[pair] / total)
 
 
-def interval(differences: Array) -> tuple[float, float]:
-    """The middle 95 % of the resamples."""
-    low, high = np.nanquantile(differences, COVERED)
-    return float(low), float(high)
+def interval(value: float, resampled: Array) -> tuple[float, float]:
+    """95 % around `value`, by the standard deviation of the resamples.
+
+    Not their quantiles: counts above a threshold shift when images are drawn twice, which is the resampling's
+    doing.
+    """
+    reach = DEVIATIONS * float(np.nanstd(resampled, ddof=1))
+    return value - reach, value + reach
 
 
 def _weighted(fires: PackedFiring, weights: Array) -> Array:

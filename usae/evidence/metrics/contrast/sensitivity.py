@@ -82,5 +82,5 @@ def _row(
     shared = passed([step for step in steps if step.name in SHARED_STEPS])
     return {
         "threshold": name, "value": float(value), "start": start, "shared": int(shared.sum()),
-        "found_again": int(passed(steps).sum()),
+        "universal": int(passed(steps).sum()),
     }  # fmt: skip

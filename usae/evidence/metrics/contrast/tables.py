@@ -12,7 +12,7 @@ CONTROLS = Table(
             "measure",
             "string",
             "as in table summary; shared: concepts that pass the funnel's steps from alive to beyond untrained;"
-            " found_again: and come back in both halves; comes_back_share, correlation_mean, jaccard_mean,"
+            " universal: and come back in both halves; comes_back_share, correlation_mean, jaccard_mean,"
             " cosine_mean: of the run's concepts in this SAE (table stability), over those with 20 fires in each"
             " model; X_in_half-2: of this SAE's concepts in that one",
         ),
@@ -28,8 +28,8 @@ CONTROLS = Table(
         Column(
             "adds_low",
             "float64",
-            "lower end of its 95 % interval, over 200 resamples of the held-out images; counts are made anew by"
-            " agreement, other steps stay as they are; null where not resampled",
+            "lower end of its 95 % interval, 1.96 standard deviations of 200 resamples of the held-out images;"
+            " counts are made anew by agreement, other steps stay as they are; null where not resampled",
         ),
         Column("adds_high", "float64", "upper end, likewise"),
     ),
@@ -106,7 +106,7 @@ SENSITIVITY = Table(
         Column("value", "float64", "its value"),
         START,
         Column("shared", "int32", "concepts that pass the steps from alive to beyond untrained", "concepts"),
-        Column("found_again", "int32", "of these, those that come back in both halves", "concepts"),
+        Column("universal", "int32", "of these, those that come back in both halves", "concepts"),
     ),
 )
 
