@@ -214,7 +214,8 @@ def test_onboarding_claim_compares_few_and_many_images():
               for name, r2 in (("start", 0.1), ("shuffled", 0.05))]  # fmt: skip
     beside = onboarding_picture(pd.concat([table, *others]), joint, ("old", "new"))
     assert beside.claim == (
-        f"{picture.claim}; onto a dictionary before its first step 0.10, onto one of re-paired images 0.05"
+        f"{picture.claim}. With all its images the mean is 0.10 "
+        "onto a dictionary before its first step, 0.05 onto one of re-paired images"
     )
     crosses = beside.figure.axes[0].get_lines()[5:]
     assert [(line.get_marker(), line.get_ydata()[0]) for line in crosses] == [("x", 0.1), ("+", 0.05)]

@@ -98,10 +98,10 @@ LAYOUTS = {
     ),
     "adds": PanelLayout(
         "What training adds",
-        "Each measure of the run after training, before the first step, and the difference, with its 95 % "
-        "interval over resampled held-out images where there is one. Where the interval contains 0, training adds "
-        "nothing that it can tell from 0. Of a count only the agreement is asked anew of every resample; the "
-        "other steps stay as they are, so its interval is rather too narrow.",
+        "Each measure of the run after training, before the first step, and the difference, with its 95 %"
+        " interval over resampled held-out images where there is one. Where the interval contains 0, training"
+        " adds nothing that it can tell from 0. Of a count only the agreement is asked anew of every resample;"
+        " the other steps stay as they are, so its interval is rather too narrow.",
         selected=("measure", "value", "start", "adds", "adds_low", "adds_high"),
         table="controls",
         prepared=training_readings,

@@ -125,8 +125,8 @@ def _other_dictionaries(onboarding: pd.DataFrame) -> str:
     """What a newcomer reaches with SAEs of the others in which nothing was learnt, or nothing in common."""
     rows = onboarding[(onboarding["setting"] == "matched") & (onboarding["source"] != onboarding["target"])]
     last = rows[rows["images"] == rows["images"].max()].groupby("dictionary")["r2"].mean()
-    reached = [f"{words} {last[name]:.2f}" for name, (_, words) in DICTIONARIES.items() if name in last]
-    return f"; {', '.join(reached)}" if reached else ""
+    reached = [f"{last[name]:.2f} {words}" for name, (_, words) in DICTIONARIES.items() if name in last]
+    return f". With all its images the mean is {', '.join(reached)}" if reached else ""
 
 
 def _markers(axes: Axes, rows: pd.DataFrame, other: str, models: Sequence[str]) -> None:
