@@ -113,13 +113,16 @@ def test_one_of_the_halves_is_not_enough(tables):
     assert found.verdicts["stops_at"].tolist()[6:] == ["universal", "stable"]
 
 
-def test_the_bar_is_the_highest_of_all_untrained_controls(tables):
+def test_the_bar_is_of_all_untrained_controls_together(tables):
     assert untrained_bar(tables, 3, 0.95) == 10
     assert untrained_bar(tables, 3, 1.0) == 99
-    one = rows_of("untrained-language", [3, 3, 2], [100] * 3, [0.2] * 3, [40.0, 42.0, 1e6], [0.01] * 3)
-    assert untrained_bar(pd.concat([tables, one]), 3, 0.95) == 42
+    lifts = [40.0] * 18 + [42.0, 1e6]
+    one = rows_of("untrained-language", [3] * 19 + [2], [100] * 20, [0.2] * 20, lifts, [0.01] * 20)
+    both = pd.concat([tables, one])
+    assert untrained_bar(both, 3, 0.95) == 42  # of 40 lifts one is higher
+    assert untrained_bar(both, 3, 0.4) == 10
     started = one.assign(start=True, lift=1e9)
-    assert untrained_bar(pd.concat([tables, one, started]), 3, 0.95) == 42
+    assert untrained_bar(pd.concat([both, started]), 3, 0.95) == 42
     unsure = one.assign(q=0.051, lift=1e9)
     assert untrained_bar(pd.concat([tables, unsure]), 3, 0.95) == 10
     assert untrained_bar(tables[tables["run"] == "usae"], 3, 0.95) == -np.inf

@@ -26,7 +26,7 @@ class Thresholds:
     """What the steps ask for.
 
     agreement: smallest co-fire proportion over models. support: fires in each model. bar: quantile of the lifts in
-    untrained controls. matched: correlation with the partner in another SAE (half of the variance in common).
+    all untrained controls. matched: correlation with the partner in another SAE (half of the variance in common).
     """
 
     agreement: float
@@ -45,16 +45,14 @@ class Step:
 
 
 def untrained_bar(evidence: pd.DataFrame, models: int, quantile: float) -> float:
-    """The lift below which that share of the concepts lies that are significant in an untrained control.
+    """The lift below which that share of the concepts lies that are significant in any untrained control.
 
-    The highest one of these controls; minus infinity where nothing is significant in any.
+    Of all these controls together: each alone has few. Minus infinity where nothing is significant in any.
     """
-    bars = [-np.inf]
-    for run, rows in evidence[~evidence["start"]].groupby("run", sort=False):
-        significant = (rows["q"] <= FALSE_DISCOVERY_RATE) & (rows["models_alive"] == models)
-        if is_untrained(str(run)) and significant.any():
-            bars.append(float(rows.loc[significant, "lift"].quantile(quantile, interpolation="higher")))
-    return max(bars)
+    significant = (evidence["q"] <= FALSE_DISCOVERY_RATE) & (evidence["models_alive"] == models)
+    untrained = evidence["run"].map(lambda run: is_untrained(str(run))) & ~evidence["start"].astype(bool)
+    lifts = evidence.loc[significant & untrained, "lift"]
+    return float(lifts.quantile(quantile, interpolation="higher")) if len(lifts) else -np.inf
 
 
 def common_steps(rows: pd.DataFrame, models: int, bar: float | None, thresholds: Thresholds) -> list[Step]:
