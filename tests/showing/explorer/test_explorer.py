@@ -229,12 +229,15 @@ def test_the_funnel_gives_the_first_numbers_where_there_is_one(run):
 
 
 def test_the_story_says_what_training_adds(run):
-    tables = run.reports.having(funnel=contrasted.funnel(), controls=contrasted.controls())
+    elsewhere = pd.DataFrame({"run": ["seed-1", "half-1"], "measure": "shared", "adds": [5.0, -1.0]})
+    controls = pd.concat([contrasted.controls(), elsewhere], ignore_index=True)
+    tables = run.reports.having(funnel=contrasted.funnel(), controls=controls)
     assert story(tables, MODELS) == [
         "All 3 models share 28 concepts (median agreement 15 %); 5 of them come back in both halves of the images",
         "Before the first step it is 25 and 1",
         f"The difference is 3 shared concepts (95 % interval 0 to 8): {NOTHING}",
         "Training adds 4 concepts that come back (95 % interval 4 to 5)",
+        "With other starts, in shared concepts: 5 (seed-1), \u22121 (half-1)",
     ]
     page = Page(render(replace(run, reports=tables), [], [], {}))
     assert f"{'. '.join(story(tables, MODELS))}." in page.words

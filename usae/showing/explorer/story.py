@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from usae.evidence.controls.names import RUN
+from usae.evidence.controls.names import HALF, RUN, SEED
 from usae.showing.figures.funnel import FunnelCounts, run_counts
 from usae.showing.figures.theme import percent
 from usae.showing.results.reports import Reports
@@ -21,7 +21,8 @@ def story(reports: Reports, models: Sequence[str]) -> list[str]:
     run, start = (run_counts(reports["funnel"], before) for before in (False, True))
     if run is None:
         return []
-    return [_shared(run, len(models)), *_start(start), *_added(reports["controls"])]
+    controls = reports["controls"]
+    return [_shared(run, len(models)), *_start(start), *_added(controls), *_elsewhere(controls)]
 
 
 def added(name: str, value: float, low: float, high: float) -> str:
@@ -59,6 +60,15 @@ def _added(controls: pd.DataFrame) -> list[str]:
         for measure, name in COUNTED.items()
         if measure in own.index and pd.notna(own.loc[measure, "adds"])
     ]
+
+
+def _elsewhere(controls: pd.DataFrame) -> list[str]:
+    """The same difference in SAEs of other seeds and of halves: the interval over images knows nothing of it."""
+    if controls.empty:
+        return []
+    again = controls[controls["run"].str.startswith((SEED, HALF)) & (controls["measure"] == "shared")]
+    differences = [f"{_plain(adds)} ({run})" for run, adds in zip(again["run"], again["adds"], strict=True)]
+    return [f"With other starts, in shared concepts: {', '.join(differences)}"] if differences else []
 
 
 def _plain(value: float) -> str:
