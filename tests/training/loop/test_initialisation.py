@@ -5,7 +5,7 @@ import torch
 from usae.common.errors import UserError
 from usae.common.variant import Variant
 from usae.sae.sparse import top_k
-from usae.training.loop.initialisation import new_sae
+from usae.training.loop.initialisation import new_sae, starting_images
 
 
 def test_a_concept_starts_at_one_token_in_every_model(world, recipe):
@@ -76,3 +76,16 @@ def test_another_seed_starts_at_other_tokens(world, recipe):
     one, other = (new_sae(manifests, data, recipe, Variant(4, seed)).dictionary("a") for seed in (0, 7))
     same = (one @ other.T > 0.9999).any(dim=1).float().mean()
     assert same < 0.5
+
+
+def test_a_stranger_alone_starts_at_other_images():
+    images, models = np.random.default_rng(0).integers(0, 30, 50), ("a", "b", "c")
+    starts = starting_images(images, 30, models, Variant(4, 0, "shuffled", stranger="b"))
+    np.testing.assert_array_equal(starts[0], images)
+    np.testing.assert_array_equal(starts[2], images)
+    assert (starts[1] != images).all()
+    everyone = starting_images(images, 30, models, Variant(4, 0, "shuffled"))
+    assert all((everyone[i] != everyone[j]).all() for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert all((part == images).all() for part in starting_images(images, 30, models, Variant(4, 0)))
+    with pytest.raises(UserError, match="in each of the 3 models, but there are 2 images"):
+        starting_images(images % 2, 2, models, Variant(4, 0, "shuffled"))

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from usae.activations.sampling import PairedActivations
+from usae.activations.sampling import PairedActivations, order
 from usae.activations.store.manifests import Manifest
 from usae.common.errors import Diverged, UserError
+from usae.common.seeds import seed_of
 from usae.common.variant import Variant
 from usae.training.loop.checkpoints import Checkpoints
 from usae.training.loop.loop import Budget, RunOptions, train
@@ -251,17 +252,23 @@ def test_the_start_normalises_by_the_statistics_of_training_tokens(world, recipe
 
 def test_a_half_sees_its_own_images_alone(world, recipe, monkeypatch):
     """Read from every batch: the images of the first half, as often as whole epochs have them."""
-    seen = {None: [], 0: []}
+    seen, first = {None: [], 0: []}, {}
     step = Trainer.step
 
     def noted(trainer, batch):
         seen[trainer.variant.half].append(batch.activations["a"][:, 0])
+        first.setdefault(trainer.variant.half, batch.images)
         step(trainer, batch)
 
     monkeypatch.setattr(Trainer, "step", noted)
     halves = [np.arange(0, 40, 2), np.arange(1, 40, 2)]
-    side_by_side(world, recipe, {"usae": Variant(4, 0), "half-1": Variant(4, 5, half=0)}, steps=15, halves=halves)
+    variants = {"usae": Variant(4, 0), "half-1": Variant(4, 5, half=0)}
+    whole_images = recipe.model_copy(update={"shuffle_tokens": False})
+    side_by_side(world, whole_images, variants, steps=15, halves=halves)
     tokens = {None: world[1].rows(np.arange(40)), 0: world[1].rows(halves[0])}
+    own = order(seed_of(0, "order of a half", 0), 0, 20)
+    np.testing.assert_array_equal(first[0], own[:8])
+    assert not np.array_equal(own, order(0, 0, 20))
     for half, values in seen.items():
         epoch = tokens[half]["a"][:, 0]
         times = len(torch.cat(values)) // len(epoch)

@@ -102,3 +102,17 @@ def test_every_pair_has_its_rows(stores):
     both = there["correlation"].sum(), back["correlation"].sum()
     assert both[0] == pytest.approx(both[1])
     assert isinstance(table, pd.DataFrame)
+
+
+def test_mean_and_least_are_over_the_models_and_the_mean_is_matched(stores):
+    one, other = codes(sae(), stores), codes(sae(1), stores)
+    by_model, rows = correlations(one, other), matched_concepts(one, other, 0.1)
+    judged = rows[rows["partner"].notna()]
+    own, partner = judged["concept_id"].to_numpy(), judged["partner"].to_numpy(dtype=int)
+    np.testing.assert_allclose(judged["correlation"], by_model[:, own, partner].mean(axis=0))
+    np.testing.assert_allclose(judged["correlation_least"], by_model[:, own, partner].min(axis=0))
+    assert not np.allclose(judged["correlation"], judged["correlation_least"])
+    expected = partners(by_model.mean(axis=0), one.fires.min(axis=0), other.fires.min(axis=0))
+    np.testing.assert_array_equal(np.stack([own, partner]), expected)
+    first = partners(by_model[0], one.fires.min(axis=0), other.fires.min(axis=0))
+    assert not np.array_equal(first[1], partner)
