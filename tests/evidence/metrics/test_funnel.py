@@ -106,6 +106,15 @@ def test_a_concept_comes_back_with_half_of_its_variance_and_a_quarter_in_every_m
     assert comes_back(mean, least, 0.7).tolist() == [True, False, False, True, False]
 
 
+def test_what_comes_back_is_asked_of_the_run_alone(tables, stability):
+    """One half's concepts are matched with the other's, too; that is no step of the half."""
+    half = rows_of("half-1", [3] * 8, [100] * 8, [0.2] * 8, [20.0] * 8, [0.01] * 8)
+    other = matches({"half-2": MEAN["half-2"]}, {"half-2": LEAST["half-2"]}, run="half-1")
+    found = Funnel.of(pd.concat([tables, half]), pd.concat([stability, other]), 3, 0.1)
+    steps = found.counts.query("run == 'half-1'")["step"].tolist()
+    assert steps[-1] == "beyond untrained"
+
+
 def test_one_of_the_halves_is_not_enough(tables):
     mean = {half: [0.9] * 8 for half in ("half-1", "half-2")}
     mean["half-2"][7] = 0.1

@@ -13,8 +13,10 @@ from usae.evidence.estimators import contribution_norms
 from usae.evidence.metrics.contrast.contrast import Contrasts, contrast_tables
 from usae.evidence.metrics.contrast.measured import HeldOut
 from usae.evidence.metrics.contrast.numbers import MEASURES
+from usae.evidence.metrics.contrast.sensitivity import repeated_frame
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, CONTROLS, REPEATED, SENSITIVITY, STABILITY
 from usae.evidence.metrics.firing.nulls import IMAGES
+from usae.evidence.metrics.funnel import Thresholds
 from usae.evidence.metrics.measure.counting import concept_statistics
 from usae.evidence.metrics.reconstruction.passes import reconstruction
 from usae.evidence.metrics.summary import concept_numbers
@@ -130,6 +132,29 @@ def test_what_training_adds_lies_within_its_interval(tables):
     assert (resampled["adds"] <= resampled["adds_high"]).all()
     assert resampled.loc["r2_self_mean", "adds_low"] < resampled.loc["r2_self_mean", "adds_high"]
     assert rows["adds_low"].notna().sum() == 5
+
+
+def test_the_interval_is_of_the_difference_on_the_same_resamples(contrasts, tables):
+    after, before = (contrasts.opened("usae", start).measured().draws for start in (False, True))
+    row = tables[CONTROLS].query("run == 'usae' and measure == 'r2_self_mean'").iloc[0]
+    reach = 1.96 * np.std(after.r2_self - before.r2_self, ddof=1)
+    assert row["adds_high"] - row["adds"] == pytest.approx(reach)
+    assert reach != pytest.approx(1.96 * np.std(after.r2_self, ddof=1), rel=0.01)
+
+
+def test_what_was_chosen_on_even_images_is_asked_of_odd_ones(contrasts, monkeypatch):
+    asked, counted = [], HeldOut.counted
+
+    def noted(held_out, images, threshold):
+        asked.append(images.tolist())
+        return counted(held_out, images, threshold)
+
+    opened = {False: contrasts.opened("usae", False)}
+    concepts = opened[False].counted(np.arange(30), 0.1).assign(run="usae", start=False)
+    monkeypatch.setattr(HeldOut, "counted", noted)
+    rows = repeated_frame(opened, concepts, 2, Thresholds(0.1))
+    assert asked == [list(range(0, 30, 2)), list(range(1, 30, 2))]
+    assert rows["chosen_by"].unique().tolist() == ["even", "odd"]
 
 
 def test_an_sae_comes_back_in_itself_and_not_in_another(tables):
