@@ -29,8 +29,8 @@ from usae.evidence.controls.names import (
 def controls(params: Params) -> dict[str, Variant]:
     """Every control by name, in the order of training. Networks with random weights are `untrained-` and the slug.
 
-    With fewer than three models, one that is re-paired or untrained alone leaves nothing to be shared beside it:
-    of two it is what `shuffled` is; a model alone has none of them.
+    Of two models, one that is re-paired alone is what `shuffled` is, so there is none; a model alone has no other
+    to be untrained beside.
     """
     k, seed, pairs, models = params.k, params.seed, params.train.pairs, params.models
     networks = {model: f"{RANDOM}{model}" for model in models}
