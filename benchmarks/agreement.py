@@ -6,7 +6,7 @@ Works on the stores of the run in this checkout (`dvc repro extract` first) with
 batch and first weight is the same in both. Prints both matrices (channel means) and the largest difference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from usae.common.params import load_params
 from usae.common.runtime.progress import progress
 from usae.common.variant import Variant
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.initialisation import new_sae
 from usae.training.loop.optimisation import Optimisation
 from usae.training.loop.schedule import Schedule
 from usae.training.loop.universal import draw_source
+from usae.training.start import new_sae
 from usae.training.step.fast import FastStep
 from usae.training.step.reference import StepLoss, StepRecipe, reference_step
 
@@ -32,12 +32,14 @@ from usae.training.step.reference import StepLoss, StepRecipe, reference_step
 class LiteralStep(FastStep):
     """`reference_step` in the place of the fast one; decoders that do not learn lose their gradients."""
 
-    def __call__(self, source: str, activations: Sequence[Tensor], dead: Tensor | None = None) -> StepLoss:
+    def __call__(
+        self, sources: Mapping[str, Sequence[Tensor]], dead: Mapping[str, Tensor] | None = None
+    ) -> StepLoss:
         """Loss of standardised rows; leaves gradients in `.grad` of everything that learns."""
         with torch.enable_grad():
-            loss = reference_step(self.sae, source, activations, self.recipe, dead)
+            loss = reference_step(self.sae, sources, self.recipe, dead)
         for model in self.sae.models:
-            if model != source:
+            if model not in sources:
                 self.sae.part(model).zero_grad(set_to_none=True)
         return loss
 
@@ -70,7 +72,7 @@ def run(engine: Optimisation, loader: Loader, seed: int, steps: int) -> None:
     sae: UniversalSAE = engine.sae
     for batch in progress(loader.batches(0, steps), total=steps, description="train", unit="step"):
         rows = [sae.part(model).standardise(raw) for model, raw in batch.activations.items()]
-        engine.step(draw_source(seed, batch.step, sae.models), rows)
+        engine.step({draw_source(seed, batch.step, sae.models): rows})
 
 
 if __name__ == "__main__":

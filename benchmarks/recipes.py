@@ -34,10 +34,10 @@ from usae.evidence.metrics.firing.counts import FiringCounts, cofire_proportion,
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.initialisation import calibrate
 from usae.training.loop.method import Start
 from usae.training.loop.schedule import Schedule
 from usae.training.loop.universal import UniversalMethod, draw_source, start
+from usae.training.start import calibrate
 
 RATES = [0.0003, 0.001, 0.003]
 CHOICE = 10  # one training image in so many is kept for the choice of the learning rate

@@ -79,7 +79,7 @@ def our_step(params: TrainParams, options: argparse.Namespace, rows: list[torch.
     engine = Optimisation(new_sae(options), params, Schedule(3e-4, 1e-6, 10, 10_000))
 
     def step(source: str) -> None:
-        engine.step(source, rows)
+        engine.step({source: rows})
 
     return step
 
@@ -90,7 +90,7 @@ def literal_step(options: argparse.Namespace, rows: list[torch.Tensor]) -> Step:
     optimisers = {m: torch.optim.AdamW(sae.part(m).parameters(), lr=3e-4, weight_decay=1e-5) for m in WIDTHS}
 
     def step(source: str) -> None:
-        reference_step(sae, source, rows, StepRecipe())
+        reference_step(sae, {source: rows}, StepRecipe())
         for model in WIDTHS:
             torch.nn.utils.clip_grad_norm_(sae.part(model).parameters(), 1.0)
         optimisers[source].step()

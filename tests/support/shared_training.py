@@ -32,7 +32,7 @@ def gradients(recipe: StepRecipe, ranks: Ranks) -> dict[str, torch.Tensor]:
     sae = UniversalSAE(WIDTHS, 20, 4).double().train()
     dead = torch.arange(20) % 3 == 0
     rows = [values[ranks.rank :: ranks.size] for values in batch()]
-    loss = FastStep(sae, recipe, ranks)("a", rows, dead)
+    loss = FastStep(sae, recipe, ranks)({"a": rows}, {"a": dead})
     found = {name: p.grad for name, p in sae.named_parameters() if p.grad is not None}
     return {"loss": loss.total, "parts": loss.reconstruction, **found, **dict(sae.named_buffers())}
 

@@ -12,7 +12,15 @@ from usae.common.params import parse_params
 
 ROOT = Path(__file__).parents[2]
 RECIPE = parse_params(yaml.safe_load((ROOT / "params.yaml").read_text())).train.model_copy(
-    update={"dictionary": 24, "epochs": 40, "batch_images": 8, "learning_rate": 3e-3}
+    update={
+        "dictionary": 24,
+        "epochs": 40,
+        "batch_images": 8,
+        "learning_rate": 3e-3,
+        "init": "paired",
+        "levels": None,
+        "sources": "one",
+    }
 )
 
 

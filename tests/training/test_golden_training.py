@@ -24,7 +24,7 @@ PARAMETERS = {
     "encoder.final_block.1.bias": "encoder.norm.bias",
     "dictionary._weights": "dictionary.weight",
 }
-STEPS = {"literal": reference_step, "fast": lambda sae, *rest: FastStep(sae, rest[-1])(*rest[:-1])}
+STEPS = {"literal": reference_step, "fast": lambda sae, sources, recipe: FastStep(sae, recipe)(sources)}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -52,6 +52,9 @@ def recipe(golden):
         standardize="scalar",
         gain="unit",
         init="random",
+        levels=None,
+        coarse_rate=0.1,
+        sources="one",
         update="source",
         loss="l1",
         aux="multi_topk",
@@ -94,7 +97,8 @@ def finished(golden, activations):
     schedule = Schedule(params.learning_rate, FINAL_RATE, int(golden.inputs["batches_per_epoch"]), golden.steps)
     engine, numbers = Optimisation(sae, params, schedule), []
     for step in range(golden.steps):
-        update = engine.step(*batch_of(golden, activations, sae, step))
+        source, batch = batch_of(golden, activations, sae, step)
+        update = engine.step({source: batch})
         numbers.append((update.loss.total.item(), update.gradient_norm.item(), update.rate))
     return sae.eval(), *np.array(numbers).T
 
@@ -103,7 +107,7 @@ def first_gradients(golden, activations, step, dtype=torch.float32):
     """Of the source, clipped. Not of the bias before BatchNorm: its true gradient is zero."""
     sae = initial(golden, activations).to(dtype).train()
     source, batch = batch_of(golden, activations, sae, 0, dtype)
-    step(sae, source, batch, StepRecipe())
+    step(sae, {source: batch}, StepRecipe())
     part = sae.part(source)
     torch.nn.utils.clip_grad_norm_(part.parameters(), recipe(golden).clip_norm)
     gradients = {name: parameter.grad.numpy() for name, parameter in part.named_parameters()}

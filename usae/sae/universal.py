@@ -5,7 +5,7 @@ appendix A.1. Trained by stage `train`, read by everything after it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from usae.common.errors import UserError
 from usae.sae.estimator import Estimator
 from usae.sae.layers import StandardisedSAE
-from usae.sae.sparse import SparseCodes, sparse_decode, top_k
+from usae.sae.levels import Levels
+from usae.sae.sparse import SparseCodes, sparse_decode
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT_VERSION = 2
@@ -27,16 +28,23 @@ class UniversalSAE(nn.Module):
     """Encoders and dictionaries of several models that share one set of concepts.
 
     widths: model slug -> activation width. `config` travels with the weights: each model's backbone, layer and
-    geometry, and the training settings, so that codes can be made for new images.
+    geometry, and the training settings, so that codes can be made for new images. coarse: concepts of the levels
+    up to each one but the last (see `Levels`); empty: one level.
     """
 
     def __init__(
-        self, widths: Mapping[str, int], concepts: int, k: int, config: dict[str, Any] | None = None
+        self,
+        widths: Mapping[str, int],
+        concepts: int,
+        k: int,
+        config: dict[str, Any] | None = None,
+        coarse: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if not 1 <= k <= concepts:
             raise UserError(f"k should be 1 to {concepts} (the dictionary's size), found {k}.")
         self.models, self.concepts, self.k = tuple(widths), concepts, k
+        self.levels = Levels((*coarse, concepts), k)
         self.widths, self.config = dict(widths), config or {}
         self.parts = nn.ModuleDict({model: StandardisedSAE(width, concepts) for model, width in widths.items()})
 
@@ -56,7 +64,8 @@ class UniversalSAE(nn.Module):
                 f"The SAE in '{folder}' has format {version}, this version reads {FORMAT_VERSION}; "
                 "run `dvc repro train` to train it anew."
             )
-        sae = cls(config["widths"], config["concepts"], config["k"], config["about"])
+        coarse = config.get("levels", [])[:-1]
+        sae = cls(config["widths"], config["concepts"], config["k"], config["about"], coarse)
         sae.load_state_dict(load_file(folder / WEIGHTS), strict=True)
         return sae.eval()
 
@@ -69,6 +78,7 @@ class UniversalSAE(nn.Module):
             "format": FORMAT_VERSION,
             "k": self.k,
             "concepts": self.concepts,
+            "levels": self.levels.ends,
             "widths": self.widths,
             "about": self.config,
         }
@@ -111,7 +121,7 @@ class UniversalSAE(nn.Module):
 
     def encode(self, tokens: Mapping[str, Float[Tensor, "... _"]]) -> dict[str, SparseCodes]:
         """Sparse codes of raw activations, of each model from itself alone (paper eq. 1)."""
-        return {model: top_k(self.pre_codes(model, raw), self.k) for model, raw in tokens.items()}
+        return {model: self.levels.top_k(self.pre_codes(model, raw)) for model, raw in tokens.items()}
 
     def decode(self, model: str, codes: SparseCodes) -> Float[Tensor, "... d"]:
         """Reconstruction of `model`'s activations from anyone's codes, in standardised units (paper eq. 4)."""

@@ -91,7 +91,12 @@ def test_misspelt_keys_name_the_closest_and_all_come_at_once(raw_params):
     [
         ("train", "epochs", 0, "`train.epochs`: input should be greater than or equal to 1, found 0."),
         ("train", "epochs", "eight", "`train.epochs`: input should be a valid integer, found 'eight'."),
-        ("train", "init", "pared", "`train.init`: input should be 'random' or 'paired', found 'pared'."),
+        (
+            "train",
+            "init",
+            "pared",
+            "`train.init`: input should be 'random', 'paired' or 'clusters', found 'pared'.",
+        ),
         ("images", "val_share", 1.5, "`images.val_share`: input should be less than 1, found 1.5."),
     ],
 )
@@ -136,6 +141,42 @@ def test_faults_between_keys_come_together(raw_params):
         "The slug 'Bad Slug' should be lower-case letters",
     ):
         assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"levels": [64, 64]},
+            "`train.levels` is [64, 64] and `train.dictionary` 512; expected numbers that increase",
+        ),
+        ({"levels": [512]}, "`train.levels` is [512] and `train.dictionary` 512; expected numbers that increase"),
+        ({"levels": [7]}, "makes 2 levels, the smallest with 7 concepts, that share the 16 codes of a token"),
+        (
+            {"levels": list(range(20, 200, 10))},
+            "makes 19 levels, the smallest with 10 concepts, that share the 16",
+        ),
+        (
+            {"levels": [64], "aux": "multi_topk"},
+            "`train.aux: multi_topk` is defined for one level; set it to none",
+        ),
+    ],
+)
+def test_levels_that_cannot_be(raw_params, changes, sentence):
+    raw_params["train"] |= changes
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        parse_params(raw_params)
+
+
+def test_levels_that_can_be(raw_params):
+    raw_params["train"] |= {"levels": [8, 64]}
+    raw_params["planted"]["levels"] = [20]
+    assert parse_params(raw_params).train.levels == (8, 64)
+    raw_params["planted"]["levels"] = [2]
+    with pytest.raises(
+        UserError, match=re.escape("`planted.levels` makes 2 levels, the smallest with 2 concepts")
+    ):
+        parse_params(raw_params)
 
 
 def test_a_tagless_hub_name_is_refused(raw_params):

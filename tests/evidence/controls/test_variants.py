@@ -63,6 +63,22 @@ def test_independent_saes_start_elsewhere_and_have_equal_updates(raw_params):
     assert len({variant.seed for variant in found.values()}) == 3
 
 
+@pytest.mark.parametrize(
+    ("update", "sources", "shares"),
+    [
+        ("all", "each", {"independent": 1, "brief": 3}),
+        ("all", "all", {"independent": 1}),
+        ("source", "all", {"independent": 1}),
+        ("source", "each", {"independent": 1, "brief": 3}),
+    ],
+)
+def test_equal_updates_with_several_sources(raw_params, update, sources, shares):
+    raw_params["train"] |= {"update": update, "sources": sources}
+    found = independent(parse_params(raw_params))
+    expected = {f"{kind}-{model}": share for kind, share in shares.items() for model in MODELS}
+    assert {name: variant.share_of_steps for name, variant in found.items()} == expected
+
+
 def test_where_the_source_alone_steps_one_budget_is_equal_for_both(raw_params):
     raw_params["train"]["update"] = "source"
     found = independent(parse_params(raw_params))

@@ -20,7 +20,7 @@ from usae.evidence.ood.tables import OOD
 from usae.images.pixels.index import ImageIndex
 from usae.images.sources.writing import write_images
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.initialisation import set_statistics
+from usae.training.start import set_statistics
 
 MODELS = ("a", "b")
 MOST = 6

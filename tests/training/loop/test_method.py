@@ -17,9 +17,9 @@ from usae.common.variant import Variant
 from usae.sae.estimator import Estimator
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.checkpoints import Checkpoints
-from usae.training.loop.initialisation import new_sae
 from usae.training.loop.loop import RunOptions, train
 from usae.training.loop.method import ALL_MODELS, Start, Update
+from usae.training.start import new_sae
 
 OPTIONS = RunOptions(torch.device("cpu"))
 

@@ -6,9 +6,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from usae.common.variant import Variant
-from usae.training.loop.initialisation import new_sae
 from usae.training.loop.optimisation import Optimisation
 from usae.training.loop.schedule import Schedule
+from usae.training.start import new_sae
 
 SCHEDULE = Schedule(3e-3, 1e-6, 2, 10)
 
@@ -39,7 +39,7 @@ def test_the_authors_schedule_stops_at_a_third_of_the_way():
 def test_who_steps(world, recipe, update):
     sae, engine, rows = started(world, recipe.model_copy(update={"update": update}))
     before = {name: value.clone() for name, value in sae.state_dict().items()}
-    engine.step("a", rows)
+    engine.step({"a": rows})
     moved = {name for name, value in sae.named_parameters() if not torch.equal(value, before[name])}
     assert "parts.a.encoder.linear.weight" in moved
     assert "parts.a.dictionary.weight" in moved
@@ -52,7 +52,7 @@ def test_rates_follow_the_named_schedule(world, recipe, kind):
     schedule = Schedule(3e-3, 1e-6, 4, 20)
     params = recipe.model_copy(update={"schedule": kind, "update": "source"})
     _, engine, rows = started(world, params, schedule=schedule)
-    rates = [engine.step(source, rows).rate for source in ("a", "b", "a")]
+    rates = [engine.step({source: rows}).rate for source in ("a", "b", "a")]
     if kind == "per_model":  # each model's own updates count, and its first one is at full rate
         assert rates == [3e-3, 3e-3, schedule.rate(1)]
     else:
@@ -66,7 +66,7 @@ def test_clipping_bounds_the_gradient_of_each_sae(world, recipe):
         model,
         torch.stack([p.grad.norm() for p in sae.part(model).parameters() if p.grad is not None]).norm().item(),
     )
-    engine.step("a", rows)
+    engine.step({"a": rows})
     assert set(seen) == {"a", "b"}
     for norm in seen.values():
         assert norm == pytest.approx(1e-3, rel=1e-2)
@@ -76,11 +76,11 @@ def test_dictionaries_normalised_once_are_normalised_again_when_they_move(world,
     """A step after others is the step of an engine that starts from the same weights."""
     sae, engine, rows = started(world, recipe)
     for source in "aba":
-        engine.step(source, rows)
+        engine.step({source: rows})
     fresh = Optimisation(sae, recipe, SCHEDULE)
     fresh.restore(copy.deepcopy(engine.state()))
-    first = engine.fast_step("b", rows).total
-    assert torch.equal(first, fresh.fast_step("b", rows).total)
+    first = engine.fast_step({"b": rows}).total
+    assert torch.equal(first, fresh.fast_step({"b": rows}).total)
 
 
 @pytest.mark.parametrize("aux", ["none", "multi_topk", "dead"])
@@ -88,11 +88,11 @@ def test_a_restored_engine_goes_on_to_the_bit(world, recipe, aux):
     params = recipe.model_copy(update={"aux": aux, "dead_after": 1})
     sae, engine, rows = started(world, params)
     for source in "abaab":
-        engine.step(source, rows)
+        engine.step({source: rows})
     other_sae, other, _ = started(world, params)
     other.restore(copy.deepcopy(engine.state()))  # an optimiser keeps the tensors that it is given
     for source in "bab":
-        one, two = engine.step(source, rows), other.step(source, rows)
+        one, two = engine.step({source: rows}), other.step({source: rows})
         assert torch.equal(one.loss.total, two.loss.total)
         assert one.rate == two.rate
     for name, value in sae.state_dict().items():
@@ -102,8 +102,8 @@ def test_a_restored_engine_goes_on_to_the_bit(world, recipe, aux):
 def test_silence_is_counted_per_source(world, recipe):
     _, engine, rows = started(world, recipe.model_copy(update={"aux": "dead"}), k=1)
     for _ in range(3):
-        update = engine.step("a", rows)
-    fired = update.loss.codes.indices[update.loss.codes.values > 0].unique()
+        update = engine.step({"a": rows})
+    fired = update.loss.codes["a"].indices[update.loss.codes["a"].values > 0].unique()
     assert (engine.silent["a"][fired] == 0).all()
     assert engine.silent["a"].max() <= 3
     assert (engine.silent["b"] == 0).all()  # never the source
@@ -128,7 +128,7 @@ def test_dead_concepts_come_back(world, recipe):
         start = sae.part("a").encoder.norm.bias[:5].clone()
         engine.silent["a"][:5] = 100
         for _ in range(3):
-            engine.step("a", rows)
+            engine.step({"a": rows})
         assert bool((sae.part("a").encoder.norm.bias[:5] > start).any()) == revived
 
 
@@ -154,7 +154,7 @@ def test_a_step_never_waits_for_a_number(world, recipe, loss):
     _, engine, rows = started(world, recipe.model_copy(update={"loss": loss, "aux": "none", "update": "all"}))
     with Asked() as asked:
         for source in ("a", "b", "a"):
-            engine.step(source, rows)
+            engine.step({source: rows})
     assert asked.seen == []
 
 
@@ -174,8 +174,38 @@ def test_weights_decay_apart_from_the_gradient(world, recipe):
         params = recipe.model_copy(update={"weight_decay": decay, "schedule": "per_model"})
         sae, engine, rows = started(world, params)
         before = {name: value.detach().clone() for name, value in sae.part("a").named_parameters()}
-        rate = engine.step("a", rows).rate
+        rate = engine.step({"a": rows}).rate
         after.append(dict(sae.part("a").named_parameters()))
     for name, start in before.items():
         torch.testing.assert_close(after[1][name], after[0][name] - rate * 0.1 * start, rtol=0, atol=1e-6)
     assert rate * 0.1 * before["encoder.norm.weight"].min() > 1e-4
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_coarse_encoders_move_by_their_share_of_a_step(world, recipe, share):
+    moved = []
+    for rate in (1.0, share):
+        sae, engine, rows = started(world, recipe.model_copy(update={"levels": (8,), "coarse_rate": rate}))
+        before = {name: value.detach().clone() for name, value in sae.named_parameters()}
+        for source in "ab":
+            engine.step({source: rows})
+        assert not torch.equal(sae.part("b").dictionary.weight, before["parts.b.dictionary.weight"])
+        moved.append(
+            {
+                name: value - before[name]
+                for name, value in sae.part("a").encoder.named_parameters(prefix="parts.a.encoder")
+            }
+        )
+    for name, whole in moved[0].items():
+        torch.testing.assert_close(moved[1][name][:8], share * whole[:8], rtol=1e-3, atol=2e-7)
+        torch.testing.assert_close(moved[1][name][8:], whole[8:])
+        assert whole.abs().max() > 0 or name.endswith("bias")
+
+
+def test_an_update_from_several_sources_steps_all_of_them(world, recipe):
+    sae, engine, rows = started(world, recipe.model_copy(update={"update": "source"}))
+    before = {name: value.clone() for name, value in sae.state_dict().items()}
+    engine.step({"b": [part[::2] for part in rows], "a": [part[1::2] for part in rows]})
+    moved = {name for name, value in sae.named_parameters() if not torch.equal(value, before[name])}
+    assert {f"parts.{model}.{part}.weight" for model in "ab" for part in ("encoder.linear", "dictionary")} <= moved
+    assert engine.steps == 1

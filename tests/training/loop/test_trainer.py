@@ -11,13 +11,13 @@ from usae.activations.sampling import Loader, Plan
 from usae.common.errors import Diverged
 from usae.common.runtime.ranks import Ranks
 from usae.common.variant import Variant
-from usae.training.loop.initialisation import new_sae
 from usae.training.loop.log import TrainingLog
 from usae.training.loop.method import Start
 from usae.training.loop.optimisation import Optimisation
 from usae.training.loop.schedule import Schedule
 from usae.training.loop.trainer import SPAN, Trainer, Watch
 from usae.training.loop.universal import UniversalMethod, draw_source
+from usae.training.start import new_sae
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(fast, "BLOCK_ROWS", 16)  # so that rows are worked on in several blocks, the last one short
 
 
-def fresh(seed: int) -> tuple[UniversalSAE, list[torch.Tensor]]:
+def fresh(seed: int, coarse: tuple[int, ...] = ()) -> tuple[UniversalSAE, list[torch.Tensor]]:
     torch.manual_seed(seed)
-    sae = UniversalSAE(WIDTHS, CONCEPTS, K).double().train()
+    sae = UniversalSAE(WIDTHS, CONCEPTS, K, coarse=coarse).double().train()
     with torch.no_grad():  # a BatchNorm that shifts, so that some rows have more than k + c/2 positive codes
         for model in WIDTHS:
             sae.part(model).encoder.norm.weight.uniform_(0.5, 1.5)
@@ -40,19 +40,21 @@ def dead_concepts() -> torch.Tensor:
     return torch.arange(CONCEPTS) % 4 == 1
 
 
-def after(step_of, recipe, source, seed):
-    sae, activations = fresh(seed)
-    loss = step_of(sae, recipe)(source, activations, dead_concepts())
+def after(step_of, recipe, sources, seed, coarse=()):
+    """sources: the models that are encoded, each with rows of its own."""
+    sae, activations = fresh(seed, coarse)
+    rows = {model: [part[i :: len(sources)] for part in activations] for i, model in enumerate(sources)}
+    loss = step_of(sae, recipe)(rows, dict.fromkeys(sources, dead_concepts()))
     return loss, sae
 
 
 def slow_step(sae, recipe):
-    return lambda source, activations, dead: reference_step(sae, source, activations, recipe, dead)
+    return lambda sources, dead: reference_step(sae, sources, recipe, dead)
 
 
-def learns(name: str, source: str, update: str) -> bool:
+def learns(name: str, sources: str, update: str) -> bool:
     model = name.split(".")[1]
-    return model == source or (update == "all" and "dictionary" in name)
+    return model in sources or (update == "all" and "dictionary" in name)
 
 
 def close(found, expected, what=""):
@@ -63,16 +65,29 @@ def close(found, expected, what=""):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("loss", "update", "aux", "source"), SWITCHES)
 def test_fast_equals_reference(loss, update, aux, source, seed):
-    recipe = StepRecipe(loss, update, aux, 0.1, aux_codes=6)
-    slow, expected = after(slow_step, recipe, source, seed)
-    quick, found = after(FastStep, recipe, source, seed)
+    check(StepRecipe(loss, update, aux, 0.1, aux_codes=6), source, seed, ())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("coarse", [(), (11,), (5, 20)])
+@pytest.mark.parametrize("sources", ["b", "ca", "abc"])
+@pytest.mark.parametrize("aux", ["dead", "none"])
+@pytest.mark.parametrize("loss", ["l1", "l2", "frobenius"])
+def test_it_does_with_several_sources_and_levels(loss, aux, sources, coarse, seed):
+    check(StepRecipe(loss, "all", aux, 0.1, aux_codes=6), sources, seed, coarse)
+
+
+def check(recipe, sources, seed, coarse):
+    slow, expected = after(slow_step, recipe, sources, seed, coarse)
+    quick, found = after(FastStep, recipe, sources, seed, coarse)
     close(quick.total, slow.total)
     close(quick.reconstruction, slow.reconstruction)
     close(quick.auxiliary, slow.auxiliary)
-    close(quick.codes.dense(CONCEPTS), slow.codes.dense(CONCEPTS))
+    for source in sources:
+        close(quick.codes[source].dense(CONCEPTS), slow.codes[source].dense(CONCEPTS))
     expected_gradients = {name: p.grad for name, p in expected.named_parameters()}
     for name, parameter in found.named_parameters():
-        if not learns(name, source, update):
+        if not learns(name, sources, recipe.update):
             assert parameter.grad is None, name
         elif name.endswith("linear.bias"):
             assert parameter.grad.abs().max() == 0  # BatchNorm removes any bias before it
@@ -97,10 +112,10 @@ def test_mixed_precision_keeps_the_codes_and_stays_near():
         sae = UniversalSAE({"a": 96, "b": 64}, 512, 16).train()
         generator = torch.Generator().manual_seed(1)
         rows = [torch.randn(400, width, generator=generator) for width in sae.widths.values()]
-        loss = FastStep(sae, StepRecipe(update="all", precision=precision))("a", rows)
+        loss = FastStep(sae, StepRecipe(update="all", precision=precision))({"a": rows})
         found[precision] = loss, {name: p.grad for name, p in sae.named_parameters() if p.grad is not None}
     (exact, gradients), (mixed, rough) = found.values()
-    assert torch.equal(exact.codes.indices.sort().values, mixed.codes.indices.sort().values)
+    assert torch.equal(exact.codes["a"].indices.sort().values, mixed.codes["a"].indices.sort().values)
     torch.testing.assert_close(mixed.reconstruction, exact.reconstruction, rtol=1e-4, atol=0)
     torch.testing.assert_close(mixed.total, exact.total, rtol=1e-4, atol=0)
     assert not torch.equal(mixed.total, exact.total)
@@ -117,7 +132,7 @@ def test_the_gpu_computes_the_same(aux):
     slow, expected = after(slow_step, recipe, "a", 0)
     sae, activations = fresh(0)
     sae.cuda()
-    quick = FastStep(sae, recipe)("a", [rows.cuda() for rows in activations], dead_concepts().cuda())
+    quick = FastStep(sae, recipe)({"a": [rows.cuda() for rows in activations]}, {"a": dead_concepts().cuda()})
     close(quick.total.cpu(), slow.total)
     gradients = {name: p.grad for name, p in expected.named_parameters()}
     for name, parameter in sae.named_parameters():

@@ -69,8 +69,12 @@ class PairedActivations:
     def tokens_at(self, model: str, images: np.ndarray, positions: np.ndarray) -> Float[Tensor, "n d"]:
         """One token each: `positions` of `images` for a model, float32."""
         out = np.empty((len(images), self.stores[model].width), self.stores[model].dtype)
-        for row, image, position in zip(out, self.members[images].tolist(), positions.tolist(), strict=True):
-            self._read(model, image, row, position)
+
+        def read(rows: np.ndarray) -> None:
+            for row in rows.tolist():
+                self._read(model, int(self.members[images[row]]), out[row], int(positions[row]))
+
+        list(self._readers.map(read, np.array_split(np.arange(len(images)), READERS)))
         return torch.from_numpy(out).float()  # (tokens, width)
 
     def gather(self, images: np.ndarray, *, pinned: bool = False) -> dict[str, Float[Tensor, "i t _"]]:

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 from usae.common.params.sections import ModelParams, Params
 
@@ -38,11 +39,34 @@ def _k_faults(params: Params) -> list[str]:
 
 def _train_faults(params: Params) -> list[str]:
     window, batch = params.train.window_images, params.train.batch_images
-    if window is None or window >= batch:
+    faults = _level_faults("train", params.train.levels, params.train.dictionary, params.k)
+    if params.train.levels and params.train.aux == "multi_topk":
+        faults.append(
+            "`train.aux: multi_topk` is defined for one level; set it to none or dead, or `train.levels` to null."
+        )
+    if window is not None and window < batch:
+        faults.append(
+            f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
+            f"{batch}`); set it to thousands of images, or to null for the whole set."
+        )
+    return faults
+
+
+def _level_faults(section: str, levels: tuple[int, ...] | None, concepts: int, k: int) -> list[str]:
+    ends = [*(levels or ()), concepts]
+    sizes = [end - before for before, end in pairwise([0, *ends])]
+    if not levels:
+        return []
+    if min(sizes) < 1:
+        return [
+            f"`{section}.levels` is {ends[:-1]} and `{section}.dictionary` {concepts}; expected numbers that "
+            "increase, all of them below the dictionary."
+        ]
+    if len(ends) <= k and -(-k // len(ends)) <= min(sizes):
         return []
     return [
-        f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
-        f"{batch}`); set it to thousands of images, or to null for the whole set."
+        f"`{section}.levels` makes {len(ends)} levels, the smallest with {min(sizes)} concepts, that share the "
+        f"{k} codes of a token; expected at least one code for each level, and no more codes than concepts."
     ]
 
 
@@ -57,7 +81,8 @@ def _controls_faults(params: Params) -> list[str]:
 
 
 def _planted_faults(params: Params) -> list[str]:
-    planted, faults = params.planted, []
+    planted = params.planted
+    faults = _level_faults("planted", planted.levels, planted.dictionary, planted.k)
     if planted.dictionary < max(planted.world.concepts, planted.k):
         faults.append(
             f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} "

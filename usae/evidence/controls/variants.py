@@ -49,13 +49,16 @@ def controls(params: Params) -> dict[str, Variant]:
 
 def independent(params: Params) -> dict[str, Variant]:
     """An SAE of each model alone, by name: INDEPENDENT, its dictionary updated as often as in the universal SAE,
-    and BRIEF, its encoder as often. Where a step updates the source alone the two are one.
+    and BRIEF, its encoder as often (`sources: each`: on as many tokens). Where a step updates the source alone, or
+    encodes all models, the two are one.
 
     Their concepts start elsewhere than the universal SAE's: started alike, they would agree for that reason.
     """
     seeds = {model: seed_of(params.seed, "independent SAE", model) for model in params.models}
-    by_turns = len(params.models)
-    shares = {INDEPENDENT: by_turns} if params.train.update == "source" else {INDEPENDENT: 1, BRIEF: by_turns}
+    by_turns = 1 if params.train.sources == "all" else len(params.models)
+    alone = params.train.update == "source" and params.train.sources == "one"
+    dictionary = by_turns if alone else 1
+    shares = dict.fromkeys((INDEPENDENT,), dictionary) | ({} if dictionary == by_turns else {BRIEF: by_turns})
     return {
         f"{name}{model}": Variant(params.k, seed, models=(model,), share_of_steps=share)
         for name, share in shares.items()

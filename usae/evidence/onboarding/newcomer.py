@@ -17,7 +17,8 @@ from scipy import sparse
 from usae.common.numerics.ridge import LinearMap, Products, ridge_map
 from usae.common.types import Array
 from usae.sae.layers import Encoder
-from usae.sae.sparse import SparseCodes, top_k
+from usae.sae.levels import Levels
+from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
 
 ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
@@ -28,17 +29,18 @@ class Newcomer:
     """Encoder and decoder of a model that joins a frozen SAE.
 
     encoder: standardised activations (d,) to pre-codes (c,). decoder: codes (c,) to standardised activations.
+    levels: of the frozen SAE's concepts.
     """
 
     encoder: LinearMap
     decoder: LinearMap
-    k: int
+    levels: Levels
 
     @torch.inference_mode()
     def encode(self, rows: Array) -> SparseCodes:
         """Codes of standardised tokens (n, d)."""
         blocks = (self.encoder(rows[start : start + ROWS]) for start in range(0, len(rows), ROWS))
-        return concatenated([top_k(torch.from_numpy(block.astype(np.float32)), self.k) for block in blocks])
+        return concatenated([self.levels.top_k(torch.from_numpy(block.astype(np.float32))) for block in blocks])
 
     def decode(self, codes: sparse.csr_array) -> Array:
         """(n, d) standardised activations of codes (n, c)."""
@@ -90,7 +92,7 @@ def fit_newcomer(frozen: UniversalSAE, sums: PairedSums, spans: Mapping[str, sli
         np.mean([each.weights for each in pre_codes], axis=0), np.mean([each.offset for each in pre_codes], axis=0)
     )
     concepts = slice(0, frozen.concepts)
-    return Newcomer(encoder, ridge_map(*sums.codes, concepts, slice(frozen.concepts, None)), frozen.k)
+    return Newcomer(encoder, ridge_map(*sums.codes, concepts, slice(frozen.concepts, None)), frozen.levels)
 
 
 @torch.inference_mode()

@@ -25,9 +25,9 @@ from usae.evidence.metrics.firing.counts import FiringCounts, lift
 from usae.evidence.metrics.reconstruction.passes import features, model_spans
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction, r2
 from usae.evidence.onboarding.newcomer import ROWS, Newcomer, PairedSums, concatenated, fit_newcomer, matrix
-from usae.sae.sparse import SparseCodes, top_k
+from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.initialisation import set_statistics
+from usae.training.start import set_statistics
 
 BLOCK_IMAGES = 50
 MATCHED, SHUFFLED, UNTRAINED = "matched", "shuffled", "untrained"
@@ -65,7 +65,7 @@ class Setup:
     def _encoded(self, model: str, rows: Array) -> SparseCodes:
         encoder, device = self.frozen.part(model).encoder, next(self.frozen.parameters()).device
         blocks = torch.from_numpy(rows).to(device).split(ROWS)
-        return concatenated([top_k(encoder(block), self.frozen.k) for block in blocks])
+        return concatenated([self.frozen.levels.top_k(encoder(block)) for block in blocks])
 
 
 @dataclass

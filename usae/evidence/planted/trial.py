@@ -35,7 +35,7 @@ from usae.training.loop.loop import RunOptions, train
 BLOCK = 64  # images
 CPU = torch.device("cpu")
 IDEAL, START, MATCHED, SHUFFLED = "ideal", "start", "matched", "shuffled"
-REPLACED = ("dictionary", "epochs", "batch_images", "learning_rate")  # of `train`, by `planted`
+REPLACED = ("dictionary", "levels", "epochs", "batch_images", "learning_rate")  # of `train`, by `planted`
 
 
 @dataclass(frozen=True)

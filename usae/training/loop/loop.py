@@ -91,7 +91,8 @@ def train(
     for name, variant in variants.items():
         models, schedule = variant.models or tuple(manifests), budget.schedule(variant)
         own, part = {model: manifests[model] for model in models}, loaders[variant.half].data.select(models)
-        method = new_method(Start(variant, own, part, params, schedule, ranks, options.device))
+        kept = options.checkpoints.folder / "starts" / name if options.checkpoints else None
+        method = new_method(Start(variant, own, part, params, schedule, ranks, options.device, kept))
         log = TrainingLog(options.curve, track=options.track) if name == shown else TrainingLog()
         trainers[name] = Trainer(variant, models, method, log, schedule.steps)
     _run(Trainers(trainers, ranks, options.device, options.checkpoints), loaders, budget.steps)

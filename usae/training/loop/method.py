@@ -6,6 +6,7 @@ method knows alone. So methods of either kind train side by side, on the same ba
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -65,7 +66,10 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """What a method starts from. data and manifests: of its own models, in its order."""
+    """What a method starts from. data and manifests: of its own models, in its order.
+
+    kept: folder for what takes long to find and is the same when the run goes on; None: there is none.
+    """
 
     variant: Variant
     manifests: Mapping[str, Manifest]
@@ -74,3 +78,4 @@ class Start:
     schedule: Schedule
     ranks: Ranks
     device: torch.device
+    kept: Path | None = None

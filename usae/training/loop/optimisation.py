@@ -4,7 +4,7 @@ One AdamW per model, as in the paper (sec. 3). With `update: source`, `schedule:
 is the authors' recipe, in which a model's rate moves only when it is the source.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from usae.common.params import TrainParams
 from usae.common.runtime.ranks import Ranks
+from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.schedule import Schedule
 from usae.training.step.fast import FastStep
@@ -21,8 +22,8 @@ from usae.training.step.reference import StepLoss, StepRecipe
 
 
 @dataclass(frozen=True)
-class SourceUpdate:
-    """What one step did. gradient_norm: of the source, before clipping. rate: the source's learning rate."""
+class Stepped:
+    """What one step did. gradient_norm: the first source's, before clipping. rate: its learning rate."""
 
     loss: StepLoss
     gradient_norm: Tensor
@@ -46,16 +47,17 @@ class Optimisation:
         device = next(sae.parameters()).device
         self.silent = {m: torch.zeros(sae.concepts, dtype=torch.int64, device=device) for m in sae.models}
 
-    def step(self, source: str, activations: Sequence[Float[Tensor, "n _"]]) -> SourceUpdate:
-        """One update on standardised rows of every model."""
-        dead = self.silent[source] > self.params.dead_after if self.params.aux == "dead" else None
-        loss = self.fast_step(source, activations, dead)
-        norms = {model: self._clip(model) for model in self._learners(source)}
+    def step(self, sources: Mapping[str, Sequence[Float[Tensor, "n _"]]]) -> Stepped:
+        """One update. sources: the models that are encoded, each with standardised rows of every model."""
+        loss = self.fast_step(sources, self._dead(sources) if self.params.aux == "dead" else None)
+        norms = {model: self._clip(model) for model in self._learners(sources)}
         for model in norms:
             self._update(model)
-        self._count_silence(source, loss)
+        for source in sources if self.params.aux == "dead" else ():
+            self._count_silence(source, loss.codes[source])
         self.steps += 1
-        return SourceUpdate(loss, norms[source], self.optimisers[source].param_groups[0]["lr"])
+        first = next(iter(sources))
+        return Stepped(loss, norms[first], self.optimisers[first].param_groups[0]["lr"])
 
     def state(self) -> dict[str, Any]:
         """Everything that the next steps depend on."""
@@ -78,22 +80,35 @@ class Optimisation:
         for model, silent in self.silent.items():
             silent.copy_(state["silent"][model])
 
-    def _learners(self, source: str) -> list[str]:
-        return [source] if self.params.update == "source" else list(self.sae.models)
+    def _dead(self, sources: Iterable[str]) -> dict[str, Tensor]:
+        return {source: self.silent[source] > self.params.dead_after for source in sources}
+
+    def _learners(self, sources: Iterable[str]) -> list[str]:
+        return list(sources) if self.params.update == "source" else list(self.sae.models)
 
     def _clip(self, model: str) -> Tensor:
         parameters = [p for p in self.sae.part(model).parameters() if p.grad is not None]
         return torch.nn.utils.clip_grad_norm_(parameters, self.params.clip_norm)
 
     def _update(self, model: str) -> None:
-        optimiser = self.optimisers[model]
+        optimiser, coarse = self.optimisers[model], self._coarse_encoder(model)
+        before = [rows.clone() for rows in coarse]
         for group in optimiser.param_groups:
             if any(parameter.grad is not None for parameter in group["params"]):
                 group["lr"] = self._rate((model, group["name"]))
                 self.updates[(model, group["name"])] += 1
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+        for rows, old in zip(coarse, before, strict=True):
+            rows.copy_(old.lerp_(rows, self.params.coarse_rate))
         self.fast_step.wide.invalidate(model)
+
+    def _coarse_encoder(self, model: str) -> list[Tensor]:
+        """The encoder's weights for all levels but the last, where these have a rate of their own."""
+        concepts = self.sae.levels.concepts[-1].start
+        if not concepts or self.params.coarse_rate == 1:
+            return []
+        return [parameter.detach()[:concepts] for parameter in self.sae.part(model).encoder.parameters()]
 
     def _rate(self, key: tuple[str, str]) -> float:
         """Per model: a group's own updates count, and its first one is at full rate (the authors' code)."""
@@ -101,11 +116,10 @@ class Optimisation:
             return self.schedule.rate(self.steps)
         return self.schedule.peak if self.updates[key] == 0 else self.schedule.rate(self.updates[key])
 
-    def _count_silence(self, source: str, loss: StepLoss) -> None:
-        if self.params.aux == "dead":
-            fired = torch.zeros_like(self.silent[source])
-            fired.index_add_(0, loss.codes.indices.flatten(), (loss.codes.values > 0).flatten().long())
-            self.silent[source].add_(1).masked_fill_(self.ranks.sum(fired) > 0, 0)
+    def _count_silence(self, source: str, codes: SparseCodes) -> None:
+        fired = torch.zeros_like(self.silent[source])
+        fired.index_add_(0, codes.indices.flatten(), (codes.values > 0).flatten().long())
+        self.silent[source].add_(1).masked_fill_(self.ranks.sum(fired) > 0, 0)
 
     def _optimiser(self, model: str) -> torch.optim.AdamW:
         part = self.sae.part(model)

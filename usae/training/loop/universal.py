@@ -1,10 +1,11 @@
-"""The universal SAE in training: a step draws one source model, encodes its tokens and reconstructs every model.
+"""The universal SAE in training: a step encodes tokens of its sources and reconstructs every model from each.
 
-Paper sec. 3; what happens to the weights is in `optimisation.py`.
+The source is one model that is drawn (paper sec. 3), or all of them; what happens to the weights is in
+`optimisation.py`.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,10 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from usae.common.seeds import generator
+from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
-from usae.training.loop.initialisation import calibrate, new_sae
-from usae.training.loop.method import Start, Update
+from usae.training.loop.method import ALL_MODELS, Start, Update
 from usae.training.loop.optimisation import Optimisation
+from usae.training.start import calibrate, new_sae
+
+SMALLEST_SHARE = 8  # rows of a batch that a model is encoded on: BatchNorm needs several
 
 
 class UniversalMethod:
@@ -23,6 +27,7 @@ class UniversalMethod:
 
     def __init__(self, optimisation: Optimisation, given: Start) -> None:
         self.optimisation, self.seed, self.data = optimisation, given.variant.seed, given.data
+        self.sources = given.params.sources
 
     @property
     def sae(self) -> UniversalSAE:
@@ -40,13 +45,15 @@ class UniversalMethod:
         return self.sae.eval()
 
     def step(self, tokens: Mapping[str, Float[Tensor, "n _"]], step: int, scored: bool) -> Update:
-        """Encode the model that `draw_source` names and step AdamW."""
-        source = draw_source(self.seed, step, self.sae.models)
-        rows = {model: self.sae.part(model).standardise(tokens[model]) for model in self.sae.models}
-        update = self.optimisation.step(source, list(rows.values()))
-        r2 = self._r2(source, rows, update.loss.codes) if scored else None
-        loss = update.loss
-        return Update(source, update.rate, loss.total, loss.reconstruction.sum(), update.gradient_norm, r2)
+        """Encode the step's sources and step AdamW."""
+        rows = [self.sae.part(model).standardise(tokens[model]) for model in self.sae.models]
+        sources = self._shares(step, rows)
+        stepped = self.optimisation.step(sources)
+        loss, r2 = stepped.loss, None
+        if scored:
+            r2 = torch.stack([self._r2(each, own, loss.codes[each]) for each, own in sources.items()]).mean(0)
+        about = next(iter(sources)) if len(sources) == 1 else ALL_MODELS
+        return Update(about, stepped.rate, loss.total, loss.reconstruction.sum(), stepped.gradient_norm, r2)
 
     def state(self) -> dict[str, Any]:
         """See `Method`."""
@@ -56,10 +63,26 @@ class UniversalMethod:
         """See `Method`."""
         self.optimisation.restore(state)
 
-    def _r2(self, source: str, rows: Mapping[str, Tensor], codes: Any) -> Float[Tensor, "2"]:
+    def _shares(self, step: int, rows: Sequence[Tensor]) -> dict[str, Sequence[Tensor]]:
+        """The rows of each model that is encoded in this step, in the order of which a step is a function.
+
+        `one`: all, of one model. `all`: all, of every model. `each`: an own part of them for every model; too few
+        rows to share out are one model's.
+        """
+        models, number = self.sae.models, len(self.sae.models)
+        if self.sources == "one" or (self.sources == "each" and len(rows[0]) < SMALLEST_SHARE * number):
+            return {draw_source(self.seed, step, models): rows}
+        if self.sources == "all":
+            return dict.fromkeys(models, rows)
+        turns = generator(self.seed, "shares of a batch", step).permutation(number)
+        return {model: [part[turn::number] for part in rows] for model, turn in zip(models, turns, strict=True)}
+
+    def _r2(self, source: str, rows: Sequence[Tensor], codes: SparseCodes) -> Float[Tensor, "2"]:
         """Channel R2 of the step's own reconstructions: of the source, and the mean over the other models."""
         decoded = self.optimisation.fast_step.reconstruct(codes)
-        r2 = torch.stack([_channel_r2(rows[model], decoded[model]) for model in rows])
+        r2 = torch.stack(
+            [_channel_r2(own, decoded[model]) for model, own in zip(self.sae.models, rows, strict=True)]
+        )
         own = r2[self.sae.models.index(source)]
         return torch.stack([own, (r2.sum() - own) / (len(r2) - 1)])
 
@@ -67,7 +90,7 @@ class UniversalMethod:
 def start(given: Start) -> UniversalMethod:
     """A universal SAE before its first step."""
     variant, params = given.variant, given.params
-    sae = new_sae(given.manifests, given.data, params, variant)
+    sae = new_sae(given.manifests, given.data, params, variant, given.kept, given.device)
     return UniversalMethod(Optimisation(sae.to(given.device), params, given.schedule, given.ranks), given)
 
 

@@ -2,12 +2,12 @@
 
 What makes it cheap, each exact: one wide dictionary [c, d_1 + ... + d_M] of concepts; k rows of it per token
 instead of dense products, forward and backward; nothing for decoders that do not learn; BatchNorm folded into the
-linear map (`folded_encoder.py`); the denser codes of the auxiliary term found once, without sorting; rows in
-blocks that stay in the cache, so that on a CPU memory does not grow with rows x concepts (but for
-`loss: frobenius`).
+linear map (`folded_encoder.py`); the denser codes of the auxiliary term found once, without sorting; each level of
+concepts decoded once, whatever prefixes it is part of; rows in blocks that stay in the cache, so that on a CPU
+memory does not grow with rows x concepts (but for `loss: frobenius`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from usae.common.runtime.ranks import Ranks
-from usae.sae.sparse import SparseCodes, sparse_decode, top_k, transposed_product
+from usae.sae.sparse import SparseCodes, sparse_decode, transposed_product
 from usae.sae.universal import UniversalSAE
 from usae.training.step.auxiliary import Auxiliary, Codes
 from usae.training.step.folded_encoder import FoldedEncoder
@@ -29,13 +29,17 @@ BLOCK_ROWS = 784  # on a CPU: pre-codes of 6144 concepts are then 19 MB
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What the blocks of a step share. elements: (wide,) entries behind each model's mean."""
+    """What the blocks of one source share. elements: (wide,) entries behind each model's mean.
+
+    weight: of the source in the step's loss.
+    """
 
     encoder: FoldedEncoder
     activations: Sequence[Tensor]  # of each model (n, d_i)
     elements: Tensor
     learning: slice  # columns of the wide dictionary that learn
     block_rows: int
+    weight: float
 
     def blocks(self) -> list[slice]:
         """Rows that are worked on together."""
@@ -49,12 +53,12 @@ class StepBatch:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The chosen codes of some rows, the gradients of their values, and the slopes of the learning columns."""
+    """The chosen codes of some rows, the gradients of their values, and slopes of the learning columns."""
 
     indices: Tensor  # (rows, k)
     values: Tensor  # (rows, k)
     gradients: Tensor  # (rows, k)
-    slopes: Tensor  # (rows, learning columns)
+    slopes: Sequence[Tensor]  # (rows, learning columns) each
 
     @classmethod
     def joined(cls, blocks: Sequence["Chosen"]) -> "Chosen":
@@ -63,7 +67,7 @@ class Chosen:
             indices=torch.cat([block.indices for block in blocks]),
             values=torch.cat([block.values for block in blocks]),
             gradients=torch.cat([block.gradients for block in blocks]),
-            slopes=torch.cat([block.slopes for block in blocks]),
+            slopes=[torch.cat(parts) for parts in zip(*(block.slopes for block in blocks), strict=True)],
         )
 
 
@@ -77,35 +81,53 @@ class FastStep:
 
     @torch.no_grad()
     def __call__(
-        self, source: str, activations: Sequence[Float[Tensor, "n _"]], dead: Bool[Tensor, " c"] | None = None
+        self,
+        sources: Mapping[str, Sequence[Float[Tensor, "n _"]]],
+        dead: Mapping[str, Bool[Tensor, " c"]] | None = None,
     ) -> StepLoss:
         """Loss of standardised rows; leaves gradients in `.grad` of everything that learns."""
-        learners = self.sae.models if self.recipe.update == "all" else (source,)
-        batch = self._batch(source, activations, self.wide.columns(learners))
-        self.wide.refresh()
-        auxiliary = self._auxiliary(batch, dead)
-        terms = self.wide.rows.new_zeros(2, len(batch.elements))  # reconstruction, auxiliary
-        chosen = Chosen.joined([self._block(batch, rows, terms[0], auxiliary) for rows in batch.blocks()])
-        gradients = self._gradients(batch, chosen)
-        if auxiliary:
-            auxiliary.into(*gradients)
-            terms[1] = auxiliary.terms
-        for total in (*gradients, terms):
-            self.ranks.sum(total)
-        batch.encoder.backward(*gradients[:2])
-        self.wide.backward(gradients[2], learners)
-        return self._loss(batch, terms, chosen)
+        everyone = self.recipe.update == "all"
+        learners = [model for model in self.sae.models if everyone or model in sources]  # one, or all
+        columns = self.wide.columns(learners)
+        wide = self.wide.refresh()
+        gradient = wide.new_zeros(len(wide), len(range(*columns.indices(wide.shape[1]))))
+        losses, codes = [], {}
+        for source, activations in sources.items():
+            batch = self._batch(source, activations, columns, 1 / len(sources))
+            loss, found, own = self._source(batch, dead[source] if dead else None)
+            losses.append(loss * batch.weight)
+            codes[source] = found
+            gradient += own
+        self.wide.backward(gradient, learners)
+        reconstruction, auxiliary = torch.stack(losses).sum(0)
+        total = (reconstruction + self.recipe.aux_weight * auxiliary).sum()
+        return StepLoss(total, reconstruction, auxiliary, codes)
 
     def reconstruct(self, codes: SparseCodes) -> dict[str, Float[Tensor, "n _"]]:
         """What codes decode to in every model, by the dictionaries of the last step (before its update)."""
         parts = sparse_decode(codes, self.wide.rows).split(self.wide.widths, dim=1)
         return dict(zip(self.sae.models, parts, strict=True))
 
-    def _batch(self, source: str, activations: Sequence[Tensor], learning: slice) -> StepBatch:
+    def _source(self, batch: StepBatch, dead: Tensor | None) -> tuple[Tensor, SparseCodes, Tensor]:
+        """One source's losses (2, models), codes, dictionaries' gradient (c, columns); sets its encoder's."""
+        auxiliary = self._auxiliary(batch, dead)
+        terms = self.wide.rows.new_zeros(len(self.sae.levels) + 1, len(batch.elements))  # prefixes, auxiliary
+        chosen = Chosen.joined([self._block(batch, rows, terms, auxiliary) for rows in batch.blocks()])
+        gradients = self._gradients(batch, chosen)
+        if auxiliary:
+            auxiliary.into(*gradients)
+            terms[-1] = auxiliary.terms
+        for total in (*gradients, terms):
+            self.ranks.sum(total)
+        batch.encoder.backward(*gradients[:2])
+        return self._losses(batch, terms), SparseCodes(chosen.indices, chosen.values), gradients[2]
+
+    def _batch(self, source: str, activations: Sequence[Tensor], learning: slice, weight: float) -> StepBatch:
         tokens = activations[self.sae.models.index(source)]
         block_rows = self._block_rows(tokens)
         encoder = FoldedEncoder(self.sae.part(source).encoder, tokens, self.ranks, block_rows)
-        return StepBatch(encoder, activations, encoder.count * self.wide.column_widths, learning, block_rows)
+        elements = encoder.count * self.wide.column_widths
+        return StepBatch(encoder, activations, elements, learning, block_rows, weight)
 
     def _block_rows(self, tokens: Tensor) -> int:
         """How many are worked on together: all of them on a GPU, and where the slope needs the whole loss."""
@@ -131,36 +153,57 @@ class FastStep:
     def _block(self, batch: StepBatch, rows: slice, terms: Tensor, auxiliary: Auxiliary | None) -> Chosen:
         """Reconstruct every model from the chosen codes of some rows, and add what the auxiliary term gives."""
         codes = batch.encoder.codes(rows)  # (rows, c)
-        chosen = top_k(codes, self.sae.k)
-        with torch.enable_grad():
-            values = chosen.values.requires_grad_()
-            decoded = sparse_decode(SparseCodes(chosen.indices, values), self.wide.rounded(self._dtype))
+        chosen = self.sae.levels.top_k(codes)
+        values, decoded = self._decoded(chosen)
         target = batch.targets(rows)
-        residual = target - decoded.detach()  # (rows, wide)
-        slope, added = self._slope(batch, residual)
-        terms += added
-        (gradient,) = torch.autograd.grad(decoded, values, slope.to(decoded.dtype))  # (rows, k)
-        values = values.detach()
+        residual, slopes = target, []
+        for level, part in enumerate(decoded):
+            residual = residual - part.detach()  # (rows, wide)
+            slope, added = self._slope(batch, residual, batch.weight / len(decoded))
+            slopes.append(slope)
+            terms[level] += added
+        for level in reversed(range(len(slopes) - 1)):  # a level is part of its prefix, and of all larger ones
+            slopes[level] += slopes[level + 1]
+        gradients = [
+            torch.autograd.grad(part, own, slope.to(part.dtype))[0]
+            for part, own, slope in zip(decoded, values, slopes, strict=True)
+        ]
+        gradient = torch.cat(gradients, 1) * (chosen.values > 0)  # (rows, k)
         if auxiliary:
             left = target if self.recipe.aux == "multi_topk" else residual
-            auxiliary.add(codes, left, batch.encoder.centred[rows], partial(self._slope, batch))
-        return Chosen(chosen.indices, values, gradient * (values > 0), slope[:, batch.learning])
+            slope_of = partial(self._slope, batch, weight=batch.weight)
+            auxiliary.add(codes, left, batch.encoder.centred[rows], slope_of)
+        return Chosen(chosen.indices, chosen.values, gradient, [slope[:, batch.learning] for slope in slopes])
+
+    @torch.enable_grad()
+    def _decoded(self, chosen: SparseCodes) -> tuple[list[Tensor], list[Tensor]]:
+        """The values of each level's codes (rows, its k), and what they add to all models (rows, wide)."""
+        parts = self.sae.levels.codes
+        values = [chosen.values[:, part].requires_grad_() for part in parts]
+        pairs = zip(parts, values, strict=True)
+        wide = self.wide.rounded(self._dtype)
+        return values, [sparse_decode(SparseCodes(chosen.indices[:, part], own), wide) for part, own in pairs]
 
     def _gradients(self, batch: StepBatch, chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
         """From the chosen codes: P (c, d_i) and column sums (c,) for the encoder, and the wide dictionary's."""
         indices, concepts = chosen.indices, self.sae.concepts
         products = transposed_product(indices, chosen.gradients, batch.encoder.centred, concepts)
         sums = products.new_zeros(concepts).index_add_(0, indices.flatten(), chosen.gradients.flatten())
-        return products, sums, transposed_product(indices, chosen.values, chosen.slopes, concepts)
+        levels = zip(self.sae.levels.concepts, self.sae.levels.codes, chosen.slopes, strict=True)
+        dictionary = [
+            transposed_product(indices[:, own] - of.start, chosen.values[:, own], slope, of.stop - of.start)
+            for of, own, slope in levels
+        ]
+        return products, sums, torch.cat(dictionary)
 
-    def _slope(self, batch: StepBatch, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """d loss / d reconstruction (rows, wide), and the loss's terms by column (wide,).
+    def _slope(self, batch: StepBatch, residual: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        """weight * d loss / d reconstruction (rows, wide), and the loss's terms by column (wide,).
 
         Where the slope needs the sum over the batch, these rows are all of it (`_block_rows`).
         """
         terms = self.objective.terms(residual).sum(0)
         whole = self._per_model(self.ranks.sum(terms.clone())) if self.objective.needs_total else terms
-        return self.objective.slope(residual, whole, batch.elements), terms
+        return self.objective.slope(residual, whole, batch.elements, weight), terms
 
     def _per_model(self, totals: Tensor) -> Tensor:
         """Each model's sum, in all of its columns."""
@@ -171,8 +214,8 @@ class FastStep:
         """Of each model's columns: (models,)."""
         return torch.stack([part.sum() for part in totals.split(self.wide.widths)])
 
-    def _loss(self, batch: StepBatch, terms: Tensor, chosen: Chosen) -> StepLoss:
+    def _losses(self, batch: StepBatch, terms: Tensor) -> Tensor:
+        """(2, models): reconstruction, the mean over prefixes, and the auxiliary term."""
         elements = batch.encoder.count * self.wide.model_widths
-        reconstruction, auxiliary = (self.objective.value(self._sums(total), elements) for total in terms)
-        total = (reconstruction + self.recipe.aux_weight * auxiliary).sum()
-        return StepLoss(total, reconstruction, auxiliary, SparseCodes(chosen.indices, chosen.values))
+        values = torch.stack([self.objective.value(self._sums(total), elements) for total in terms])
+        return torch.stack([values[:-1].mean(0), values[-1]])

@@ -32,12 +32,12 @@ class Objective:
         """The loss, from the sum of `terms`."""
         return total.sqrt() if self.loss == "frobenius" else total / elements
 
-    def slope(self, residual: Tensor, total: Tensor, elements: int | Tensor) -> Tensor:
-        """d value / d reconstruction, of the residual's shape; total and elements are per column."""
+    def slope(self, residual: Tensor, total: Tensor, elements: Tensor, weight: float = 1.0) -> Tensor:
+        """weight * d value / d reconstruction, of the residual's shape; total and elements are per column."""
         match self.loss:
             case "l1":
-                return residual.sign().div_(-elements)
+                return residual.sign().div_(-elements / weight)
             case "l2":
-                return residual * (-2 / elements)
+                return residual * (-2 * weight / elements)
             case "frobenius":
-                return residual * -torch.where(total > 0, total, torch.inf).rsqrt()
+                return residual * (-weight * torch.where(total > 0, total, torch.inf).rsqrt())

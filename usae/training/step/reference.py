@@ -7,7 +7,7 @@ codes: a second reconstruction from a denser code ("Multi-TopK", Gao et al. 2024
 That remedy is `aux: dead`: concepts that have not fired for long fit the residual, which is detached.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,39 +44,62 @@ class StepRecipe:
 
 @dataclass(frozen=True)
 class StepLoss:
-    """One step's loss: `total` is differentiated; per target j its reconstruction loss and auxiliary term [m]."""
+    """One step's loss: `total` is differentiated; per target j its reconstruction loss and auxiliary term [m].
+
+    Means over sources, the first over levels too. codes: of each source's rows.
+    """
 
     total: Tensor
     reconstruction: Tensor
     auxiliary: Tensor
-    codes: SparseCodes
+    codes: dict[str, SparseCodes]
 
 
 def reference_step(
     sae: UniversalSAE,
-    source: str,
-    activations: Sequence[Float[Tensor, "n _"]],
+    sources: Mapping[str, Sequence[Float[Tensor, "n _"]]],
     recipe: StepRecipe,
-    dead: Bool[Tensor, " c"] | None = None,
+    dead: Mapping[str, Bool[Tensor, " c"]] | None = None,
 ) -> StepLoss:
     """One step, line by line, dense and by autograd; leaves gradients in `.grad`.
 
-    activations: standardised rows of each model in the SAE's order. dead: concepts that `aux: dead` revives.
-    Decoders that do not learn get gradients too, as in the authors' code, whose optimisers ignore them.
+    sources: the models that are encoded, the authors' step has one; with the standardised rows of each model in
+    the SAE's order. The loss is the mean over the sources. Of a dictionary of several levels it is the mean over
+    their prefixes, each of which reconstructs by itself (Bussmann et al. 2025). dead: concepts that `aux: dead`
+    revives, by source. Decoders that do not learn get gradients too, as in the authors' code, whose optimisers
+    ignore them.
     """
-    pre = sae.part(source).encoder(activations[sae.models.index(source)])  # (n, c)
-    codes = F.relu(pre)
-    chosen, indices = codes.topk(sae.k, dim=-1)
-    z = torch.zeros_like(codes).scatter(-1, indices, chosen)  # (n, c)
-    reconstruction, auxiliary = [], []
-    for model, target in zip(sae.models, activations, strict=True):
-        residual = target - z @ _decoder(sae, model)  # (n, d_j)
-        reconstruction.append(_mean(recipe, residual))
-        auxiliary.append(_mean(recipe, _second_residual(sae, model, codes, z, residual, recipe, dead)))
-    recon, aux = torch.stack(reconstruction), torch.stack(auxiliary) * (recipe.aux != "none")
+    terms = [_terms(sae, source, rows, recipe, dead[source] if dead else None) for source, rows in sources.items()]
+    reconstruction, auxiliary, codes = zip(*terms, strict=True)
+    recon, aux = torch.stack(reconstruction).mean(0), torch.stack(auxiliary).mean(0) * (recipe.aux != "none")
     total = (recon + recipe.aux_weight * aux).sum()
     total.backward()
-    return StepLoss(total.detach(), recon.detach(), aux.detach(), SparseCodes(indices, chosen.detach()))
+    return StepLoss(total.detach(), recon.detach(), aux.detach(), dict(zip(sources, codes, strict=True)))
+
+
+def _terms(
+    sae: UniversalSAE,
+    source: str,
+    activations: Sequence[Float[Tensor, "n _"]],
+    recipe: StepRecipe,
+    dead: Bool[Tensor, " c"] | None,
+) -> tuple[Tensor, Tensor, SparseCodes]:
+    """From one source: per target its reconstruction loss and auxiliary term [m], and the codes."""
+    codes = F.relu(sae.part(source).encoder(activations[sae.models.index(source)]))  # (n, c)
+    z, prefixes, chosen = torch.zeros_like(codes), [], []
+    for concepts, own in zip(sae.levels.concepts, sae.levels.codes, strict=True):
+        values, indices = codes[:, concepts].topk(own.stop - own.start, dim=-1)
+        z = z.scatter(-1, indices + concepts.start, values)  # (n, c): of this level and those before
+        prefixes.append(z)
+        chosen.append((indices + concepts.start, values.detach()))
+    reconstruction, auxiliary = [], []
+    for model, target in zip(sae.models, activations, strict=True):
+        residuals = [target - prefix @ _decoder(sae, model) for prefix in prefixes]  # (n, d_j) each
+        reconstruction.append(torch.stack([_mean(recipe, residual) for residual in residuals]).mean())
+        second = _second_residual(sae, model, codes, z, residuals[-1], recipe, dead)
+        auxiliary.append(_mean(recipe, second))
+    found = SparseCodes(*(torch.cat(part, -1) for part in zip(*chosen, strict=True)))
+    return torch.stack(reconstruction), torch.stack(auxiliary), found
 
 
 def _second_residual(

@@ -5,7 +5,8 @@ import torch
 from usae.common.errors import UserError
 from usae.common.variant import Variant
 from usae.sae.sparse import top_k
-from usae.training.loop.initialisation import new_sae, starting_images
+from usae.training.start import new_sae
+from usae.training.start.tokens import starting_images
 
 
 def test_a_concept_starts_at_one_token_in_every_model(world, recipe):
