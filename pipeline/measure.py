@@ -8,6 +8,7 @@ from usae.activations.store import store_root
 from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.device import configure
+from usae.evidence.estimators import level_ends
 from usae.evidence.metrics.measure.evaluation import evaluate
 from usae.evidence.metrics.measure.funnel_tables import Funnel
 from usae.evidence.metrics.measure.opened import Opened
@@ -18,7 +19,8 @@ def main(params: Params) -> str:
     """Measure `data/codes` and write `reports/`."""
     device, layout = configure(params.runtime), Layout()
     opened = Opened.load(params.models, layout, store_root(params.runtime.store), device)
-    funnel = Funnel.load(layout.reports, len(params.models), params.measure.agreement)
+    agreement, ends = params.measure.agreement, level_ends(opened.sae)
+    funnel = Funnel.load(layout.reports, len(params.models), agreement, ends)
     evaluation = evaluate(opened, params.measure, params.seed, funnel, params.runtime.dask)
     evaluation.write(layout.reports)
     return evaluation.headline

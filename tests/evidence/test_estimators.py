@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from usae.common.errors import UserError
-from usae.evidence.estimators import contribution_norms, load_estimator
+from usae.evidence.estimators import contribution_norms, level_ends, load_estimator
 from usae.sae.estimator import Estimator
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
@@ -42,6 +42,14 @@ def test_another_method_is_loaded_by_its_name(tmp_path, monkeypatch):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="There is no SAE in"):
         load_estimator(tmp_path / "nothing")
+
+
+def test_a_method_without_levels_has_one():
+    class Flat:
+        concepts = 8
+
+    assert level_ends(UniversalSAE({"a": 4}, 8, 2)) == level_ends(Flat()) == (8,)
+    assert level_ends(UniversalSAE({"a": 4}, 8, 3, coarse=(2, 4))) == (2, 4, 8)
 
 
 def test_the_norm_of_a_contribution_is_the_models_gain():

@@ -32,12 +32,12 @@ CONTROLS = [  # run, measure, value, null, start, adds_low, adds_high
 def funnel() -> pd.DataFrame:
     """Table `funnel`."""
     rows = [
-        (run, start, step, left, left / counts[0], 0.1, 0.15, 0.2)
+        (run, start, None, step, left, left / counts[0], 0.1, 0.15, 0.2)
         for (run, start), counts in COUNTS.items()
         for step, left in zip(STEPS, counts, strict=False)
     ]
     agreement = ["agreement_low", "agreement_median", "agreement_high"]
-    return pd.DataFrame(rows, columns=["run", "start", "step", "concepts", "share", *agreement])
+    return pd.DataFrame(rows, columns=["run", "start", "level", "step", "concepts", "share", *agreement])
 
 
 def controls() -> pd.DataFrame:

@@ -32,6 +32,11 @@ def load_estimator(folder: str | Path) -> Estimator:
     return cast(Estimator, method_module(name).ESTIMATOR.from_pretrained(folder))
 
 
+def level_ends(estimator: Estimator) -> tuple[int, ...]:
+    """Concepts of its levels up to each one; a method other than the universal SAE has one level."""
+    return estimator.levels.ends if isinstance(estimator, UniversalSAE) else (estimator.concepts,)
+
+
 @torch.inference_mode()
 def decoder_rows(estimator: Estimator, model: str) -> Float[Tensor, "c d"]:
     """What each concept adds to `model`, in standardised units, where its code is 1."""

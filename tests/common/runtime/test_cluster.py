@@ -137,9 +137,12 @@ def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_p
     labels = TokenLabels(("x", "y"), rng.integers(0, 256, (50, 3, 3, 2), dtype=np.uint8))
     asked = MeasureParams(threshold=0.1, agreement=0.1, exemplars=3, permutations=9)
     inputs = (codes, labels, asked, 0, np.arange(50) % 2)
-    here, there = (concept_statistics(*inputs, dask=where, block_images=12) for where in (None, workers))
+    split = {"ends": (6, 20), "block_images": 12}
+    here, there = (concept_statistics(*inputs, dask=where, **split) for where in (None, workers))
     assert len(blocks(codes["a"], 12)) == 5
     assert pickle.dumps(there.firing) == pickle.dumps(here.firing)
+    levels = [found.refinement.columns(found.firing) for found in (here, there)]
+    pd.testing.assert_frame_equal(*levels, check_exact=True)
     np.testing.assert_array_equal(there.exemplars.keys, here.exemplars.keys)
     top_labels = [found.labels.top_labels() for found in (here, there)]
     pd.testing.assert_frame_equal(*top_labels, check_exact=True)

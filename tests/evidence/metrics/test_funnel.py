@@ -93,6 +93,21 @@ def test_counts_of_the_run_of_its_controls_and_of_the_start(tables, stability, t
     assert own.loc["stable", "agreement_low"] == own.loc["stable", "agreement_high"] == 0.5
 
 
+def test_levels_of_the_run_are_counted_alone(tables, stability, tmp_path):
+    flat, two = Funnel.of(tables, stability, 3, 0.1), Funnel.of(tables, stability, 3, 0.1, (5, 8))
+    assert flat.counts["level"].isna().all()
+    whole = two.counts[two.counts["level"].isna()].reset_index(drop=True)
+    pd.testing.assert_frame_equal(whole, flat.counts)
+    assert two.numbers == flat.numbers
+    levels = two.counts.dropna(subset="level").set_index(["run", "start", "level"])
+    assert set(levels.index) == {("usae", start, level) for start in (False, True) for level in (1, 2)}
+    assert levels.loc[("usae", False, 1), "concepts"].tolist() == [4, 3, 1, 0, 0, 0]
+    assert levels.loc[("usae", False, 2), "concepts"].tolist() == [3, 3, 3, 3, 2, 1]
+    assert levels.loc[("usae", False, 2), "share"].tolist()[-1] == 1 / 3
+    assert levels.loc[("usae", False, 2), "agreement_median"].tolist()[:2] == [0.3, 0.3]
+    write_table(FUNNEL, two.counts, tmp_path / "funnel.parquet")
+
+
 def test_what_was_not_measured_is_not_asked(tables, stability):
     without = Funnel.of(tables, stability.head(0), 3, 0.1)
     assert without.counts.query("run == 'usae' and not start")["step"].tolist()[-1] == "beyond untrained"

@@ -416,7 +416,9 @@ def test_panels_show_the_tables_that_there_are(run, written):
         ["seed-1", "no", "512", "458", "265", "42", "22", "\u2013"],
     ]
     assert panel.numeric == [False, False, *[True] * 6]
-    odd = make_panel("funnel", pd.DataFrame({"a": [1.23456, np.nan], "b": ["x", None]}), LAYOUTS["funnel"])
+    levels = pd.concat([funnel, funnel.query("run == 'usae' and not start").assign(level=1, concepts=3)])
+    assert make_panel("funnel", levels, LAYOUTS["funnel"]).body[-1] == ["usae, level 1", "no", *["3"] * 6]
+    odd = make_panel("stitching", pd.DataFrame({"a": [1.23456, np.nan], "b": ["x", None]}), LAYOUTS["stitching"])
     assert odd.body == [["1.23", "x"], ["\u2013", "\u2013"]]
     long = make_panel("paper", pd.DataFrame({"n": range(50)}), LAYOUTS["paper"])
     assert (len(long.body), long.left_out) == (40, 10)

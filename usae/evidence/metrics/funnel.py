@@ -92,6 +92,11 @@ def passed(steps: Sequence[Step]) -> Array:
     return np.asarray(np.logical_and.reduce([step.passed for step in steps]))
 
 
+def among(steps: Sequence[Step], concepts: slice) -> list[Step]:
+    """The same steps of some concepts alone."""
+    return [Step(step.name, step.passed[concepts], step.why[concepts]) for step in steps]
+
+
 def found_again(stability: pd.DataFrame, thresholds: Thresholds) -> list[Step]:
     """Does the concept come back in both SAEs that saw only one half of the training images? None: no step.
 
@@ -132,6 +137,11 @@ def counts(steps: Sequence[Step]) -> pd.DataFrame:
     left = np.logical_and.accumulate([step.passed for step in steps]).sum(axis=1)
     columns = {"step": [step.name for step in steps], "concepts": left, "share": left / max(left[0], 1)}
     return pd.DataFrame(columns)
+
+
+def all_levels(funnel: pd.DataFrame) -> pd.DataFrame:
+    """The rows of table `funnel` that count the concepts of all levels together."""
+    return funnel[funnel["level"].isna()]
 
 
 def _significant(rows: pd.DataFrame, support: int) -> Array:

@@ -12,6 +12,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from usae.showing.explorer.readings import (
     control_readings,
     found_again_readings,
+    funnel_readings,
     sensitivity_readings,
     training_readings,
 )
@@ -70,6 +71,7 @@ LAYOUTS = {
         ("run", "start"),
         "step",
         "concepts",
+        prepared=funnel_readings,
     ),
     "sensitivity": PanelLayout(
         "Other thresholds",

@@ -1,4 +1,4 @@
-"""Tables of stage `contrast` as the page's panels read them (stage `report`)."""
+"""Tables of stages `contrast` and `measure` as the page's panels read them (stage `report`)."""
 
 import pandas as pd
 
@@ -6,6 +6,12 @@ from usae.evidence.controls.names import RUN
 
 COUNTS = ("shared", "universal")
 FOUND_AGAIN = ("comes_back_share", "correlation_mean", "jaccard_mean", "cosine_mean")  # of one SAE in another
+
+
+def funnel_readings(funnel: pd.DataFrame) -> pd.DataFrame:
+    """The counts of one level alone under the run's name and the level's."""
+    level = (", level " + funnel["level"].astype("Int8").astype("string")).fillna("")
+    return funnel.assign(run=funnel["run"] + level)
 
 
 def sensitivity_readings(sensitivity: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, UNTRAINED
-from usae.evidence.metrics.funnel import SHARED_STEPS
+from usae.evidence.metrics.funnel import SHARED_STEPS, all_levels
 from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence
 
 STEPS = (
@@ -85,7 +85,8 @@ def _claim(run: FunnelCounts, start: FunnelCounts | None) -> str:
 
 
 def _rows(funnel: pd.DataFrame, run: str, start: bool = False) -> pd.DataFrame:
-    return funnel[(funnel["run"] == run) & (funnel["start"] == start)]
+    whole = all_levels(funnel)
+    return whole[(whole["run"] == run) & (whole["start"] == start)]
 
 
 def _named(run: str) -> tuple[str, str]:

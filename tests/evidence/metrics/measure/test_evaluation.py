@@ -50,9 +50,9 @@ def store_of(root: Path, model: str, split: str) -> SplitManifest:
     return SplitManifest(store.path.name, IMAGES[split], "same", CHUNK, sums)
 
 
-def sae_of(models: tuple[str, ...], seed: int) -> UniversalSAE:
+def sae_of(models: tuple[str, ...], seed: int, coarse: tuple[int, ...] = ()) -> UniversalSAE:
     torch.manual_seed(seed)
-    sae = UniversalSAE({model: WIDTHS[model] for model in models}, CONCEPTS, K).eval()
+    sae = UniversalSAE({model: WIDTHS[model] for model in models}, CONCEPTS, K, coarse=coarse).eval()
     for model in models:
         part = sae.part(model)
         part.mean.fill_(0.1)
@@ -276,6 +276,25 @@ def test_independent_saes_are_optional(world):
         for kind in ("independent", "brief"):
             (data / "codes" / split / kind).rename(data / f"set-aside-{split}-{kind}")
     assert "alignment_tax_mean" not in evaluated(MODELS, root, data).numbers
+
+
+def test_the_levels_are_those_of_the_sae(world, tmp_path):
+    data, root = world
+    one = evaluated(MODELS, root, data).tables[concept_tables.CONCEPTS]
+    assert one["level"].eq(1).all()
+    assert one[["refines", "refines_phi"]].isna().all(axis=None)
+    sae_of(MODELS, 0, coarse=(8,)).save_pretrained(data / "usae")
+    encode_all(MODELS, ENCODED["train"], Layout(tmp_path), root, CPU)
+    evaluated(MODELS, root, data).write(tmp_path / "reports")
+    two = pd.read_parquet(tmp_path / "reports" / "concepts.parquet")
+    assert two["level"].tolist() == [1] * 8 + [2] * (CONCEPTS - 8)
+    assert two.loc[:7, "refines"].isna().all()
+    parents = two["refines"].dropna()
+    assert set(parents) <= set(two.query("level == 1 and alive")["concept_id"])
+    assert two.loc[parents.index, "alive"].all()
+    assert (two["refines_phi"].dropna() > 0).all()
+    assert two["refines_phi"].notna().equals(two["refines"].notna())
+    assert len(parents) > 8
 
 
 def test_without_truth_the_labels_of_images_are_used(world):

@@ -8,6 +8,19 @@ CONCEPTS = Table(
     "one concept, on the held-out images",
     (
         CONCEPT,
+        Column("level", "int8", "level of the concept, 1 = coarsest; 1 for all where there is one level"),
+        Column(
+            "refines",
+            "int32",
+            "concept of the level before that it goes with best: the one of the largest refines_phi, the first of"
+            " equal ones; null on level 1, where it never fires, and where no phi is above 0",
+        ),
+        Column(
+            "refines_phi",
+            "float64",
+            "phi coefficient: correlation of its fires with those of `refines`, over the tokens of all models"
+            " together",
+        ),
         Column("alive", "bool", "fires at least once in at least one model"),
         Column("models_alive", "int8", "number of models in which it fires at least once", "models"),
         Column("fires", "int64", "fires, summed over models", "tokens"),

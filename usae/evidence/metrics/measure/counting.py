@@ -5,7 +5,7 @@ on the workers that `runtime.dask` names, and the counts are added in the order 
 anywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +19,7 @@ from usae.evidence.codes.store import CodeStore, aligned_chunks
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.exemplars import Exemplars
 from usae.evidence.metrics.firing.nulls import BLOCK_IMAGES, CofireNulls, block_of
+from usae.evidence.metrics.firing.refinement import Refinement
 from usae.evidence.metrics.labels.concepts import STRONGEST, LabelHalves
 from usae.evidence.metrics.labels.labels import Labels
 
@@ -34,12 +35,14 @@ class ConceptStatistics:
     exemplars: Exemplars
     labels: LabelHalves | None
     nulls: CofireNulls
+    refinement: Refinement
 
     def merge(self, other: Self) -> None:
         """Add what later images left."""
         self.firing.merge(other.firing)
         self.exemplars.merge(other.exemplars)
         self.nulls.merge(other.nulls)
+        self.refinement.merge(other.refinement)
         if self.labels is not None and other.labels is not None:
             self.labels.merge(other.labels)
 
@@ -54,6 +57,7 @@ class BlockCount:
     seed: int
     classes: Array | None
     block_images: int
+    ends: Sequence[int]
 
     def __call__(self, chunks: range) -> ConceptStatistics:
         """Count consecutive chunks, which are one block of the nulls."""
@@ -63,6 +67,7 @@ class BlockCount:
             statistics.firing.update(codes)
             statistics.exemplars.update(codes)
             statistics.nulls.update(codes)
+            statistics.refinement.update(codes)
             if statistics.labels is not None:
                 statistics.labels.update(codes)
         statistics.nulls.finish()
@@ -76,6 +81,7 @@ class BlockCount:
             Exemplars(tuple(self.stores), store.concepts, kept),
             None if self.labels is None else LabelHalves.none(self.labels, *size),
             CofireNulls(*size, permutations, self.seed, store.images, self.classes, self.block_images),
+            Refinement(self.ends, self.params.threshold),
         )
 
 
@@ -86,19 +92,22 @@ def concept_statistics(
     seed: int,
     classes: Array | None,
     *,
+    ends: Sequence[int] = (),
     dask: str | None = None,
     block_images: int = BLOCK_IMAGES,
 ) -> ConceptStatistics:
-    """Firing counts and their nulls, top images and fires on labels of the same images in all models.
+    """Firing counts and their nulls, top images, fires on labels and of concepts of two levels, all of the same
+    images in all models.
 
-    `classes` (images,) are what null `class` keeps apart, None without. `dask`: see `runtime.dask`.
+    `classes` (images,) are what null `class` keeps apart, None without. `ends`: concepts of the levels up to each
+    one; empty: one level. `dask`: see `runtime.dask`.
 
     Raises:
         UserError: the cluster is not as `dask` says.
     """
     first = next(iter(codes.values()))
     paths = {model: store.path.absolute() for model, store in codes.items()}
-    count = BlockCount(paths, labels, params, seed, classes, block_images)
+    count = BlockCount(paths, labels, params, seed, classes, block_images, tuple(ends) or (first.concepts,))
     counted = cluster.in_order(dask, count, blocks(first, block_images))
     with counter(first.images, description="concepts", unit="image") as bar:
         total = next(counted)

@@ -14,6 +14,7 @@ from usae.common.types import Array
 from usae.evidence.controls.names import RUN, SHUFFLED
 from usae.evidence.metrics.dictionaries.consistency import INDEPENDENT, survival
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
+from usae.evidence.metrics.funnel import all_levels
 from usae.evidence.metrics.measure.concept_tables import CONCEPT_MODELS, CONCEPTS, NULLS
 from usae.evidence.metrics.measure.funnel_tables import Funnel
 from usae.evidence.metrics.measure.nulls_tables import top_sets
@@ -35,7 +36,7 @@ def curves(tables: Mapping[Table, pd.DataFrame], models: Sequence[str], funnel: 
     return {
         "r2": tables[RECONSTRUCTION][columns],
         "entropy": entropy_histogram(concepts, funnel.evidence),
-        "funnel": funnel_steps(tables[FUNNEL]),
+        "funnel": funnel_steps(all_levels(tables[FUNNEL])),
         "cofire": cofire_curve(concepts, tables[CONCEPT_MODELS], models),
         "importance": importance_curve(concepts),
         "consistency": consistency_curves(tables[CONSISTENCY], top_sets(concepts)),

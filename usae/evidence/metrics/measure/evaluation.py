@@ -15,7 +15,7 @@ from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
 from usae.common.tables import Table, no_rows, write_table
-from usae.evidence.estimators import contribution_norms
+from usae.evidence.estimators import contribution_norms, level_ends
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource, Source
 from usae.evidence.metrics.alignment.tables import ALIGNMENT
@@ -104,7 +104,8 @@ def evaluate(
     """
     funnel = funnel or Funnel.none(opened.sae.concepts)
     table = with_ceilings(_reconstructions(opened), _ceilings(opened))
-    statistics = concept_statistics(opened.val.codes, opened.labels, params, seed, opened.classes, dask=dask)
+    counted = opened.val.codes, opened.labels, params, seed, opened.classes
+    statistics = concept_statistics(*counted, ends=level_ends(opened.sae), dask=dask)
     tables, numbers = _concepts(opened, statistics, params.exemplars)
     tables |= {RECONSTRUCTION: table, PROBES: opened.probes, FUNNEL: funnel.counts}
     tables[CONCEPTS] = tables[CONCEPTS].join(funnel.verdicts)
@@ -176,7 +177,7 @@ def _concepts(
     firing, norms = statistics.firing, contribution_norms(opened.sae, models)
     labels = absent_labels(concepts) if statistics.labels is None else statistics.labels.top_labels()
     nulls = nulls_frame(firing, statistics.nulls, models)
-    frame = concepts_frame(firing, norms, labels, models)
+    frame = concepts_frame(firing, norms, labels, models).join(statistics.refinement.columns(firing))
     tables = {
         CONCEPTS: frame.join(significant_concepts(nulls, models, concepts)),
         CONCEPT_MODELS: concept_models_frame(firing, norms, models),

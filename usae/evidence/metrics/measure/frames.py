@@ -25,7 +25,10 @@ from usae.evidence.metrics.measure.concept_tables import CONCEPT_PAIRS
 def concepts_frame(
     firing: FiringCounts, norms: Array, labels: pd.DataFrame, models: Sequence[str]
 ) -> pd.DataFrame:
-    """Table `concepts` but for `significant`; `norms` (m, c) of contributions, `labels`: the label columns."""
+    """Table `concepts` but for `significant` and the levels; `norms` (m, c) of contributions.
+
+    labels: the label columns.
+    """
     fires, cofires = firing.fires, firing.cofires
     lifts = lift(cofires, fires, firing.tokens)
     models_alive = (fires > 0).sum(axis=0)

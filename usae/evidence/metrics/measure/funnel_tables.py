@@ -1,6 +1,8 @@
 """Table `funnel`, and where each concept of the run stops (stage `measure`)."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,15 @@ import pandas as pd
 
 from usae.common.numerics.numbers import Numbers, rounded
 from usae.common.tables import no_rows, read_table
+from usae.common.types import Array
 from usae.evidence.controls.names import RUN
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, STABILITY
 from usae.evidence.metrics.funnel import (
     SHARED_STEPS,
     Step,
     Thresholds,
+    all_levels,
+    among,
     asked_steps,
     counts,
     passed,
@@ -37,8 +42,8 @@ class Funnel:
     stability: pd.DataFrame
 
     @classmethod
-    def load(cls, reports: Path, models: int, agreement: float) -> "Funnel":
-        """From the tables `control_concepts` and `stability`.
+    def load(cls, reports: Path, models: int, agreement: float, ends: Sequence[int] = ()) -> "Funnel":
+        """From the tables `control_concepts` and `stability`; ends: concepts of the run's levels up to each one.
 
         Raises:
             UserError: one of them is missing.
@@ -46,7 +51,7 @@ class Funnel:
         evidence, stability = (
             read_table(reports / f"{table.name}.parquet") for table in (CONTROL_CONCEPTS, STABILITY)
         )
-        return cls.of(evidence, stability, models, agreement)
+        return cls.of(evidence, stability, models, agreement, ends)
 
     @classmethod
     def none(cls, concepts: int) -> "Funnel":
@@ -55,8 +60,15 @@ class Funnel:
         return cls(verdicts, no_rows(FUNNEL), no_rows(CONTROL_CONCEPTS), no_rows(STABILITY))
 
     @classmethod
-    def of(cls, evidence: pd.DataFrame, stability: pd.DataFrame, models: int, agreement: float) -> "Funnel":
-        """From these tables. Only of the run it is known what comes back."""
+    def of(
+        cls,
+        evidence: pd.DataFrame,
+        stability: pd.DataFrame,
+        models: int,
+        agreement: float,
+        ends: Sequence[int] = (),
+    ) -> "Funnel":
+        """From these tables. Only of the run it is known what comes back, and its levels alone are counted."""
         asked = Thresholds(agreement)
         bar = untrained_bar(evidence, models, asked.bar)
         judged, frames = {}, []
@@ -65,8 +77,8 @@ class Funnel:
             matches = stability[(stability["run"] == run) & (stability["start"] == start)]
             ordered = rows.sort_values("concept_id")
             judged[run, start] = asked_steps(ordered, matches if run == RUN else None, models, bar, asked)
-            agreed = _agreement(ordered[AGREEMENT].to_numpy(), judged[run, start])
-            frames.append(pd.concat([counts(judged[run, start]), agreed], axis=1).assign(run=run, start=start))
+            counted = _counted(ordered[AGREEMENT].to_numpy(), judged[run, start], ends if run == RUN else ())
+            frames += [frame.assign(run=run, start=start) for frame in counted]
         whole = pd.concat(frames, ignore_index=True)
         return cls(verdicts(judged[RUN, False]), whole, evidence, stability)
 
@@ -76,7 +88,7 @@ class Funnel:
         in the controls, and before the first step of each.
         """
         numbers: Numbers = {}
-        for (run, start), rows in self.counts.groupby(["run", "start"], sort=False):
+        for (run, start), rows in all_levels(self.counts).groupby(["run", "start"], sort=False):
             suffix = ("" if run == RUN else f"/{run}") + ("/start" if start else "")
             shared = rows[rows["step"].isin(SHARED_STEPS)].iloc[-1]
             numbers[f"shared{suffix}"] = int(shared["concepts"])
@@ -88,7 +100,19 @@ class Funnel:
         return numbers
 
 
-def _agreement(shares: np.ndarray, steps: list[Step]) -> pd.DataFrame:
+def _counted(shares: Array, steps: list[Step], ends: Sequence[int]) -> Iterator[pd.DataFrame]:
+    """Rows of table `funnel` of one SAE: of all levels together, then of each where there is more than one.
+
+    shares: (c,) smallest co-fire proportions.
+    """
+    own = [slice(*edge) for edge in pairwise((0, *ends))] if len(ends) > 1 else []
+    for level, concepts in [(None, slice(None)), *enumerate(own, 1)]:
+        asked = among(steps, concepts)
+        levels = pd.Series([level] * len(steps), dtype="Int8", name="level")
+        yield pd.concat([levels, counts(asked), _agreement(shares[concepts], asked)], axis=1)
+
+
+def _agreement(shares: Array, steps: list[Step]) -> pd.DataFrame:
     """Quantiles of the smallest co-fire proportion of the concepts that pass each step and all before it."""
     rows = []
     for last in range(1, len(steps) + 1):

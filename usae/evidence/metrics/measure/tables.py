@@ -73,6 +73,12 @@ FUNNEL = Table(
         RUN,
         START,
         Column(
+            "level",
+            "int8",
+            "level of the concepts counted, 1 = coarsest; null: all levels; one level alone is counted of the run"
+            " only, and where it has several",
+        ),
+        Column(
             "step",
             "string",
             "alive: fires; in all models; significant: at least 20 fires in each, and more co-fires than where"
