@@ -27,6 +27,7 @@ from usae.evidence.metrics.firing.counts import (
     lift,
 )
 from usae.evidence.metrics.firing.exemplars import Exemplars
+from usae.evidence.metrics.firing.refinement import Refinement
 from usae.evidence.metrics.labels.tables import PROBES
 from usae.evidence.metrics.measure import concept_tables
 from usae.evidence.metrics.measure.tables import RECONSTRUCTION
@@ -45,6 +46,7 @@ K = 6
 OWN = 3
 CONCEPTS = len(ATTRIBUTES) + OWN * len(MODELS) + 1
 FRAGMENT_SEED = 7
+THRESHOLD = 0.1
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _write_codes(path: Path, model: str, number: int, coverage: np.ndarray) -> N
 
 
 def _write_tables(folder: Path, codes: dict[str, CodeStore]) -> None:
-    counts, exemplars = FiringCounts(len(MODELS), CONCEPTS, 0.1), Exemplars(MODELS, CONCEPTS, 12)
+    counts, exemplars = FiringCounts(len(MODELS), CONCEPTS, THRESHOLD), Exemplars(MODELS, CONCEPTS, 12)
     for chunks in aligned_chunks(codes):
         counts.update(chunks)
         exemplars.update(chunks)
@@ -155,6 +157,7 @@ def _concepts(counts: FiringCounts) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "concept_id": np.arange(CONCEPTS),
+            **Refinement((CONCEPTS,), THRESHOLD).columns(counts),
             "alive": counts.fires.sum(0) > 0,
             "models_alive": (counts.fires > 0).sum(0),
             "fires": counts.fires.sum(0),

@@ -13,7 +13,7 @@ from tests.support.chromium import Tab, browser
 from tests.support.synthetic_run import CONCEPTS, MODELS, maximised_run, synthetic_run
 from usae.showing.explorer import write_report
 from usae.showing.explorer.cards import chosen
-from usae.showing.explorer.wording import number, share
+from usae.showing.explorer.wording import decimals, number, share
 
 pytestmark = pytest.mark.skipif(
     browser() is None, reason="no Chromium on this machine (apt-get install chromium, or set $CHROMIUM)"
@@ -226,6 +226,45 @@ def test_a_card_says_why_the_funnel_stops_it(run, tmp_path):
         tab.open(f"{page}#view=table&sort=id&order=asc")
         assert [cells(tab, concept)[-1] for concept in (0, 1)] == ["stable", "passes"]
         assert tab.complaints == []
+
+
+def test_a_card_says_what_it_refines_and_what_refines_it(run, tmp_path):
+    """Two coarse concepts; all finer ones but the dead one refine concept 1, the later the better."""
+    concepts = run.reports["concepts"]
+    numbers, phis = concepts["concept_id"], concepts["concept_id"] / CONCEPTS
+    finer = numbers.between(2, DEAD - 1)
+    columns = {
+        "level": 1 + (numbers > 1),
+        "refines": (0 * numbers + 1).where(finer),
+        "refines_phi": phis.where(finer),
+    }
+    page = write_report(replace(run, reports=run.reports.having(concepts=concepts.assign(**columns))), tmp_path)
+    best = list(range(DEAD - 1, DEAD - 13, -1))
+    with Tab(browser()) as tab:
+        tab.open(f"{page.as_uri()}#concept=1")
+        assert text(tab, "#opened .level") == "level 1"
+        listing = ", ".join(f"{concept} {decimals(phis[concept])}" for concept in best)
+        assert text(tab, "#opened .finer p") == f"refined by: {listing} and {DEAD - 14} more"
+        tab.run("document.querySelector('#opened .finer a').click()")
+        tab.wait(f"document.querySelector('#opened h3').textContent === 'Concept {best[0]}'")
+        assert text(tab, "#opened .level") == f"level 2, refines 1 {decimals(phis[best[0]])}"
+        assert text(tab, "#opened .finer") is None
+        tab.run("document.querySelector('#opened .level a').click()")
+        tab.wait("document.querySelector('#opened h3').textContent === 'Concept 1'")
+        tab.open(f"{page.as_uri()}#concept={DEAD}")
+        assert text(tab, "#opened .level") == "level 2, refines none"
+        tab.open(f"{page.as_uri()}#view=table&level=1")
+        assert sorted(ids(tab)) == [0, 1]
+        assert {cells(tab, concept)[-1] for concept in (0, 1)} == {"1"}
+        assert tab.complaints == []
+
+
+def test_one_level_is_not_mentioned(tab, visit):
+    visit(concept=0)
+    assert text(tab, "#opened .level") is None
+    assert text(tab, "#opened .finer") is None
+    assert tab.run("document.getElementById('level').closest('label').hidden")
+    assert "level" not in text(visit(view="table"), "thead")
 
 
 def test_dead_and_unknown_concepts_say_so(visit):

@@ -282,6 +282,23 @@ def test_cards_and_table_have_the_correlations_with_the_halves(run):
     assert data["concepts"]["half-2"][:3] == [0.8, 0.3, 0.2]
 
 
+def test_levels_are_told_where_there_are_several(run):
+    flat = payload(run)
+    assert not {"level", "refines", "refines_phi"} & set(flat["concepts"])
+    assert "level" not in [column["name"] for column in flat["columns"]]
+    concepts = run.reports["concepts"].assign(level=2, refines=1.0, refines_phi=0.25)
+    concepts.loc[:1, ["level", "refines", "refines_phi"]] = [1, np.nan, np.nan]
+    two = with_tables(run, concepts=concepts)
+    found = payload(two)
+    assert found["columns"][-1]["label"] == "level"
+    assert found["concepts"]["level"] == [1, 1] + [2] * (CONCEPTS - 2)
+    assert found["concepts"]["refines"] == [None, None] + [1] * (CONCEPTS - 2)
+    assert found["concepts"]["refines_phi"] == [None, None] + [0.25] * (CONCEPTS - 2)
+    assert isinstance(found["concepts"]["refines"][2], int)
+    assert "<b>Levels</b>" in render(two, [], [], {})
+    assert "<b>Levels</b>" not in render(run, [], [], {})
+
+
 def test_charts_follow_the_scheme_of_the_page(tmp_path):
     path = sentence("none", "No concept fires", "Train longer.").save(tmp_path)[0]
     svg = base64.b64decode(chart_uri(path).split(",")[1]).decode()

@@ -1,10 +1,26 @@
 // A concept's card: images, each model's heatmaps on them, maximised pictures, numbers, neighbours.
 const name = (model) => h("b", { class: "model", style: { "--colour": colourOf(model) } }, model);
+const PHI = "phi: correlation of the fires of the two, over the held-out tokens of all models together; 0 is chance";
+const phi = (row) => h("small", { title: PHI }, ` ${decimals(value("refines_phi", row))}`);
+const levelChip = (row) => {
+  const [level, parent] = [value("level", row), value("refines", row)];
+  if (level === null) return "";
+  return h("span", { class: "chip plain level" }, `level ${level}`, parent !== null ? [", refines ", concept(parent), phi(row)] : level > 1 ? ", refines none" : "");
+};
+// The concepts that refine this one, the largest phi first.
+const MOST_FINER = 12;
+const finerList = (id) => {
+  const rows = (DATA.concepts.refines ?? []).flatMap((parent, row) => (parent === id ? [row] : [])).sort((a, b) => value("refines_phi", b) - value("refines_phi", a) || a - b);
+  if (!rows.length) return "";
+  const links = rows.slice(0, MOST_FINER).map((row, place) => [place ? ", " : "", concept(DATA.concepts.id[row]), phi(row)]);
+  return h("div", { class: "near finer" }, h("p", {}, tip("refined by", PHI), ": ", links, rows.length > MOST_FINER ? ` and ${number(rows.length - MOST_FINER)} more` : ""));
+};
 const chips = (id, row, card) => {
   const [label, kind] = [value("top_label", row), DATA.concepts.kind[row]];
   const precision = `${share(value("top_label_share", row))} of fires, base ${share(value("top_label_base", row))}`;
   return [
     h("span", { class: "kind", style: { "--colour": colourOf(kind) ?? "inherit" } }, kindName(kind)),
+    levelChip(row),
     label ? h("span", { class: "chip" }, label, " ", h("small", { title: "precision: share of the fires, summed over models, on tokens with this label; base: share of all tokens" }, precision)) : "",
     (card?.labels ?? []).map((fit) => h("span", { class: "chip plain", title: `of all concepts, the one whose fires in ${fit.model} overlap most with the label's tokens` }, fit.label, " ", h("small", {}, `best of ${fit.model}, IoU ${number(fit.iou)}`))),
     value("stops_at", row) ? h("span", { class: "chip plain", title: value("why", row) ?? "it passes every step" }, value("stops_at", row) === "universal" ? "passes the funnel" : `funnel: stops at \u201c${value("stops_at", row)}\u201d`) : "",
@@ -72,14 +88,14 @@ const nearList = (card) => h("div", { class: "near" }, h("h4", {}, "Nearest conc
 const cardView = (id, open = false) => {
   const [row, card] = [ROW.get(id), DATA.cards[id]];
   const kind = DATA.concepts.kind[row];
-  const facts = DATA.columns.map((column) => h("div", {}, h("dt", {}, tip(column.label, column.tip)), h("dd", { "data-field": column.name }, shown(column, value(column.name, row)))));
+  const facts = DATA.columns.filter((column) => column.name !== "level").map((column) => h("div", {}, h("dt", {}, tip(column.label, column.tip)), h("dd", { "data-field": column.name }, shown(column, value(column.name, row)))));
   const header = h("header", {}, h("h3", {}, concept(id, `Concept ${id}`)), chips(id, row, card));
   const article = (...content) => h("article", { class: `card${open ? " open" : ""}`, id: open ? "opened" : null, "data-card": id, tabindex: open ? -1 : null, "aria-label": `Concept ${id}` }, header, ...content);
   if (kind === "dead") return article(h("p", { class: "empty" }, `Concept ${id} never fires: on none of the ${number(DATA.tokens)} held-out tokens does its code exceed the threshold in any model, so it has no images and no maximised pictures.`));
   if (!card && DATA.carded[id]) return article(h("p", { class: "empty" }, "Its images are further down in this file; a moment."));
   const why = open && value("why", row) ? h("p", { class: "why" }, `The funnel stops it at \u201c${value("stops_at", row)}\u201d: ${value("why", row)}.`) : "";
   const images = card ? imageRows(id, card) : h("p", { class: "empty" }, "Its images are not on this page. Raise ", h("code", {}, "report.concepts"), " in params.yaml and run ", h("code", {}, "dvc repro report"), ".");
-  const details = [why, h("dl", { class: "numbers" }, facts), numbersTable(row), card ? nearList(card) : ""];
+  const details = [why, finerList(id), h("dl", { class: "numbers" }, facts), numbersTable(row), card ? nearList(card) : ""];
   if (open) return article(images, maximisedBlock(id, card), ...details);
-  return article(images, card?.maximised ? maximisedBlock(id, card) : "", h("dl", { class: "numbers" }, facts));
+  return article(images, card?.maximised ? maximisedBlock(id, card) : "", finerList(id), h("dl", { class: "numbers" }, facts));
 };

@@ -1,19 +1,22 @@
 // Controls, keys, and what is shown.
 const at = (id) => document.getElementById(id);
-const fields = ["q", "kind", "label", "stop", "lift", "energy", "low", "high", "sort", "images", "opacity"];
+const fields = ["q", "kind", "label", "stop", "level", "lift", "energy", "low", "high", "sort", "images", "opacity"];
 
 const fill = (id, options) => at(id).append(...options.map(([set, label]) => h("option", { value: set }, label)));
 const prepare = () => {
   const labels = [...new Set((DATA.concepts.top_label ?? []).filter((label) => label !== null))].sort();
   const found = new Set(DATA.concepts.stops_at ?? []);
   const stops = [...DATA.steps, "universal"].filter((step) => found.has(step));
+  const levels = [...new Set(DATA.concepts.level ?? [])].sort((a, b) => a - b);
   fill("kind", ["universal", "some", ...MODELS, "dead"].map((kind) => [kind, kindName(kind)]));
   fill("label", labels.map((label) => [label, label]));
   fill("stop", stops.map((step) => [step, step]));
+  fill("level", levels.map((level) => [level, level]));
   fill("sort", [["id", "number"], ...DATA.columns.map((column) => [column.name, column.label]), ...(stops.length ? [["stops_at", "funnel stops at"]] : [])]);
   fill("images", [["mean", "mean over models"], ...MODELS.map((model) => [model, model])]);
   at("label").closest("label").hidden = !labels.length;
   at("stop").closest("label").hidden = !stops.length;
+  at("level").closest("label").hidden = !levels.length;
   for (const field of fields) {
     const quiet = field === "opacity" || at(field).type === "search" || at(field).type === "number";
     at(field).addEventListener(quiet ? "input" : "change", () => go({ [field]: at(field).value, ...(field === "images" || field === "opacity" ? {} : { page: "1" }) }, quiet));

@@ -24,6 +24,7 @@ from usae.showing.explorer.payload import (
     concept_columns,
     half_columns,
     half_tips,
+    level_columns,
     model_columns,
     script_text,
     tips,
@@ -66,15 +67,18 @@ def payload(run: Run) -> Json:
     album = Album(run.index, params.report.thumbnail, params.extract.fit)
     cards = make_cards(run, album)
     images = {image for card in cards.values() for view in card["rankings"].values() for image in view["images"]}
+    levels = level_columns(tables["concepts"])
+    headings = TABLE | ({"level": "level"} if levels else {})
     return {
         "models": [{"name": model, "colour": colour} for model, colour in model_colours(params.models).items()],
         "tokens": int(tables["concepts"]["tokens"].max()) if len(tables["concepts"]) else 0,
         "support": support(tables["concepts"]),
-        "columns": tips(tables.descriptions["concepts"], TABLE) + half_tips(tables["stability"]),
+        "columns": tips(tables.descriptions["concepts"], headings) + half_tips(tables["stability"]),
         "modelColumns": tips(tables.descriptions["concept_models"], MODEL_TABLE),
         "steps": list(dict.fromkeys(tables["funnel"].get("step", ()))),
         "concepts": concept_columns(tables["concepts"], params.models)
-        | half_columns(tables["stability"], tables["concepts"]),
+        | half_columns(tables["stability"], tables["concepts"])
+        | levels,
         "perModel": model_columns(tables["concept_models"], tables["concepts"], params.models),
         "cards": cards,
         "photos": album.photos_of(images),
@@ -131,6 +135,7 @@ def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Ma
         panels=added,
         uris={name: chart_uri(path) for name, path in files.items()},
         support=data["support"],
+        levels="level" in data["concepts"],
         images=len(run.index),
     )
     check_budget(text, len(data["cards"]), _size(data["photos"]) + _size(data["cards"]), run.params)

@@ -51,6 +51,16 @@ def concept_columns(concepts: pd.DataFrame, models: Sequence[str]) -> Json:
     return columns
 
 
+def level_columns(concepts: pd.DataFrame) -> Json:
+    """Every concept's level and the concept of the level before that it refines, in the order of the rows; nothing
+    where there is one level.
+    """
+    if "level" not in concepts or concepts["level"].nunique() < 2:
+        return {}
+    numbers = concepts.astype({"level": int, "refines": "Int32"})
+    return {name: plain(numbers[name]) for name in ("level", "refines", "refines_phi")}
+
+
 def model_columns(concept_models: pd.DataFrame, concepts: pd.DataFrame, models: Sequence[str]) -> Json:
     """Every concept's numbers in each model, in the order of the rows of table concepts."""
     by_model = {model: rows.set_index("concept_id") for model, rows in concept_models.groupby("model")}

@@ -6,7 +6,7 @@ const ROW = new Map(DATA.concepts.id.map((id, row) => [id, row]));
 const value = (name, row) => (DATA.concepts[name] ? DATA.concepts[name][row] : null);
 
 const DEFAULTS = {
-  view: "cards", sort: "cofire_proportion_min", order: "desc", kind: "", q: "", label: "", stop: "",
+  view: "cards", sort: "cofire_proportion_min", order: "desc", kind: "", q: "", label: "", stop: "", level: "",
   lift: "", energy: "", low: "", high: "", page: "1", concept: "", images: "mean", opacity: "0.85",
 };
 const state = { ...DEFAULTS };
@@ -33,6 +33,7 @@ const matches = (row) =>
   (!state.kind || DATA.concepts.kind[row] === state.kind) &&
   (!state.label || value("top_label", row) === state.label) &&
   (!state.stop || value("stops_at", row) === state.stop) &&
+  (!state.level || String(value("level", row)) === state.level) &&
   (!state.q || (/^\d+$/.test(state.q.trim()) ? String(DATA.concepts.id[row]) === state.q.trim() : text(row).includes(state.q.trim().toLowerCase()))) &&
   within(value("lift", row), state.lift, "") &&
   within(value("energy", row), state.energy, "") &&
