@@ -22,7 +22,7 @@ from usae.training.start.calibration import point
 from usae.training.start.kmeans import cluster_means, members_of, spherical_kmeans
 from usae.training.start.tokens import SCALE_IMAGES, check_tokens, starting_images
 
-SAMPLE = 65_536  # most tokens that are clustered: 0.5 GB in 1920 channels, and twice as much while they are
+SAMPLE = 65_536  # most tokens that are clustered: 2.3 GiB in 1920 channels (benchmarks/clusters.py)
 PER_CONCEPT = 64  # tokens for each concept, where that is fewer
 
 
