@@ -5,9 +5,10 @@
 Works on the stores of a run (`dvc repro extract`) with its params. Of every recipe three SAEs are trained side by
 side: on the training images, and on two disjoint halves of them with other seeds. A concept comes back where it
 has a partner in a half's SAE (`usae.evidence.metrics.funnel.comes_back`). One training image in ten is seen by
-none of them: recipes are chosen by these, and then read on the held-out ones. Rows are appended to
-benchmarks/concepts.csv; what is there is not run again. `--table` prints the file as Markdown. docs/concepts.md is
-the reading.
+none of them: recipes are chosen by these, and then read on the held-out ones. With `--same-images` the two others
+see all training images too, in an order of their own: what is lost then is not lost to the images. Rows are
+appended to benchmarks/concepts.csv; what is there is not run again. `--table` prints it as Markdown.
+docs/concepts.md is the reading.
 """
 
 import argparse
@@ -97,15 +98,16 @@ class Material:
     scored: Mapping[str, Mapping[str, ActivationStore]]
 
     @classmethod
-    def opened(cls, checkout: Path) -> "Material":
-        """The stores of the run in `checkout`."""
+    def opened(cls, checkout: Path, same_images: bool) -> "Material":
+        """The stores of the run in `checkout`; `same_images`: both parts are all of them."""
         params = load_params(checkout / PARAMS_FILE)
         manifests = load_manifests(checkout / "data/manifests", params.models)
         root = checkout / store_root(params.runtime.store)
         data = open_paired(manifests, root)
         chosen_by = np.arange(data.images) % CHOICE == CHOICE - 1
         classes = ImageIndex.load(checkout / "data/images/train.parquet").frame["label"]
-        parts = halves(classes[~chosen_by].reset_index(drop=True), params.seed)
+        own = classes[~chosen_by].reset_index(drop=True)
+        parts = (np.arange(len(own)),) * 2 if same_images else halves(own, params.seed)
         choice = {model: Part(store, np.flatnonzero(chosen_by)) for model, store in data.stores.items()}
         held_out = {model: manifest.open("val", root) for model, manifest in manifests.items()}
         scored = {"choice": cast(Mapping[str, ActivationStore], choice), "held out": held_out}
@@ -119,9 +121,10 @@ def main() -> None:
         print(markdown(so_far()))
         return
     torch.set_num_threads(options.threads)
-    material = Material.opened(options.checkout)
+    material = Material.opened(options.checkout, options.same_images)
+    data = f"{options.name}, same images" if options.same_images else options.name
     for steps, name, rate, seed in product(options.steps, options.only or RECIPES, options.rates, options.seeds):
-        key = dict(zip(KEYS, (options.name, steps, name, rate, seed), strict=False))
+        key = dict(zip(KEYS, (data, steps, name, rate, seed), strict=False))
         if not (so_far()[list(key)] == list(key.values())).all(axis=1).any():
             append([{**key, **row} for row in results(material, name, steps, rate, seed)])
 
@@ -268,6 +271,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01], help="peak learning rates")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(RECIPES), help="recipes; all when left out")
+    parser.add_argument(
+        "--same-images", action="store_true", help="the two others see all images, in another order"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--table", action="store_true", help="print the table as Markdown")
     return parser.parse_args()
