@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from tests.evidence.conftest import CAUSES, sae_of, store_of
-from usae.common.numerics.ridge import Products, ridge_r2
+from usae.common.numerics.ridge import LinearMap, Products, ridge_r2
 from usae.common.tables import write_table
-from usae.evidence.onboarding.newcomer import PairedSums, add_codes, affine, matrix
+from usae.evidence.onboarding.newcomer import Newcomer, PairedSums, add_codes, affine, matrix
 from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, Setup, onboard
 from usae.evidence.onboarding.tables import ONBOARDING
 from usae.sae.layers import Encoder
+from usae.sae.levels import Levels
 from usae.sae.sparse import SparseCodes
 
 
@@ -103,3 +104,9 @@ def test_channels_that_hardly_vary_do_not_drown_the_others():
     sums.update([rows[:8000, :16], rows[:8000, 16:]], [codes], np.arange(8000) % 5 == 4)
     test.update(rows[8000:])
     assert ridge_r2(*sums.activations, test, spans)["new", "old"] == pytest.approx(0.83, abs=0.02)  # about 0: -1.9
+
+
+def test_a_newcomer_has_codes_of_every_level():
+    same = LinearMap(np.eye(6), np.zeros(6))
+    codes = Newcomer(same, same, Levels((3, 6), 2)).encode(np.array([[9.0, 8.0, 1.0, 2.0, 3.0, -1.0]]))
+    assert codes.dense(6).tolist() == [[9.0, 0.0, 0.0, 0.0, 3.0, 0.0]]

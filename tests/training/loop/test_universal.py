@@ -24,10 +24,10 @@ ALL_OF_IT = {"init": "clusters", "levels": (8,), "sources": "each"}
 def method(world, recipe):
     """A method before its first step; each call of its optimisation is kept, not carried out."""
 
-    def new(sources):
+    def new(sources, seed=0):
         manifests, data = world
         params = recipe.model_copy(update={"sources": sources})
-        given = Start(Variant(4, 0), manifests, data, params, Schedule(3e-3, 0, 0, 60), Ranks(), CPU)
+        given = Start(Variant(4, seed), manifests, data, params, Schedule(3e-3, 0, 0, 60), Ranks(), CPU)
         return start(given)
 
     return new
@@ -60,6 +60,8 @@ def test_the_turns_change_from_step_to_step_and_follow_from_the_seed(world, meth
     firsts = [asked_of(method("each"), rows, step)[1]["a"][0] for step in range(8)]
     assert len({float(first.sum()) for first in firsts}) == 2
     assert torch.equal(firsts[3], asked_of(method("each"), rows, 3)[1]["a"][0])
+    others = [asked_of(method("each", seed=1), rows, step)[1]["a"][0] for step in range(8)]
+    assert not all(torch.equal(one, other) for one, other in zip(firsts, others, strict=True))
 
 
 def test_too_few_tokens_to_share_out_are_those_of_one_model(world, method):

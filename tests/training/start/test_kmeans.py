@@ -31,6 +31,12 @@ def test_the_first_split_is_at_the_mean_across_the_widest_axis():
     assert {tuple(round(x, 6) + 0.0 for x in centre) for centre in split_centres(rows, 2).tolist()} == expected
 
 
+def test_one_row_far_out_does_not_make_the_axis():
+    rows = torch.tensor([[2.0, 0.0]] * 6 + [[-2.0, 0.0]] * 6 + [[0.0, 3.0]])
+    widest = split_centres(rows, 2)
+    assert widest[:, 0].abs().min() > 0.9
+
+
 def test_the_widest_part_is_split_next():
     rows = torch.tensor([[10.0, 5.0], [10.0, -5.0], [-10.0, 0.1], [-10.0, -0.1]])
     centres = split_centres(rows, 3)
