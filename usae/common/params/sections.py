@@ -86,13 +86,9 @@ class TrainParams(Section):
     standardize: Literal["scalar", "channel"]  # one mean and std for all channels (official) | for each
     gain: Literal["unit", "width"]  # norm of decoded concepts: 1 (official) | root of the width over its mean
     init: Literal["random", "paired", "clusters"]  # official | at one token, the same in all models | at a cluster
-    levels: (
-        tuple[Count, ...] | None
-    )  # concepts of all coarse levels up to each one; null = one level, all concepts
+    levels: tuple[Count, ...] | None  # concepts of all coarse levels up to each one; null = one level (official)
     coarse_rate: ShareOrNone  # learning rate of their encoders, as a share of the others'
-    sources: Literal[
-        "one", "each", "all"
-    ]  # encoded in a step: one model (official) | each, a part of the batch | all
+    sources: Literal["one", "each", "all"]  # encoded: one model a step (official) | a part of the batch each | all
     update: Literal["source", "all"]  # which decoders step: the source's (official) | all
     loss: Literal["l1", "l2", "frobenius"]  # mean |error| (official) | mean error^2 | its norm (paper eq. 5)
     aux: Literal["multi_topk", "dead", "none"]  # a denser code's loss (official) | dead concepts fit residuals
