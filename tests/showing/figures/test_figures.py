@@ -100,6 +100,9 @@ def test_the_funnel_says_how_many_are_shared_come_back_and_are_there_at_the_star
     assert drawn[-1] == list(COUNTS["usae", False])
     assert [line.get_ydata().tolist() for line in lines_of(axes, "--")] == [list(COUNTS["usae", True])]
     assert list(COUNTS["shuffled", True]) not in drawn  # of the controls only what was trained
+    for step, (own, before) in enumerate(zip(COUNTS["usae", False], COUNTS["usae", True], strict=True)):
+        height = {text.xy[1]: text.xyann[1] for text in axes.texts if text.xy[0] == step}
+        assert own == before or (height[own] > height[before]) == (own > before)  # each beside its own point
     no_halves = table[table["step"] != "stable"]
     assert funnel_picture(no_halves).claim.endswith("(median agreement 15 %); before the first step 25")
     assert funnel_picture(no_halves[~no_halves["start"]]).claim.endswith("alive concepts (median agreement 15 %)")

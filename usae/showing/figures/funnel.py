@@ -1,7 +1,8 @@
 """Which concepts may be called universal, and what the same rule calls so where nothing is (stage `report`)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import zip_longest
 
 import matplotlib as mpl
 import pandas as pd
@@ -61,8 +62,10 @@ def funnel_picture(funnel: pd.DataFrame) -> Picture:
     start, own = _rows(funnel, RUN, start=True), _rows(funnel, RUN)
     _line(axes, start, OKABE_ITO[0], "before the first step", 1.8, "--")
     _line(axes, own, OKABE_ITO[0], "the run", 2.6)
-    _numbers(axes, start, (-5, -14), "right")
-    _numbers(axes, own, (5, 5), "left")
+    counts, before = own["concepts"].tolist(), start["concepts"].tolist()
+    above = [own_count >= other for own_count, other in zip_longest(counts, before, fillvalue=0)]
+    _numbers(axes, counts, above)
+    _numbers(axes, before, [not each for each in above])
     axes.set_yscale("symlog", linthresh=1)
     axes.set(ylabel="concepts", ylim=(-0.15, 2.2 * run.alive), xlabel="passes this step and all before it")
     axes.set_yticks(ticks := [0, *(10**n for n in range(len(str(run.alive))))], [f"{tick:,}" for tick in ticks])
@@ -104,7 +107,9 @@ def _line(axes: Axes, rows: pd.DataFrame, colour: str, label: str, width: float,
               markersize=2 * width)  # fmt: skip
 
 
-def _numbers(axes: Axes, rows: pd.DataFrame, offset: tuple[int, int], side: Literal["left", "right"]) -> None:
-    for step, concepts in enumerate(rows["concepts"]):
+def _numbers(axes: Axes, counts: Sequence[int], above: Sequence[bool]) -> None:
+    """Beside each point: above its line, or below it where the other line is the higher one."""
+    for step, concepts in enumerate(counts):
+        offset, side = ((5, 5), "left") if above[step] else ((-5, -14), "right")
         where = (step, concepts), offset
         axes.annotate(f"{concepts:,}", *where, textcoords="offset points", ha=side, color=OKABE_ITO[0])
