@@ -1,6 +1,7 @@
 """Where concepts should start, in how many levels, and from how many models: what it changes in the concepts.
 
-    python -m benchmarks.concepts --name demo [--checkout FOLDER] [--steps 752] [--rates 0.01] [--only RECIPE ...]
+    python -m benchmarks.concepts --name demo --dictionary 512 [--checkout FOLDER] [--steps 752] [--rates 0.01]
+                                  [--seeds 0] [--only RECIPE ...]
 
 Works on the stores of a run (`dvc repro extract`) with its params. Of every recipe three SAEs are trained side by
 side: on the training images, and on two disjoint halves of them with other seeds. A concept comes back where it
@@ -41,7 +42,7 @@ from usae.sae.universal import UniversalSAE
 from usae.training.loop.loop import Result, RunOptions, train
 
 TABLE = Path("benchmarks/concepts.csv")
-KEYS = ["data", "steps", "recipe", "learning_rate", "seed", "images"]
+KEYS = ["data", "dictionary", "steps", "recipe", "learning_rate", "seed", "images"]
 CHOICE = 10  # one training image in so many is kept for the choice of the recipe
 PER_CODE = 4  # coarse concepts for each code of a token: then one in eight of them has a code
 CPU = torch.device("cpu")
@@ -57,8 +58,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "clusters, each model a source": CLUSTERS,
     "levels": LEVELS,
     "levels, coarse as fast as fine": {**LEVELS, "coarse_rate": 1.0},
+    "levels, coarse slower": {**LEVELS, "coarse_rate": 0.01},
     "levels, coarse where it starts": {**LEVELS, "coarse_rate": 0.0},
-    "levels, half the concepts": {**LEVELS, "dictionary": "half"},
     "levels, from tokens": {**LEVELS, "init": "paired"},
     "coarse alone": {**CLUSTERS, "dictionary": "coarse"},
     "coarse alone, from tokens": {**TOKENS, "sources": "each", "dictionary": "coarse"},
@@ -98,9 +99,14 @@ class Material:
     scored: Mapping[str, Mapping[str, ActivationStore]]
 
     @classmethod
-    def opened(cls, checkout: Path, same_images: bool) -> "Material":
-        """The stores of the run in `checkout`; `same_images`: both parts are all of them."""
+    def opened(cls, checkout: Path, same_images: bool, dictionary: int | None) -> "Material":
+        """The stores of the run in `checkout`; `same_images`: both parts are all of them. `dictionary`: None, the
+        run's.
+        """
         params = load_params(checkout / PARAMS_FILE)
+        if dictionary is not None:
+            own = params.train.model_copy(update={"dictionary": dictionary})
+            params = params.model_copy(update={"train": own})
         manifests = load_manifests(checkout / "data/manifests", params.models)
         root = checkout / store_root(params.runtime.store)
         data = open_paired(manifests, root)
@@ -121,10 +127,11 @@ def main() -> None:
         print(markdown(so_far()))
         return
     torch.set_num_threads(options.threads)
-    material = Material.opened(options.checkout, options.same_images)
+    material = Material.opened(options.checkout, options.same_images, options.dictionary)
     data = f"{options.name}, same images" if options.same_images else options.name
+    concepts = material.params.train.dictionary
     for steps, name, rate, seed in product(options.steps, options.only or RECIPES, options.rates, options.seeds):
-        key = dict(zip(KEYS, (data, steps, name, rate, seed), strict=False))
+        key = dict(zip(KEYS, (data, concepts, steps, name, rate, seed), strict=False))
         if not (so_far()[list(key)] == list(key.values())).all(axis=1).any():
             append([{**key, **row} for row in results(material, name, steps, rate, seed)])
 
@@ -228,11 +235,12 @@ def append(rows: list[dict[str, Any]]) -> None:
 def markdown(rows: pd.DataFrame) -> str:
     """A table for each data set and budget: held-out scores, means over seeds, and what the choice would be by."""
     blocks = []
-    for (data, steps), group in rows.groupby(["data", "steps"], sort=False):
+    for (data, concepts, steps), group in rows.groupby(["data", "dictionary", "steps"], sort=False):
         lines = [_line(*key, own) for key, own in group.groupby(["recipe", "learning_rate"], sort=False)]
         head = list(lines[0])
         table = [head, ["---"] * len(head), *(line.values() for line in lines)]
-        blocks.append(f"**{data}, {steps} steps**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in table))
+        title = f"**{data}, {concepts} concepts, {steps} steps**"
+        blocks.append(f"{title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in table))
     return "\n\n".join(blocks)
 
 
@@ -258,8 +266,8 @@ def _line(recipe: str, rate: float, rows: pd.DataFrame) -> dict[str, str]:
 
 def _sizes(recipe: Mapping[str, Any], params: Params) -> dict[str, Any]:
     """A recipe with the run's own numbers of concepts."""
-    concepts, coarse = params.train.dictionary, PER_CODE * params.k
-    sizes = {"levels": {"coarse": (coarse,)}, "dictionary": {"half": concepts // 2, "coarse": coarse}}
+    coarse = PER_CODE * params.k
+    sizes = {"levels": {"coarse": (coarse,)}, "dictionary": {"coarse": coarse}}
     return {key: sizes[key].get(value, value) if key in sizes else value for key, value in recipe.items()}
 
 
@@ -267,6 +275,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--name", help="what to call this data set in the table")
     parser.add_argument("--checkout", type=Path, default=Path(), help="folder with params.yaml and data/ of a run")
+    parser.add_argument("--dictionary", type=int, help="concepts, in place of the run's")
     parser.add_argument("--steps", type=int, nargs="+", default=[752], help="budgets")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01], help="peak learning rates")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

@@ -38,7 +38,10 @@ WORLDS: dict[tuple[str, int], dict[str, Any]] = {
         "widths": (24, 28, 32, 36, 40), "shared": 60, "pairwise": 4, "most": 2, "private": 12, "twins": 8,
     },
 }  # fmt: skip
-SEARCH = {"easy": {"k": 4, "dictionary": 128}, "superposed": {"k": 6, "dictionary": 256}}
+SEARCH = {
+    "easy": {"k": 4, "dictionary": 128, "levels": (32,)},
+    "superposed": {"k": 6, "dictionary": 256, "levels": (64,)},
+}
 FLOORS = (0.02, 0.05, 0.2, 0.3)  # of the smallest co-fire proportion
 KEYS = ["world", "models", "snr", "rho", "seeds"]
 KEPT = {

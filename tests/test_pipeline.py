@@ -28,7 +28,7 @@ def small(params: dict) -> dict:
     params["k"], params["models"] = 3, MODELS
     params["images"] |= {"train": 40, "val": 24}
     params["extract"] |= {"grid": 4, "chunk_images": 16}
-    params["train"] |= {"dictionary": 24, "epochs": 2, "batch_images": 8}
+    params["train"] |= {"dictionary": 24, "levels": [8], "epochs": 2, "batch_images": 8}
     params["encode"] |= {"train_images": 16}
     params["planted"] |= {"seeds": 2, "train": 32, "val": 16, "dictionary": 98, "epochs": 1, "permutations": 9}
     params["interventions"] |= {"onboarding_images": [10, 32]}

@@ -19,6 +19,7 @@ RECIPE = parse_params(yaml.safe_load((ROOT / "params.yaml").read_text())).train.
         "learning_rate": 3e-3,
         "init": "paired",
         "levels": None,
+        "coarse_rate": 0.1,
         "sources": "one",
     }
 )

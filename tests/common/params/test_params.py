@@ -1,4 +1,5 @@
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from pydantic import ValidationError
 
 from usae.common.errors import UserError
 from usae.common.params import load_params, parse_params
+from usae.common.params.checks import level_faults
+from usae.sae.levels import Levels
 
 ROOT = Path(__file__).parents[3]
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
@@ -122,9 +125,9 @@ def test_faults_between_keys_come_together(raw_params):
     with pytest.raises(UserError) as error:
         parse_params(raw_params)
     for sentence in (
-        "`k` is 600 but the dictionary has only 512 concepts; lower `k` or raise `train.dictionary`.",
+        "`k` is 600 but the dictionary has only 256 concepts; lower `k` or raise `train.dictionary`.",
         "`train.window_images` is 31, less than one batch (`train.batch_images: 32`)",
-        "`controls.k` has 1024, more than the 512 concepts there are.",
+        "`controls.k` has 1024, more than the 256 concepts there are.",
         "`controls.k` repeats 64; name each k once, and not the top-level `k` (600).",
         "`models` names 'supervized', which has no entry under `zoo`",
         "Did you mean 'supervised'?",
@@ -163,7 +166,7 @@ def test_faults_between_keys_come_together(raw_params):
     ],
 )
 def test_levels_that_cannot_be(raw_params, changes, sentence):
-    raw_params["train"] |= changes
+    raw_params["train"] |= {"dictionary": 512, **changes}
     with pytest.raises(UserError, match=re.escape(sentence)):
         parse_params(raw_params)
 
@@ -172,9 +175,9 @@ def test_levels_that_can_be(raw_params):
     raw_params["train"] |= {"levels": [8, 64]}
     raw_params["planted"]["levels"] = [20]
     assert parse_params(raw_params).train.levels == (8, 64)
-    raw_params["planted"]["levels"] = [2]
+    raw_params["planted"]["levels"] = [1]
     with pytest.raises(
-        UserError, match=re.escape("`planted.levels` makes 2 levels, the smallest with 2 concepts")
+        UserError, match=re.escape("`planted.levels` makes 2 levels, the smallest with 1 concepts")
     ):
         parse_params(raw_params)
 
@@ -210,3 +213,22 @@ def test_an_unknown_tracker_is_refused(raw_params, wanted):
 def test_known_trackers(raw_params, wanted):
     raw_params["runtime"]["tracker"] = wanted
     assert parse_params(raw_params).runtime.tracker == wanted
+
+
+def test_what_the_check_lets_through_the_dictionary_takes():
+    """The check knows how codes are shared out without knowing the dictionary."""
+    for k, coarse, concepts in product((1, 2, 5, 8, 15), (1, 2, 7, 8), (9, 15, 16)):
+        faults = level_faults("train", (coarse,), concepts, k)
+        if faults:
+            with pytest.raises(UserError):
+                Levels((coarse, concepts), k)
+        else:
+            Levels((coarse, concepts), k)
+
+
+def test_every_k_of_the_controls_fits_the_levels(raw_params):
+    raw_params["train"] |= {"dictionary": 256, "levels": [64]}
+    raw_params["controls"]["k"] = [32, 200]
+    with pytest.raises(UserError, match=re.escape("`controls.k` has 200: `train.levels` makes 2 levels")) as error:
+        parse_params(raw_params)
+    assert "`controls.k` has 32" not in str(error.value)

@@ -80,7 +80,7 @@ def test_equal_updates_with_several_sources(raw_params, update, sources, shares)
 
 
 def test_where_the_source_alone_steps_one_budget_is_equal_for_both(raw_params):
-    raw_params["train"]["update"] = "source"
+    raw_params["train"] |= {"update": "source", "sources": "one"}
     found = independent(parse_params(raw_params))
     assert list(found) == [f"independent-{model}" for model in MODELS]
     assert {variant.share_of_steps for variant in found.values()} == {3}

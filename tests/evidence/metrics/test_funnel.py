@@ -17,7 +17,7 @@ from usae.evidence.metrics.measure.tables import FUNNEL
 ALIVE = [0, 2, 3, 3, 3, 3, 3, 3]
 FIRES = [0, 0, SUPPORT - 1, 500, 500, 500, 500, 500]
 AGREEMENT = [np.nan, np.nan, 0.5, 0.5, 0.099, 0.1, 0.3, 0.5]
-LIFT = [np.nan, np.nan, 90.0, 90.0, 90.0, 10.0, 90.0, 90.0]
+BEYOND = [np.nan, np.nan, 0.09, 0.09, 0.09, 0.01, 0.09, 0.09]
 Q = [np.nan, np.nan, np.nan, 0.051, 0.05, 0.01, 0.01, 0.01]
 MEAN = {"half-1": [0.9] * 6 + [0.71, 0.71], "half-2": [0.9] * 6 + [0.7, 0.8]}
 LEAST = {"half-1": [0.8] * 6 + [0.6, 0.51], "half-2": [0.8] * 6 + [0.6, 0.6]}
@@ -26,10 +26,10 @@ STOPS = [
 ]  # fmt: skip
 
 
-def rows_of(run, alive, fires, agreement, lift, q, start=False):
+def rows_of(run, alive, fires, agreement, beyond, q, start=False):
     columns = {
         "models_alive": alive, "fires_least": fires, "cofires": fires, "cofire_proportion_min": agreement,
-        "null_mean": 2.0, "lift": lift, "p": q, "q": q,
+        "null_mean": 2.0, "agreement_beyond_chance": beyond, "p": q, "q": q,
     }  # fmt: skip
     return pd.DataFrame(columns).rename_axis("concept_id").reset_index().assign(run=run, start=start)
 
@@ -47,12 +47,12 @@ def matches(mean, least, run="usae", start=False):
 
 @pytest.fixture
 def tables():
-    """Each concept of the run stops one step later; the untrained lifts of 20 of 21 are at most 10."""
-    lifts = [*range(1, 11), *[10.0] * 10, 99.0]
-    untrained = rows_of("untrained", [3] * 21, [100] * 21, [0.2] * 21, lifts, [0.01] * 21)
-    shuffled = rows_of("shuffled", [3] * 4, [100] * 4, [0.2] * 4, [20.0] * 4, [0.9, 0.9, 0.9, 0.01])
-    before = rows_of("usae", [3] * 8, [100] * 8, [0.2] * 8, [20.0] * 8, [0.01] * 3 + [0.9] * 5, start=True)
-    return pd.concat([rows_of("usae", ALIVE, FIRES, AGREEMENT, LIFT, Q), before, untrained, shuffled])
+    """Each concept of the run stops one step later; of 21 untrained ones 20 are at most 1 % beyond chance."""
+    beyond = [*(n / 1000 for n in range(1, 11)), *[0.01] * 10, 0.5]
+    untrained = rows_of("untrained", [3] * 21, [100] * 21, [0.2] * 21, beyond, [0.01] * 21)
+    shuffled = rows_of("shuffled", [3] * 4, [100] * 4, [0.2] * 4, [0.02] * 4, [0.9, 0.9, 0.9, 0.01])
+    before = rows_of("usae", [3] * 8, [100] * 8, [0.2] * 8, [0.02] * 8, [0.01] * 3 + [0.9] * 5, start=True)
+    return pd.concat([rows_of("usae", ALIVE, FIRES, AGREEMENT, BEYOND, Q), before, untrained, shuffled])
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_every_concept_stops_at_the_first_step_it_does_not_pass(tables, stabilit
         "fires on 19 tokens in the model with the fewest (20 asked)",
         "co-fires on 500 tokens; with one model re-paired on 2 (q 0.051)",
         "all models fire on 9.9% of the tokens of the busiest one (10% asked)",
-        "lift 10 over one re-paired model; untrained networks reach 10",
+        "agreement is 1.0% above that with one re-paired model; untrained networks reach 1.0%",
         "found again by 1 of 2 SAEs of one half of the images each; correlations 0.71, 0.70",
     ]
 
@@ -138,17 +138,17 @@ def test_one_of_the_halves_is_not_enough(tables):
 
 
 def test_the_bar_is_of_all_untrained_controls_together(tables):
-    assert untrained_bar(tables, 3, 0.95) == 10
-    assert untrained_bar(tables, 3, 1.0) == 99
-    lifts = [40.0] * 18 + [42.0, 1e6]
-    one = rows_of("untrained-language", [3] * 19 + [2], [100] * 20, [0.2] * 20, lifts, [0.01] * 20)
+    assert untrained_bar(tables, 3, 0.95) == 0.01
+    assert untrained_bar(tables, 3, 1.0) == 0.5
+    beyond = [0.4] * 18 + [0.42, 0.9]
+    one = rows_of("untrained-language", [3] * 19 + [2], [100] * 20, [0.2] * 20, beyond, [0.01] * 20)
     both = pd.concat([tables, one])
-    assert untrained_bar(both, 3, 0.95) == 42  # of 40 lifts one is higher
-    assert untrained_bar(both, 3, 0.4) == 10
-    started = one.assign(start=True, lift=1e9)
-    assert untrained_bar(pd.concat([both, started]), 3, 0.95) == 42
-    unsure = one.assign(q=0.051, lift=1e9)
-    assert untrained_bar(pd.concat([tables, unsure]), 3, 0.95) == 10
+    assert untrained_bar(both, 3, 0.95) == 0.42  # of 40 one is higher
+    assert untrained_bar(both, 3, 0.4) == 0.01
+    started = one.assign(start=True, agreement_beyond_chance=0.99)
+    assert untrained_bar(pd.concat([both, started]), 3, 0.95) == 0.42
+    unsure = one.assign(q=0.051, agreement_beyond_chance=0.99)
+    assert untrained_bar(pd.concat([tables, unsure]), 3, 0.95) == 0.01
     assert untrained_bar(tables[tables["run"] == "usae"], 3, 0.95) == -np.inf
 
 

@@ -259,6 +259,30 @@ def test_a_card_says_what_it_refines_and_what_refines_it(run, tmp_path):
         assert tab.complaints == []
 
 
+def test_the_map_joins_an_open_concept_with_what_it_refines(run, tmp_path):
+    """Concepts 4 and 5 refine concept 1, all others nothing."""
+    concepts = run.reports["concepts"]
+    finer = concepts["concept_id"].isin([4, 5])
+    columns = {"level": 1 + (concepts["concept_id"] > 3), "refines": (0 * concepts["concept_id"] + 1).where(finer)}
+    page = write_report(replace(run, reports=run.reports.having(concepts=concepts.assign(**columns))), tmp_path)
+    corners = "(line) => [line.x1, line.y1, line.x2, line.y2].map((end) => end.baseVal.value)"
+    ends = f"[...document.querySelectorAll('.family')].map({corners})"
+    circle = "document.querySelector('.dot[data-concept=\"{0}\"] circle')"
+    centre = f"[{circle}.cx, {circle}.cy].map((end) => end.baseVal.value)"
+    with Tab(browser()) as tab:
+        for concept, wanted in ((1, [4, 5]), (5, [4, 5]), (2, [])):
+            tab.open(f"{page.as_uri()}#view=map&concept={concept}")
+            parent, *own = (tab.run(centre.format(number)) for number in (1, *wanted))
+            assert tab.run(ends) == [[*one, *parent] for one in own]
+            assert tab.run("document.querySelector('.dot.current').dataset.concept") == str(concept)
+        radius = f"{circle}.r.baseVal.value"
+        assert tab.run(radius.format(1)) > tab.run(radius.format(4))
+        assert "large: level 1" in text(tab, ".legend")
+        tab.open(f"{page.as_uri()}#view=map")
+        assert tab.run(ends) == []
+        assert tab.complaints == []
+
+
 def test_one_level_is_not_mentioned(tab, visit):
     visit(concept=0)
     assert text(tab, "#opened .level") is None

@@ -39,7 +39,7 @@ def _k_faults(params: Params) -> list[str]:
 
 def _train_faults(params: Params) -> list[str]:
     window, batch = params.train.window_images, params.train.batch_images
-    faults = _level_faults("train", params.train.levels, params.train.dictionary, params.k)
+    faults = level_faults("train", params.train.levels, params.train.dictionary, params.k)
     if params.train.levels and params.train.aux == "multi_topk":
         faults.append(
             "`train.aux: multi_topk` is defined for one level; set it to none or dead, or `train.levels` to null."
@@ -52,7 +52,8 @@ def _train_faults(params: Params) -> list[str]:
     return faults
 
 
-def _level_faults(section: str, levels: tuple[int, ...] | None, concepts: int, k: int) -> list[str]:
+def level_faults(section: str, levels: tuple[int, ...] | None, concepts: int, k: int) -> list[str]:
+    """Why a dictionary cannot have these coarse levels with k codes a token; as `usae.sae.levels.Levels` says."""
     ends = [*(levels or ()), concepts]
     sizes = [end - before for before, end in pairwise([0, *ends])]
     if not levels:
@@ -62,11 +63,13 @@ def _level_faults(section: str, levels: tuple[int, ...] | None, concepts: int, k
             f"`{section}.levels` is {ends[:-1]} and `{section}.dictionary` {concepts}; expected numbers that "
             "increase, all of them below the dictionary."
         ]
-    if len(ends) <= k and -(-k // len(ends)) <= min(sizes):
+    shares = [(level + 1) * k // len(ends) - level * k // len(ends) for level in range(len(ends))]  # as `Levels`
+    if all(1 <= share <= size for share, size in zip(shares, sizes, strict=True)):
         return []
     return [
         f"`{section}.levels` makes {len(ends)} levels, the smallest with {min(sizes)} concepts, that share the "
-        f"{k} codes of a token; expected at least one code for each level, and no more codes than concepts."
+        f"{k} codes of a token; expected at least one code for each level, and no more codes than concepts. "
+        f"Change `{section}.levels` or `k`."
     ]
 
 
@@ -75,6 +78,9 @@ def _controls_faults(params: Params) -> list[str]:
     wide = [k for k in wanted if k > params.train.dictionary]
     same = [k for k in wanted if k == params.k or wanted.count(k) > 1]
     faults = [f"`controls.k` has {k}, more than the {params.train.dictionary} concepts there are." for k in wide]
+    for k in sorted(set(wanted) - set(wide)):
+        of_k = level_faults("train", params.train.levels, params.train.dictionary, k)
+        faults += [f"`controls.k` has {k}: {fault}" for fault in of_k]
     if same:
         faults.append(f"`controls.k` repeats {same[0]}; name each k once, and not the top-level `k` ({params.k}).")
     return faults
@@ -82,7 +88,7 @@ def _controls_faults(params: Params) -> list[str]:
 
 def _planted_faults(params: Params) -> list[str]:
     planted = params.planted
-    faults = _level_faults("planted", planted.levels, planted.dictionary, planted.k)
+    faults = level_faults("planted", planted.levels, planted.dictionary, planted.k)
     if planted.dictionary < max(planted.world.concepts, planted.k):
         faults.append(
             f"`planted.dictionary` is {planted.dictionary}, but `planted.world` has {planted.world.concepts} "

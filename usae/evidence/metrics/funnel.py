@@ -25,8 +25,9 @@ SHARED_STEPS = ("alive", "in all models", "significant", "agreement", "beyond un
 class Thresholds:
     """What the steps ask for.
 
-    agreement: smallest co-fire proportion over models. support: fires in each model. bar: quantile of the lifts in
-    all untrained controls. matched: correlation with the partner in another SAE (half of the variance in common).
+    agreement: smallest co-fire proportion over models. support: fires in each model. bar: quantile of the
+    agreements beyond chance in all untrained controls. matched: correlation with the partner in another SAE (half
+    of the variance in common).
     """
 
     agreement: float
@@ -45,20 +46,22 @@ class Step:
 
 
 def untrained_bar(evidence: pd.DataFrame, models: int, quantile: float) -> float:
-    """The lift below which that share of the concepts lies that are significant in any untrained control.
+    """The agreement beyond chance that only the rest of the concepts exceed that are significant with untrained
+    networks.
 
-    Of all these controls together: each alone has few. Minus infinity where nothing is significant in any.
+    Of all these controls together: each alone has few. Minus infinity where nothing is significant in any. Not
+    the lift: it is at most 1 over a concept's rate, a bar that no frequent concept could pass.
     """
     significant = (evidence["q"] <= FALSE_DISCOVERY_RATE) & (evidence["models_alive"] == models)
     untrained = evidence["run"].map(lambda run: is_untrained(str(run))) & ~evidence["start"].astype(bool)
-    lifts = evidence.loc[significant & untrained, "lift"]
-    return float(lifts.quantile(quantile, interpolation="higher")) if len(lifts) else -np.inf
+    beyond = evidence.loc[significant & untrained, "agreement_beyond_chance"]
+    return float(beyond.quantile(quantile, interpolation="higher")) if len(beyond) else -np.inf
 
 
 def common_steps(rows: pd.DataFrame, models: int, bar: float | None, thresholds: Thresholds) -> list[Step]:
     """What is asked of every SAE alike; `rows` of `control_concepts`, by concept.
 
-    bar: lift that untrained networks reach; None where there are none, and the step is not asked.
+    bar: agreement beyond chance that untrained networks reach; None where there are none, the step is not asked.
     """
     steps = [
         Step("alive", (rows["models_alive"] > 0).to_numpy(), ["never fires"] * len(rows)),
@@ -71,7 +74,8 @@ def common_steps(rows: pd.DataFrame, models: int, bar: float | None, thresholds:
         ),
     ]
     if bar is not None:
-        steps.append(Step("beyond untrained", (rows["lift"] > bar).to_numpy(), _each(rows, _untrained, bar)))
+        beyond = (rows["agreement_beyond_chance"] > bar).to_numpy()
+        steps.append(Step("beyond untrained", beyond, _each(rows, _untrained, bar)))
     return steps
 
 
@@ -174,4 +178,5 @@ def _agreement(row: Any, agreement: float) -> str:
 
 
 def _untrained(row: Any, bar: float) -> str:
-    return f"lift {row.lift:.3g} over one re-paired model; untrained networks reach {bar:.3g}"
+    share = row.agreement_beyond_chance
+    return f"agreement is {share:.1%} above that with one re-paired model; untrained networks reach {bar:.1%}"

@@ -24,6 +24,11 @@ const tableView = (rows) => {
     h("thead", {}, h("tr", {}, columns.map((column) => sortHead(column)), h("th", { scope: "col" }, "kind"), DATA.columns.map((column) => sortHead(column, "number")), DATA.concepts.stops_at ? sortHead({ name: "stops_at", label: "funnel stops at", tip: "the first step that it does not pass" }) : "")), h("tbody", {}, body)));
 };
 
+// The coarse concept that a concept refines, itself where it refines none; its family is all with the same one.
+const root = (id) => {
+  const parent = ROW.has(id) ? value("refines", ROW.get(id)) : null;
+  return parent === null ? id : root(parent);
+};
 // Agreement over energy; logarithmic, as both span decades.
 const AXES = { x: "energy", y: "lift" };
 const mapView = (rows) => {
@@ -44,15 +49,26 @@ const mapView = (rows) => {
     ...ticks(x).map((n) => [s("line", { class: "grid", x1: x.at(10 ** n), x2: x.at(10 ** n), y1: 14, y2: height - bottom }), s("text", { x: x.at(10 ** n), y: height - bottom + 18, "text-anchor": "middle" }, plain(n))]),
     ...ticks(y).map((n) => [s("line", { class: "grid", y1: y.at(10 ** n), y2: y.at(10 ** n), x1: left, x2: width - 14 }), s("text", { x: left - 8, y: y.at(10 ** n) + 4, "text-anchor": "end" }, plain(n))]),
   ].flat();
+  const place = (row) => [x.at(value(AXES.x, row)), y.at(value(AXES.y, row))];
+  const drawn = new Set(points);
+  const coarse = new Set(DATA.concepts.level ?? []).size > 1;
+  const family = state.concept ? points.filter((row) => value("refines", row) !== null && root(DATA.concepts.id[row]) === root(Number(state.concept))) : [];
+  const lines = family.filter((row) => drawn.has(ROW.get(value("refines", row)))).map((row) => {
+    const [[x1, y1], [x2, y2]] = [place(row), place(ROW.get(value("refines", row)))];
+    return s("line", { class: "family", x1, y1, x2, y2 });
+  });
   const dots = points.map((row) => {
+    const [cx, cy] = place(row);
+    const r = !coarse ? 4.5 : value("level", row) === 1 ? 6.5 : 3.5;
     const [id, kind] = [DATA.concepts.id[row], DATA.concepts.kind[row]];
-    const dot = s("a", { href: link({ concept: id }), class: `dot ${kind in KINDS ? kind : "unique"}`, "data-concept": id, "aria-label": `concept ${id}`, tabindex: -1 },
-      s("circle", { cx: x.at(value(AXES.x, row)), cy: y.at(value(AXES.y, row)), r: 4.5 }, s("title", {}, `concept ${id} ${value("top_label", row) ?? ""}, ${kindName(kind)}: lift ${number(value("lift", row))}, energy ${number(value("energy", row))}`)));
+    const dot = s("a", { href: link({ concept: id }), class: `dot ${kind in KINDS ? kind : "unique"}${String(id) === state.concept ? " current" : ""}`, "data-concept": id, "aria-label": `concept ${id}`, tabindex: -1 },
+      s("circle", { cx, cy, r }, s("title", {}, `concept ${id} ${value("top_label", row) ?? ""}, ${kindName(kind)}: lift ${number(value("lift", row))}, energy ${number(value("energy", row))}`)));
     if (!(kind in KINDS)) dot.style.setProperty("--colour", colourOf(kind));
     return dot;
   });
   const names = [s("text", { x: width / 2, y: height - 6, "text-anchor": "middle" }, "energy (norm of the mean contribution)"), s("text", { x: -height / 2, y: 16, transform: "rotate(-90)", "text-anchor": "middle" }, "lift: co-fires over chance")];
   const kinds = ["universal", "some", ...MODELS].filter((kind) => points.some((row) => DATA.concepts.kind[row] === kind));
   const legend = kinds.map((kind) => h("span", {}, h("i", { class: `key ${kind in KINDS ? kind : "unique"}`, style: { "--colour": colourOf(kind) ?? "inherit" } }), kindName(kind)));
-  return h("div", { class: "map" }, h("p", { class: "legend" }, legend), s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${points.length} concepts by energy and lift; the table has the same numbers` }, ...marks, ...names, ...dots));
+  if (coarse) legend.push(h("span", {}, "large: level 1; of an open concept, lines lead to what it refines and what refines it"));
+  return h("div", { class: "map" }, h("p", { class: "legend" }, legend), s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${points.length} concepts by energy and lift; the table has the same numbers` }, ...marks, ...names, ...lines, ...dots));
 };

@@ -15,7 +15,7 @@ BINS = 30
 THRESHOLDS = {  # of table `sensitivity`
     "agreement": "least agreement",
     "support": "fires in each model",
-    "bar": "quantile of the\nuntrained lifts",
+    "bar": "quantile of the\nuntrained networks",
     "matched": "correlation with\nthe partner",
     "threshold": "code above which\na concept fires",
 }

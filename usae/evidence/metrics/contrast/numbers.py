@@ -1,6 +1,7 @@
 """Rows of table `controls`: every measure after training, before it, and what training adds (stage `contrast`)."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from usae.common.types import Array
 from usae.evidence.controls.names import RUN
 from usae.evidence.metrics.contrast.measured import Measured
 from usae.evidence.metrics.contrast.resampling import Draws, interval
-from usae.evidence.metrics.funnel import Thresholds, asked_steps, comes_back, passed, untrained_bar
+from usae.evidence.metrics.funnel import SHARED_STEPS, Thresholds, asked_steps, comes_back, passed, untrained_bar
 
 MEASURES = {  # each with its value where one model is re-paired, if it has one
     "r2_self_mean": None,
@@ -25,7 +26,25 @@ MEASURES = {  # each with its value where one model is re-paired, if it has one
     "significant_share": None,
 }
 SHARED, UNIVERSAL = "shared", "universal"
+RESAMPLED = ("agreement", "beyond untrained")  # steps that a resample of the images asks anew
 COLUMNS = ["run", "measure", "value", "null", "start", "adds", "adds_low", "adds_high"]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Concepts of one SAE that a count takes, (c,). passed: all its steps. others: all of them but RESAMPLED.
+
+    bar: the agreement above which a concept is beyond untrained networks: what one re-paired model gives (held
+    where it is measured), and theirs beyond that.
+    """
+
+    passed: Array
+    others: Array
+    bar: Array
+
+    def drawn(self, agreement: Array, least: float) -> Array:
+        """(resamples,) counts, where the agreements are those, (resamples, c); asked are at least `least`."""
+        return np.asarray((self.others & (agreement >= least) & (agreement > self.bar)).sum(axis=1))
 
 
 def control_numbers(
@@ -39,8 +58,8 @@ def control_numbers(
     bar = untrained_bar(concepts, models, asked.bar)
     rows = []
     for run in dict.fromkeys(run for _, run in measured):
-        masks = {start: _masks(concepts, stability, run, start, models, bar, asked) for start in (False, True)}
-        rows += _rows(run, measured[False, run], measured[True, run], masks, asked.agreement)
+        counts = {start: counted(concepts, stability, run, start, models, bar, asked) for start in (False, True)}
+        rows += _rows(run, measured[False, run], measured[True, run], counts, asked.agreement)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -60,7 +79,7 @@ def stability_numbers(stability: pd.DataFrame, asked: Thresholds) -> pd.DataFram
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _masks(
+def counted(
     concepts: pd.DataFrame,
     stability: pd.DataFrame,
     run: str,
@@ -68,32 +87,38 @@ def _masks(
     models: int,
     bar: float,
     asked: Thresholds,
-) -> dict[str, tuple[Array, Array]]:
-    """Measure -> (c,) the concepts that pass all its steps, and those that pass all but the agreement."""
-    rows = concepts[(concepts["run"] == run) & (concepts["start"] == start)]
+) -> dict[str, Counted]:
+    """By measure: which concepts of table `control_concepts` are counted, of one SAE."""
+    rows = concepts[(concepts["run"] == run) & (concepts["start"] == start)].sort_values("concept_id")
     matches = stability[(stability["run"] == run) & (stability["start"] == start)] if run == RUN else None
     steps = asked_steps(rows, matches, models, bar, asked)
-    but_agreement = [step for step in steps if step.name != "agreement"]
-    shared, shared_but = ([step for step in part if step.name != "stable"] for part in (steps, but_agreement))
-    masks = {SHARED: (passed(shared), passed(shared_but))}
-    return masks | ({UNIVERSAL: (passed(steps), passed(but_agreement))} if len(steps) > len(shared) else {})
+    common = [step for step in steps if step.name in SHARED_STEPS]
+    chance = (rows["cofire_proportion_min"] - rows["agreement_beyond_chance"]).to_numpy(float)
+    return {
+        name: Counted(passed(own), passed([step for step in own if step.name not in RESAMPLED]), bar + chance)
+        for name, own in ((SHARED, common), (UNIVERSAL, steps))
+        if name == SHARED or len(steps) > len(common)
+    }
 
 
 def _rows(
     run: str,
     after: Measured,
     before: Measured,
-    masks: Mapping[bool, Mapping[str, tuple[Array, Array]]],
+    counts: Mapping[bool, Mapping[str, Counted]],
     agreement: float,
 ) -> list[dict[str, object]]:
     numbers, starts = after.numbers(), before.numbers()
     draws = {
-        name: _drawn(after.draws, name, masks[False], agreement)
-        - _drawn(before.draws, name, masks[True], agreement)
-        for name in ("r2_self_mean", "r2_cross_mean", "cofire_proportion_min_median", *masks[False])
+        name: _drawn(after.draws, name, counts[False], agreement)
+        - _drawn(before.draws, name, counts[True], agreement)
+        for name in ("r2_self_mean", "r2_cross_mean", "cofire_proportion_min_median", *counts[False])
     }
     values = {name: (numbers.get(name), starts.get(name)) for name in MEASURES}
-    values |= {name: (int(masks[False][name][0].sum()), int(masks[True][name][0].sum())) for name in masks[False]}
+    values |= {
+        name: (int(counts[False][name].passed.sum()), int(counts[True][name].passed.sum()))
+        for name in counts[False]
+    }
     rows: list[dict[str, object]] = []
     for name, (value, start) in values.items():
         null = MEASURES.get(name)
@@ -104,12 +129,12 @@ def _rows(
     return rows
 
 
-def _drawn(draws: Draws, name: str, masks: Mapping[str, tuple[Array, Array]], agreement: float) -> Array:
-    """(resamples,) of one measure; of a count, the concepts that agree there and pass the other steps."""
+def _drawn(draws: Draws, name: str, counts: Mapping[str, Counted], agreement: float) -> Array:
+    """(resamples,) of one measure."""
     if name == "cofire_proportion_min_median":
         return np.asarray(np.nanmedian(draws.agreement, axis=1))
-    if name in masks:
-        return np.asarray((draws.agreement[:, masks[name][1]] >= agreement).sum(axis=1))
+    if name in counts:
+        return counts[name].drawn(draws.agreement, agreement)
     return draws.r2_self if name == "r2_self_mean" else draws.r2_cross
 
 

@@ -29,7 +29,8 @@ CONTROLS = Table(
             "adds_low",
             "float64",
             "lower end of its 95 % interval, 1.96 standard deviations of 200 resamples of the held-out images;"
-            " counts are made anew by agreement, other steps stay as they are; null where not resampled",
+            " counts are made anew by agreement, and by it beyond chance, where chance and the other steps stay as"
+            " they are; null where not resampled",
         ),
         Column("adds_high", "float64", "upper end, likewise"),
     ),
@@ -53,6 +54,12 @@ CONTROL_CONCEPTS = Table(
             "the same with one model re-paired, mean; of the model for which it is largest",
             "tokens",
             "permutations",
+        ),
+        Column(
+            "agreement_beyond_chance",
+            "float64",
+            "cofire_proportion_min, less what it is with that model re-paired; null when dead in some model",
+            denominator="fires of the model with the most fires",
         ),
         Column("lift", "float64", "co-fires over that mean: the least over models", denominator="null_mean"),
         Column("p", "float64", "p_tail of table nulls, the largest over models; null with fewer than 20 fires"),
@@ -101,7 +108,8 @@ SENSITIVITY = Table(
             "threshold",
             "string",
             "agreement: smallest co-fire proportion; support: fires in each model; bar: quantile of the untrained"
-            " networks' lifts; matched: correlation with the partner; threshold: code above which a concept fires",
+            " networks' agreements beyond chance; matched: correlation with the partner; threshold: code above"
+            " which a concept fires",
         ),
         Column("value", "float64", "its value"),
         START,

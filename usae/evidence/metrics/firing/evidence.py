@@ -17,14 +17,16 @@ def evidence(firing: FiringCounts, permuted: Array) -> pd.DataFrame:
     """
     fires = firing.fires
     null_test = significance(firing.cofires, permuted, supported(fires))
+    agreement, chance = (cofire_proportion_min(both, fires) for both in (firing.cofires, null_test.mean))
     columns = {
         "concept_id": np.arange(firing.concepts),
         "models_alive": (fires > 0).sum(axis=0),
         "fires_least": fires.min(axis=0),
         "firing_entropy": firing_entropy(fires),
         "cofires": firing.cofires,
-        "cofire_proportion_min": cofire_proportion_min(firing.cofires, fires),
+        "cofire_proportion_min": agreement,
         "null_mean": null_test.mean,
+        "agreement_beyond_chance": agreement - chance,
         "lift": null_test.lift,
         "p": null_test.tail,
         "q": null_test.q,
