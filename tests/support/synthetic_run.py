@@ -19,6 +19,7 @@ from PIL import Image
 
 from usae.common.tables import Table, write_table
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
+from usae.evidence.metrics.contrast.tables import START_EXEMPLARS
 from usae.evidence.metrics.firing.counts import (
     FiringCounts,
     cofire_proportion,
@@ -138,7 +139,9 @@ def _write_tables(folder: Path, codes: dict[str, CodeStore]) -> None:
         exemplars.update(chunks)
     _write(folder, concept_tables.CONCEPTS, _concepts(counts))
     _write(folder, concept_tables.CONCEPT_MODELS, _concept_models(counts))
-    _write(folder, concept_tables.EXEMPLARS, exemplars.frame())
+    best = exemplars.frame()
+    _write(folder, concept_tables.EXEMPLARS, best)
+    _write(folder, START_EXEMPLARS, best[best["ranking"] == MODELS[0]])
     _write(folder, RECONSTRUCTION, _reconstruction())
     _write(folder, TRAINING, _training())
     _write(folder, PROBES, _probes())

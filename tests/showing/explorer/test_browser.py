@@ -166,6 +166,18 @@ def test_photos_and_heatmaps_are_drawn(tab, visit):
     assert tab.run(f"{photos}.every((image) => image.alt.startsWith('image '))")
 
 
+def test_what_a_concept_started_as_is_drawn(run, visit):
+    concept = chosen(run)[0].concept
+    tab = visit(concept=concept)
+    images = "[...document.querySelectorAll('#opened .started img')]"
+    sizes = tab.run(f"Promise.all({images}.map((image) => image.decode().then(() => image.naturalWidth)))")
+    assert len(sizes) == 2  # `report.own_images`
+    assert tab.run(f"Math.min(...{images}.map((image) => image.getBoundingClientRect().width))") > 40
+    ranked = run.reports["exemplars"].query("concept_id == @concept").groupby("ranking")["image"].agg(set)
+    before, still = ranked[MODELS[0]], len(ranked[MODELS[0]] & ranked["mean"])
+    assert f"{still} of its {len(before)} best images are so still" in text(tab, "#opened .started")
+
+
 def test_the_slider_fades_heatmaps_and_stays_in_the_address(tab, visit):
     visit(concept="")
     tab.run("const o = document.getElementById('opacity'); o.value = 0.3; o.dispatchEvent(new Event('input'))")

@@ -156,6 +156,21 @@ def test_cards_are_of_the_chosen_concepts(run, data):
             assert {str(image) for image in view["images"]} <= set(data["photos"])
 
 
+def test_a_card_shows_what_it_started_as(run):
+    """Two best images before the first step: one that is among the best still, and one of another concept's."""
+    concept, other = (choice.concept for choice in chosen(run)[:2])
+    exemplars = run.reports["exemplars"].query("ranking == 'mean'").set_index("concept_id")["image"]
+    stranger = next(image for image in exemplars[other] if image not in set(exemplars[concept]))
+    images = [int(stranger), int(exemplars[concept].iloc[0])]
+    before = pd.DataFrame({"concept_id": concept, "rank": [0, 1], "image": images, "code": [2.0, 1.0]})
+    data = payload(replace(run, reports=run.reports.having(start_exemplars=before)))
+    assert data["cards"][str(concept)]["started"] == {"images": images, "kept": 1, "of": 2}
+    assert data["cards"][str(other)]["started"] is None
+    assert {str(image) for image in images} <= set(data["photos"])
+    first, _ = split(data, 1)
+    assert {str(image) for image in images} <= set(first["photos"])
+
+
 def test_the_first_cards_come_first(run):
     data = payload(run)
     first, rest = split(data, 3)

@@ -58,6 +58,15 @@ const imageRows = (id, card) => {
     h("div", { class: "row" }, h("span", { class: "name" }, "image", h("small", {}, by)), strip(id, view, -1, n)), lines);
 };
 
+// The images of what it started as.
+const STARTED = "held-out images on which its code is highest, mean over models, before the first training step; near-duplicates left out";
+const startedBlock = (card) => {
+  if (!card?.started?.images.length) return "";
+  const { images, kept, of } = card.started;
+  const photos = images.map((image) => h("img", { src: DATA.photos[image], alt: `image ${image}`, title: DATA.captions[image] ?? "" }));
+  return h("div", { class: "started" }, h("p", {}, tip("before its first step", STARTED), h("small", {}, `${kept} of its ${of} best images are so still`)), photos);
+};
+
 const curve = (line, colour) => {
   const [low, high] = [Math.min(...line), Math.max(...line)];
   const points = line.map((score, step) => `${((98 * step) / Math.max(line.length - 1, 1) + 1).toFixed(1)},${(27 - (25 * (score - low)) / (high - low || 1)).toFixed(1)}`);
@@ -96,6 +105,6 @@ const cardView = (id, open = false) => {
   const why = open && value("why", row) ? h("p", { class: "why" }, `The funnel stops it at \u201c${value("stops_at", row)}\u201d: ${value("why", row)}.`) : "";
   const images = card ? imageRows(id, card) : h("p", { class: "empty" }, "Its images are not on this page. Raise ", h("code", {}, "report.concepts"), " in params.yaml and run ", h("code", {}, "dvc repro report"), ".");
   const details = [why, finerList(id), h("dl", { class: "numbers" }, facts), numbersTable(row), card ? nearList(card) : ""];
-  if (open) return article(images, maximisedBlock(id, card), ...details);
-  return article(images, card?.maximised ? maximisedBlock(id, card) : "", finerList(id), h("dl", { class: "numbers" }, facts));
+  if (open) return article(images, startedBlock(card), maximisedBlock(id, card), ...details);
+  return article(images, startedBlock(card), card?.maximised ? maximisedBlock(id, card) : "", finerList(id), h("dl", { class: "numbers" }, facts));
 };

@@ -11,7 +11,7 @@ from usae.showing.explorer.neighbours import Cofiring, Near, near_directions
 from usae.showing.explorer.payload import Json, plain_value
 from usae.showing.maximisation.pictures import picture_path, read_curves
 from usae.showing.results.choice import MEAN_RANKING, Choice, shared_concepts, specific_concepts
-from usae.showing.results.examples import ConceptExample, concept_examples
+from usae.showing.results.examples import ConceptExample, concept_examples, different
 from usae.showing.results.run import Run
 
 CURVE_POINTS = 64
@@ -30,17 +30,19 @@ def chosen(run: Run) -> list[Choice]:
 
 
 def make_cards(run: Run, album: Album) -> Json:
-    """The cards by concept: `owner`, `rankings`, `near`, `labels`, `maximised`."""
+    """The cards by concept: `owner`, `rankings`, `started`, `near`, `labels`, `maximised`."""
     choices = list({choice.concept: choice for choice in chosen(run)}.values())
     concepts = [choice.concept for choice in choices]
     views = ranked_views(run, concepts, album)
     near = neighbours(run, concepts)
     labels = label_chips(run.reports["label_concepts"])
     maximised = maximised_cells(run)
+    started = started_at(run, concepts, album)
     return {
         str(choice.concept): {
             "owner": choice.owner,
             "rankings": views[choice.concept],
+            "started": started.get(choice.concept),
             "near": {way: near_by_concept[choice.concept] for way, near_by_concept in near.items()},
             "labels": labels.get(choice.concept, []),
             "maximised": maximised.get(choice.concept),
@@ -62,6 +64,31 @@ def ranked_views(run: Run, concepts: Sequence[int], album: Album) -> dict[int, J
             if example.images:
                 views[example.choice.concept][ranking] = _view(example)
     return views
+
+
+def started_at(run: Run, concepts: Sequence[int], album: Album) -> dict[int, Json]:
+    """Per concept its best images before the first step, `report.own_images` unlike ones, and how many of all of
+    them, `of`, it still has among its best (`kept`); of those that had any.
+    """
+    before, after = run.reports["start_exemplars"], run.reports["exemplars"]
+    if before.empty:
+        return {}
+    best = after[after["ranking"] == MEAN_RANKING].groupby("concept_id")["image"].agg(set)
+    ranked = before[before["concept_id"].isin(concepts)].sort_values("rank").groupby("concept_id")["image"]
+    return {
+        int(concept): {  # type: ignore[arg-type]
+            "images": different(images.tolist(), run.params.report.own_images, album.sketch),
+            "kept": len(best.get(concept, set()) & set(images)),
+            "of": len(images),
+        }
+        for concept, images in ranked
+    }
+
+
+def images_of(cards: Mapping[str, Json]) -> set[int]:
+    """All images that these cards show."""
+    ranked = {image for card in cards.values() for view in card["rankings"].values() for image in view["images"]}
+    return ranked | {image for card in cards.values() for image in (card["started"] or {}).get("images", ())}
 
 
 def neighbours(run: Run, concepts: Sequence[int]) -> dict[str, dict[int, Near]]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from usae.showing.explorer.album import Album
-from usae.showing.explorer.cards import control_cell, make_cards
+from usae.showing.explorer.cards import control_cell, images_of, make_cards
 from usae.showing.explorer.charts import chart_uri
 from usae.showing.explorer.overview import code_version, models_table, r2_rows, tiles
 from usae.showing.explorer.panels import Panel, panels
@@ -66,7 +66,7 @@ def payload(run: Run) -> Json:
     tables, params = run.reports, run.params
     album = Album(run.index, params.report.thumbnail, params.extract.fit)
     cards = make_cards(run, album)
-    images = {image for card in cards.values() for view in card["rankings"].values() for image in view["images"]}
+    images = images_of(cards)
     levels = level_columns(tables["concepts"])
     headings = TABLE | ({"level": "level"} if levels else {})
     return {
@@ -91,9 +91,7 @@ def split(data: Json, count: int = FIRST) -> tuple[Json, Json]:
     """The payload in two: all numbers and what the first `count` cards need; the other `cards` and `photos`."""
     cards, photos = data["cards"], data["photos"]
     early = dict(list(cards.items())[:count])
-    needed = {
-        str(image) for card in early.values() for view in card["rankings"].values() for image in view["images"]
-    }
+    needed = {str(image) for image in images_of(early)}
     first = data | {
         "carded": dict.fromkeys(cards, True),
         "cards": early,

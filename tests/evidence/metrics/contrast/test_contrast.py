@@ -14,7 +14,14 @@ from usae.evidence.metrics.contrast.contrast import Contrasts, contrast_tables
 from usae.evidence.metrics.contrast.measured import HeldOut
 from usae.evidence.metrics.contrast.numbers import MEASURES
 from usae.evidence.metrics.contrast.sensitivity import repeated_frame
-from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, CONTROLS, REPEATED, SENSITIVITY, STABILITY
+from usae.evidence.metrics.contrast.tables import (
+    CONTROL_CONCEPTS,
+    CONTROLS,
+    REPEATED,
+    SENSITIVITY,
+    STABILITY,
+    START_EXEMPLARS,
+)
 from usae.evidence.metrics.firing.nulls import IMAGES
 from usae.evidence.metrics.funnel import Thresholds
 from usae.evidence.metrics.measure.counting import concept_statistics
@@ -102,7 +109,7 @@ def tables(contrasts):
 def test_tables_are_as_declared(tables, tmp_path):
     for declared, table in tables.items():
         write_table(declared, table, tmp_path / f"{declared.name}.parquet")
-    assert set(tables) == {CONTROLS, CONTROL_CONCEPTS, STABILITY, SENSITIVITY, REPEATED}
+    assert set(tables) == {CONTROLS, CONTROL_CONCEPTS, STABILITY, SENSITIVITY, REPEATED, START_EXEMPLARS}
     counts = tables[CONTROL_CONCEPTS].groupby(["run", "start"])["concept_id"].count()
     assert len(counts) == 10
     assert (counts == 20).all()
@@ -122,6 +129,23 @@ def test_numbers_are_those_of_the_summary_after_training_and_before(contrasts, t
             assert values[name] == pytest.approx(summary[name])
         assert values["r2_self_mean"] == pytest.approx(own, rel=1e-5)
         assert rows["null"].notna().sum() == sum(null is not None for null in MEASURES.values())
+
+
+def test_the_best_images_before_the_first_step_are_those_of_the_start(contrasts, tables):
+    """The largest code in an image, mean over models, by dense codes."""
+    opened = contrasts.opened("usae", True)
+    dense = np.zeros((2, 30, 20))
+    for chunks in opened.encoded(np.arange(30)):
+        for model, chunk in enumerate(chunks):
+            for image, indices, values in zip(chunk.images, chunk.indices, chunk.values, strict=True):
+                np.maximum.at(dense[model, image], indices.ravel(), values.ravel())
+    found = tables[START_EXEMPLARS]
+    assert set(found["concept_id"]) == set(np.flatnonzero(dense.any(axis=(0, 1))))
+    for concept, rows in found.groupby("concept_id"):
+        best = dense.mean(axis=0)[:, concept]
+        assert rows["rank"].tolist() == list(range(min(12, (best > 0).sum())))
+        np.testing.assert_allclose(rows["code"], np.sort(best)[::-1][: len(rows)], rtol=1e-6)
+        np.testing.assert_allclose(best[rows["image"]], rows["code"], rtol=1e-6)
 
 
 def test_what_training_adds_lies_within_its_interval(tables):

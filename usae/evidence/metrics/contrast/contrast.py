@@ -26,7 +26,15 @@ from usae.evidence.metrics.contrast.measured import HeldOut, Measured
 from usae.evidence.metrics.contrast.numbers import control_numbers, stability_numbers
 from usae.evidence.metrics.contrast.sensitivity import repeated_frame, sensitivity_frame
 from usae.evidence.metrics.contrast.stability import HeldOutCodes, all_matches
-from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, CONTROLS, REPEATED, SENSITIVITY, STABILITY
+from usae.evidence.metrics.contrast.tables import (
+    CONTROL_CONCEPTS,
+    CONTROLS,
+    REPEATED,
+    SENSITIVITY,
+    STABILITY,
+    START_EXEMPLARS,
+)
+from usae.evidence.metrics.firing.exemplars import MEAN, Exemplars
 from usae.evidence.metrics.funnel import Thresholds
 from usae.evidence.metrics.summary import HELD_OUT
 
@@ -93,7 +101,7 @@ class Contrasts:
 
 
 def contrast_tables(contrasts: Contrasts) -> dict[Table, pd.DataFrame]:
-    """Tables `controls`, `control_concepts`, `stability`, `sensitivity` and `repeated`."""
+    """Tables `controls`, `control_concepts`, `stability`, `sensitivity`, `repeated` and `start_exemplars`."""
     measured, stability = contrasts.measured(), contrasts.stability()
     concepts = pd.concat(list(_concepts(measured)), ignore_index=True)
     models = measured[False, RUN].firing.models
@@ -106,7 +114,16 @@ def contrast_tables(contrasts: Contrasts) -> dict[Table, pd.DataFrame]:
         STABILITY: stability,
         SENSITIVITY: sensitivity_frame(variants, concepts, stability, models, asked),
         REPEATED: repeated_frame(variants, concepts, models, asked),
+        START_EXEMPLARS: exemplars_frame(variants[True]),
     }
+
+
+def exemplars_frame(opened: HeldOut) -> pd.DataFrame:
+    """Table `start_exemplars`: the held-out images that show each concept of an SAE best."""
+    best = Exemplars(tuple(opened.sae.models), opened.sae.concepts, opened.params.exemplars)
+    for chunks in opened.encoded(np.arange(opened.images)):
+        best.update(chunks)
+    return best.frame().query("ranking == @MEAN", local_dict={"MEAN": MEAN}).drop(columns="ranking")
 
 
 def _concepts(measured: Mapping[Trained, Measured]) -> Iterator[pd.DataFrame]:

@@ -133,3 +133,14 @@ REPEATED = Table(
         Column("share", "float64", "repeated as a share", denominator="concepts"),
     ),
 )
+
+START_EXEMPLARS = Table(
+    "start_exemplars",
+    "one image among the top images of one concept of the universal SAE before its first step",
+    (
+        CONCEPT,
+        Column("rank", "int16", "0 = highest code"),
+        Column("image", "int32", "row among the readable images of data/images/val.parquet"),
+        Column("code", "float32", "the largest code in the image, mean over models", "code"),
+    ),
+)
