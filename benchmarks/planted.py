@@ -1,8 +1,10 @@
 """Where the recipe and the funnel fail on planted concepts: superposition, noise, and the number of models.
 
-    python -m benchmarks.planted [--world easy superposed] [--models 3 5] [--snr 10 30 100] [--rho 0.3]
+    python -m benchmarks.planted [--recipe levels tokens] [--world easy superposed] [--models 3 5]
+                                 [--snr 10 30 100] [--rho 0.3]
 
-Stage `planted` with the recipe of params.yaml, in worlds of its own and over seeds that count from the run's. Rows
+Stage `planted` with the recipe of params.yaml (`levels`), or with one level of concepts that start at tokens
+(`tokens`), in worlds of its own and over seeds that count from the run's. Rows
 are appended to benchmarks/planted.csv as they come; what is there is not run again. Besides `measure.agreement`
 other floors are asked of the trained codes. `--table` prints the file as Markdown, `--brief` the trained SAEs of
 each world in one line. docs/planted.md is the reading.
@@ -38,12 +40,11 @@ WORLDS: dict[tuple[str, int], dict[str, Any]] = {
         "widths": (24, 28, 32, 36, 40), "shared": 60, "pairwise": 4, "most": 2, "private": 12, "twins": 8,
     },
 }  # fmt: skip
-SEARCH = {
-    "easy": {"k": 4, "dictionary": 128, "levels": (32,)},
-    "superposed": {"k": 6, "dictionary": 256, "levels": (64,)},
-}
+SEARCH = {"easy": {"k": 4, "dictionary": 128}, "superposed": {"k": 6, "dictionary": 256}}
+RECIPES: dict[str, dict[str, Any]] = {"levels": {}, "tokens": {"init": "paired", "sources": "one"}}
+COARSE = 4  # with levels: one concept in so many is coarse
 FLOORS = (0.02, 0.05, 0.2, 0.3)  # of the smallest co-fire proportion
-KEYS = ["world", "models", "snr", "rho", "seeds"]
+KEYS = ["recipe", "world", "models", "snr", "rho", "seeds"]
 KEPT = {
     (TRACKED, "activity"): "tracked",
     ("agreed", "direction"): "agreed",
@@ -95,11 +96,17 @@ def rows(params: Params, keys: dict[str, Any]) -> pd.DataFrame:
 def trials(params: Params, keys: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Planted concepts and codes of all seeds, judged."""
     world = WORLDS[keys["world"], keys["models"]] | {"snr": keys["snr"], "rho": keys["rho"]}
-    planted = SEARCH[keys["world"]] | {
+    search = SEARCH[keys["world"]]
+    planted = search | {
         "world": params.planted.world.model_copy(update=world),
         "seeds": keys["seeds"],
+        "levels": (search["dictionary"] // COARSE,) if keys["recipe"] == "levels" else None,
     }
-    return judged(params.model_copy(update={"planted": params.planted.model_copy(update=planted)}))
+    sections = {
+        "planted": params.planted.model_copy(update=planted),
+        "train": params.train.model_copy(update=RECIPES[keys["recipe"]]),
+    }
+    return judged(params.model_copy(update=sections))
 
 
 def above(frame: pd.DataFrame, floor: float) -> pd.DataFrame:
@@ -134,7 +141,7 @@ def append(frame: pd.DataFrame) -> None:
 
 def markdown(table: pd.DataFrame) -> str:
     """One row per world, floor, setting and kind."""
-    keys = [*KEYS[:4], "agreement", "setting", "kind"]
+    keys = [*KEYS[:5], "agreement", "setting", "kind"]
     columns = list(KEPT.values())
     lines = [_line([*keys, *columns]), _line(["---"] * (len(keys) + len(columns)))]
     lines += [
@@ -147,8 +154,8 @@ def markdown(table: pd.DataFrame) -> str:
 def brief(table: pd.DataFrame, agreement: float) -> str:
     """A line per world: trained SAEs, judged with the floor `agreement`."""
     trained = table[(table["setting"] == MATCHED) & (table["agreement"] == agreement)]
-    lines = [_line([*KEYS[:4], *BRIEF]), _line(["---"] * (4 + len(BRIEF)))]
-    for keys, members in trained.groupby(KEYS[:4], sort=False):
+    lines = [_line([*KEYS[:5], *BRIEF]), _line(["---"] * (5 + len(BRIEF)))]
+    for keys, members in trained.groupby(KEYS[:5], sort=False):
         by_kind = {row["kind"]: row for row in members.to_dict("records")}
         lines.append(_line([*keys, *(_cell(by_kind[kind], column) for kind, column in BRIEF.values())]))
     return "\n".join(lines)
@@ -168,6 +175,7 @@ def _line(cells: list[Any]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--recipe", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--world", nargs="+", choices=list(SEARCH), default=list(SEARCH))
     parser.add_argument("--models", nargs="+", type=int, choices=[3, 5], default=[3, 5])
     parser.add_argument("--snr", nargs="+", type=float, default=[10.0, 30.0, 100.0])

@@ -252,7 +252,7 @@ def test_the_story_says_what_training_adds(run):
         "Before the first step it is 25 and 1",
         f"The difference is 3 shared concepts (95 % interval 0 to 8): {NOTHING}",
         "Training adds 4 concepts that come back (95 % interval 4 to 5)",
-        "With other starts, in shared concepts: 5 (seed-1), \u22121 (half-1)",
+        "In further SAEs, in shared concepts: 5 (seed-1), \u22121 (half-1)",
     ]
     page = Page(render(replace(run, reports=tables), [], [], {}))
     assert f"{'. '.join(story(tables, MODELS))}." in page.words

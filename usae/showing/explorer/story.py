@@ -68,7 +68,7 @@ def _elsewhere(controls: pd.DataFrame) -> list[str]:
         return []
     again = controls[controls["run"].str.startswith((SEED, HALF)) & (controls["measure"] == "shared")]
     differences = [f"{_plain(adds)} ({run})" for run, adds in zip(again["run"], again["adds"], strict=True)]
-    return [f"With other starts, in shared concepts: {', '.join(differences)}"] if differences else []
+    return [f"In further SAEs, in shared concepts: {', '.join(differences)}"] if differences else []
 
 
 def _plain(value: float) -> str:
