@@ -46,10 +46,11 @@ KEYS = ["data", "dictionary", "steps", "recipe", "learning_rate", "seed", "image
 CHOICE = 10  # one training image in so many is kept for the choice of the recipe
 PER_CODE = 4  # coarse concepts for each code of a token: then one in eight of them has a code
 CPU = torch.device("cpu")
-ONE_LEVEL = {"levels": None, "aux": "none"}
+ONE_LEVEL = {"levels": None, "aux": "none", "dictionary_rows": "free"}
 TOKENS = {**ONE_LEVEL, "init": "paired", "sources": "one"}
 CLUSTERS = {**ONE_LEVEL, "init": "clusters", "sources": "each"}
 LEVELS = {**CLUSTERS, "levels": "coarse", "coarse_rate": 0.05}
+ARCHETYPES = {"dictionary_rows": "archetypes"}
 RECIPES: dict[str, dict[str, Any]] = {
     "tokens": TOKENS,
     "tokens, each model a source": {**TOKENS, "sources": "each"},
@@ -61,6 +62,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "levels, coarse slower": {**LEVELS, "coarse_rate": 0.01},
     "levels, coarse where it starts": {**LEVELS, "coarse_rate": 0.0},
     "levels, from tokens": {**LEVELS, "init": "paired"},
+    "tokens, archetypes": {**TOKENS, "sources": "each", **ARCHETYPES},
+    "clusters, archetypes": {**CLUSTERS, **ARCHETYPES},
+    "levels, archetypes": {**LEVELS, "coarse_rate": 0.01, **ARCHETYPES},
     "coarse alone": {**CLUSTERS, "dictionary": "coarse"},
     "coarse alone, from tokens": {**TOKENS, "sources": "each", "dictionary": "coarse"},
 }

@@ -18,6 +18,7 @@ RECIPE = parse_params(yaml.safe_load((ROOT / "params.yaml").read_text())).train.
         "batch_images": 8,
         "learning_rate": 3e-3,
         "init": "paired",
+        "dictionary_rows": "free",
         "levels": None,
         "coarse_rate": 0.1,
         "sources": "one",

@@ -52,6 +52,7 @@ def recipe(golden):
         standardize="scalar",
         gain="unit",
         init="random",
+        dictionary_rows="free",
         levels=None,
         coarse_rate=0.1,
         sources="one",

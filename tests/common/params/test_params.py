@@ -171,6 +171,27 @@ def test_levels_that_cannot_be(raw_params, changes, sentence):
         parse_params(raw_params)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"init": "random"},
+            "`train.init: random` starts them at no tokens; set `train.init` to paired",
+        ),
+        (
+            {"update": "source"},
+            "`train.update: source` moves one model's dictionary alone; set",
+        ),
+    ],
+)
+def test_archetypes_that_cannot_be(raw_params, changes, sentence):
+    raw_params["train"] |= {"dictionary_rows": "archetypes"}
+    assert parse_params(raw_params).train.dictionary_rows == "archetypes"
+    raw_params["train"] |= changes
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        parse_params(raw_params)
+
+
 def test_levels_that_can_be(raw_params):
     raw_params["train"] |= {"levels": [8, 64]}
     raw_params["planted"]["levels"] = [20]

@@ -103,9 +103,10 @@ def test_each_model_a_source_beats_one_of_them_at_the_same_cost(world, recipe):
     assert late["each"] < late["one"]
 
 
-def test_a_run_with_levels_from_clusters_goes_on_to_the_bit(world, recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize("dictionary_rows", ["free", "archetypes"])
+def test_a_run_with_levels_from_clusters_goes_on_to_the_bit(world, recipe, tmp_path, monkeypatch, dictionary_rows):
     manifests, data = world
-    params = recipe.model_copy(update={**ALL_OF_IT, "epochs": 4})
+    params = recipe.model_copy(update={**ALL_OF_IT, "dictionary_rows": dictionary_rows, "epochs": 4})
 
     def trained(options):
         return train({"usae": Variant(4, 0)}, manifests, data, params, options, seed=0)["usae"]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
-from usae.common.params.sections import ModelParams, Params
+from usae.common.params.sections import ModelParams, Params, TrainParams
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 TRACKER = re.compile(r"(tensorboard|wandb):.+")
@@ -44,10 +44,26 @@ def _train_faults(params: Params) -> list[str]:
         faults.append(
             "`train.aux: multi_topk` is defined for one level; set it to none or dead, or `train.levels` to null."
         )
+    faults += _archetype_faults(params.train)
     if window is not None and window < batch:
         faults.append(
             f"`train.window_images` is {window}, less than one batch (`train.batch_images: "
             f"{batch}`); set it to thousands of images, or to null for the whole set."
+        )
+    return faults
+
+
+def _archetype_faults(train: TrainParams) -> list[str]:
+    faults = []
+    if train.dictionary_rows == "archetypes" and train.init == "random":
+        faults.append(
+            "`train.dictionary_rows: archetypes` mixes what concepts start at, but `train.init: random` starts "
+            "them at no tokens; set `train.init` to paired or clusters, or `train.dictionary_rows` to free."
+        )
+    if train.dictionary_rows == "archetypes" and train.update == "source":
+        faults.append(
+            "`train.dictionary_rows: archetypes` has one mixture for all models, but `train.update: source` moves "
+            "one model's dictionary alone; set `train.update: all`, or `train.dictionary_rows` to free."
         )
     return faults
 

@@ -86,6 +86,7 @@ class TrainParams(Section):
     standardize: Literal["scalar", "channel"]  # one mean and std for all channels (official) | for each
     gain: Literal["unit", "width"]  # norm of decoded concepts: 1 (official) | root of the width over its mean
     init: Literal["random", "paired", "clusters"]  # official | at one token, the same in all models | at a cluster
+    dictionary_rows: Literal["free", "archetypes"]  # any (official) | the same mixtures of tokens in all models
     levels: tuple[Count, ...] | None  # concepts of all coarse levels up to each one; null = one level (official)
     coarse_rate: ShareOrNone  # learning rate of their encoders, as a share of the others'
     sources: Literal["one", "each", "all"]  # encoded: one model a step (official) | a part of the batch each | all

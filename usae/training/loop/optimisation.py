@@ -4,6 +4,7 @@ One AdamW per model, as in the paper (sec. 3). With `update: source`, `schedule:
 is the authors' recipe, in which a model's rate moves only when it is the source.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from usae.common.params import TrainParams
 from usae.common.runtime.ranks import Ranks
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
+from usae.training.loop.archetypes import Archetypes
 from usae.training.loop.schedule import Schedule
 from usae.training.step.fast import FastStep
 from usae.training.step.reference import StepLoss, StepRecipe
@@ -23,7 +25,11 @@ from usae.training.step.reference import StepLoss, StepRecipe
 
 @dataclass(frozen=True)
 class Stepped:
-    """What one step did. gradient_norm: the first source's, before clipping. rate: its learning rate."""
+    """What one step did.
+
+    gradient_norm: the first source's, before clipping; of its encoder alone where dictionaries are mixtures. rate:
+    its learning rate.
+    """
 
     loss: StepLoss
     gradient_norm: Tensor
@@ -31,10 +37,18 @@ class Stepped:
 
 
 class Optimisation:
-    """Steps a universal SAE. `silent`: per source, the steps since each concept last fired."""
+    """Steps a universal SAE. `silent`: per source, the steps since each concept last fired.
+
+    points: each model's (p, d), where dictionaries are mixtures of them (see `Archetypes`); None: they are free.
+    """
 
     def __init__(
-        self, sae: UniversalSAE, params: TrainParams, schedule: Schedule, ranks: Ranks | None = None
+        self,
+        sae: UniversalSAE,
+        params: TrainParams,
+        schedule: Schedule,
+        ranks: Ranks | None = None,
+        points: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.sae, self.params, self.schedule, self.ranks = sae.train(), params, schedule, ranks or Ranks()
         recipe = StepRecipe(
@@ -42,14 +56,19 @@ class Optimisation:
         )
         self.fast_step = FastStep(sae, recipe, ranks)
         self.steps = 0
-        self.updates = {(model, group): 0 for model in sae.models for group in ("encoder", "dictionary")}
+        self.updates: Counter[tuple[str, str]] = Counter()  # of each group of parameters
         self.optimisers = {model: self._optimiser(model) for model in sae.models}
+        self.archetypes = self._archetypes(points) if points else None
         device = next(sae.parameters()).device
         self.silent = {m: torch.zeros(sae.concepts, dtype=torch.int64, device=device) for m in sae.models}
 
     def step(self, sources: Mapping[str, Sequence[Float[Tensor, "n _"]]]) -> Stepped:
         """One update. sources: the models that are encoded, each with standardised rows of every model."""
         loss = self.fast_step(sources, self._dead(sources) if self.params.aux == "dead" else None)
+        if self.archetypes:
+            self.archetypes.backward()
+            self._set_rates("archetypes", self.archetypes.optimiser)
+            self.archetypes.step(self.params.clip_norm)
         norms = {model: self._clip(model) for model in self._learners(sources)}
         for model in norms:
             self._update(model)
@@ -67,6 +86,7 @@ class Optimisation:
             "steps": self.steps,
             "updates": [[*key, count] for key, count in self.updates.items()],
             "silent": self.silent,
+            "archetypes": self.archetypes.state() if self.archetypes else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -76,9 +96,11 @@ class Optimisation:
         for model, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][model])
         self.steps = state["steps"]
-        self.updates = {(model, group): count for model, group, count in state["updates"]}
+        self.updates = Counter({(model, group): count for model, group, count in state["updates"]})
         for model, silent in self.silent.items():
             silent.copy_(state["silent"][model])
+        if self.archetypes:
+            self.archetypes.restore(state["archetypes"])
 
     def _dead(self, sources: Iterable[str]) -> dict[str, Tensor]:
         return {source: self.silent[source] > self.params.dead_after for source in sources}
@@ -93,15 +115,19 @@ class Optimisation:
     def _update(self, model: str) -> None:
         optimiser, coarse = self.optimisers[model], self._coarse_encoder(model)
         before = [rows.clone() for rows in coarse]
-        for group in optimiser.param_groups:
-            if any(parameter.grad is not None for parameter in group["params"]):
-                group["lr"] = self._rate((model, group["name"]))
-                self.updates[(model, group["name"])] += 1
+        self._set_rates(model, optimiser)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         for rows, old in zip(coarse, before, strict=True):
             rows.copy_(old.lerp_(rows, self.params.coarse_rate))
         self.fast_step.wide.invalidate(model)
+
+    def _set_rates(self, owner: str, optimiser: torch.optim.Optimizer) -> None:
+        """Of each group that has gradients, whose update is counted."""
+        for group in optimiser.param_groups:
+            if any(parameter.grad is not None for parameter in group["params"]):
+                group["lr"] = self._rate((owner, group["name"]))
+                self.updates[(owner, group["name"])] += 1
 
     def _coarse_encoder(self, model: str) -> list[Tensor]:
         """The encoder's weights for all levels but the last, where these have a rate of their own."""
@@ -120,6 +146,10 @@ class Optimisation:
         fired = torch.zeros_like(self.silent[source])
         fired.index_add_(0, codes.indices.flatten(), (codes.values > 0).flatten().long())
         self.silent[source].add_(1).masked_fill_(self.ranks.sum(fired) > 0, 0)
+
+    def _archetypes(self, points: Mapping[str, Tensor]) -> Archetypes:
+        dictionaries = {model: self.sae.part(model).dictionary.weight for model in self.sae.models}
+        return Archetypes(dictionaries, points, self.schedule.peak, self.params.weight_decay)
 
     def _optimiser(self, model: str) -> torch.optim.AdamW:
         part = self.sae.part(model)

@@ -17,7 +17,7 @@ from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.method import ALL_MODELS, Start, Update
 from usae.training.loop.optimisation import Optimisation
-from usae.training.start import calibrate, new_sae
+from usae.training.start import archetypes, calibrate, sae_and_starts
 
 SMALLEST_SHARE = 8  # rows of a batch that a model is encoded on: BatchNorm needs several
 
@@ -90,8 +90,10 @@ class UniversalMethod:
 def start(given: Start) -> UniversalMethod:
     """A universal SAE before its first step."""
     variant, params = given.variant, given.params
-    sae = new_sae(given.manifests, given.data, params, variant, given.kept, given.device)
-    return UniversalMethod(Optimisation(sae.to(given.device), params, given.schedule, given.ranks), given)
+    sae, starts = sae_and_starts(given.manifests, given.data, params, variant, given.kept, given.device)
+    sae.to(given.device)
+    points = archetypes(sae, given.data, starts, variant) if params.dictionary_rows == "archetypes" else None
+    return UniversalMethod(Optimisation(sae, params, given.schedule, given.ranks, points), given)
 
 
 def draw_source(seed: int, step: int, models: tuple[str, ...]) -> str:

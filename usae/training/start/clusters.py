@@ -34,19 +34,20 @@ def start_at_clusters(
     variant: Variant,
     kept: Path | None,
     device: torch.device,
-) -> None:
+) -> dict[str, Tensor]:
     """Start concept c of every model at one cluster of tokens, the same in all of them.
 
     D_j[c] is the mean of the cluster's tokens in model j, the encoder's row the same seen from the mean token
     (means: raw). The levels after the first start at clusters of what the level before leaves of every token: at
     its cluster's mean, in the one multiple that is best over all models. Each model has the same weight. Where the
-    images are re-paired, so are the rows that are clustered.
+    images are re-paired, so are the rows that are clustered. Returns the means that concepts start at,
+    standardised: (c, d) by model.
 
     Raises:
         UserError: there are fewer training tokens than concepts.
     """
     check_tokens(data, sae.concepts, "clusters")
-    rows, centre = _rows(sae, data, means, variant, device)
+    rows, centre, scales = _rows(sae, data, means, variant, device)
     concepts, seen = [], []
     for level, own in enumerate(sae.levels.concepts):
         viewed = rows if level else rows - centre
@@ -59,8 +60,11 @@ def start_at_clusters(
     sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
     widths = list(sae.widths.values())
     parts = zip(torch.cat(concepts).cpu().split(widths, 1), torch.cat(seen).cpu().split(widths, 1), strict=True)
+    starts = {}
     for model, (own_concepts, own_seen) in zip(sae.models, parts, strict=True):
         point(sae, model, own_concepts, own_seen, sae.standardise(model, sample[model]))
+        starts[model] = own_concepts * scales[model]
+    return starts
 
 
 def _rows(
@@ -69,14 +73,17 @@ def _rows(
     means: Mapping[str, Tensor],
     variant: Variant,
     device: torch.device,
-) -> tuple[Float[Tensor, "n wide"], Float[Tensor, " wide"]]:
-    """Tokens of all models side by side, and the mean token; about it every model has a mean square of 1."""
+) -> tuple[Float[Tensor, "n wide"], Float[Tensor, " wide"], dict[str, float]]:
+    """Tokens of all models side by side, and the mean token; about it every model has a mean square of 1.
+
+    Last, the root mean square that each model's standardised tokens are divided by for that.
+    """
     total = data.images * data.tokens
     drawn = generator(variant.seed, "cluster start").choice(
         total, min(total, SAMPLE, PER_CONCEPT * sae.concepts), replace=False
     )
     images, positions = np.divmod(np.sort(drawn), data.tokens)
-    rows, centres = [], []
+    rows, centres, scales = [], [], {}
     for model, own_images in zip(
         sae.models, starting_images(images, data.images, sae.models, variant), strict=True
     ):
@@ -85,7 +92,8 @@ def _rows(
         scale = (tokens - centre).square().sum(1).mean().sqrt()
         rows.append(tokens / scale)
         centres.append(centre / scale)
-    return torch.cat(rows, 1), torch.cat(centres)
+        scales[model] = scale.item()
+    return torch.cat(rows, 1), torch.cat(centres), scales
 
 
 def _multiple(rows: Float[Tensor, "n d"], atoms: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

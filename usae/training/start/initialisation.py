@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from usae.activations.sampling import PairedActivations
 from usae.activations.store.manifests import Manifest
@@ -29,7 +30,25 @@ def new_sae(
     kept: Path | None = None,
     device: torch.device | None = None,
 ) -> UniversalSAE:
+    """An SAE before training, as `sae_and_starts` makes it.
+
+    Raises:
+        UserError: there are fewer training tokens than concepts, but for `init: random`.
+    """
+    return sae_and_starts(manifests, data, params, variant, kept, device)[0]
+
+
+def sae_and_starts(
+    manifests: Mapping[str, Manifest],
+    data: PairedActivations,
+    params: TrainParams,
+    variant: Variant,
+    kept: Path | None = None,
+    device: torch.device | None = None,
+) -> tuple[UniversalSAE, dict[str, Tensor]]:
     """An SAE before training, with the statistics and the identity of each model's activations.
+
+    Also where its concepts start in each model's standardised activations, (c, d); empty for `init: random`.
 
     data: what it is to be trained on. kept: folder for clusters, which are not sought again when they are there.
     device: where clusters are sought; the SAE itself is on the CPU.
@@ -48,11 +67,12 @@ def new_sae(
     for model, manifest in manifests.items():
         set_statistics(sae, model, manifest, params)
     means = {model: torch.tensor(manifest.channel_mean) for model, manifest in manifests.items()}
+    starts = {}
     if params.init == "paired":
-        start_at_tokens(sae, data, means, variant)
+        starts = start_at_tokens(sae, data, means, variant)
     if params.init == "clusters":
-        start_at_clusters(sae, data, means, variant, kept, device or torch.device("cpu"))
-    return sae
+        starts = start_at_clusters(sae, data, means, variant, kept, device or torch.device("cpu"))
+    return sae, starts
 
 
 def set_statistics(sae: UniversalSAE, model: str, manifest: Manifest, params: TrainParams) -> None:

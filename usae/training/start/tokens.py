@@ -19,12 +19,13 @@ SCALE_IMAGES = 32  # images on which the first codes are scaled
 @torch.no_grad()
 def start_at_tokens(
     sae: UniversalSAE, data: PairedActivations, means: Mapping[str, Tensor], variant: Variant
-) -> None:
+) -> dict[str, Tensor]:
     """Start concept c of every model at one token (image, position), the same in all of them.
 
     D_j[c] is that token's direction in model j; the encoder's row is the same direction seen from the mean token
     (means: raw). Codes start at the scale that reconstructs best. With shuffled pairs the tokens are those of
-    other images, at the same position: in every model, or in the stranger alone.
+    other images, at the same position: in every model, or in the stranger alone. Returns the tokens, standardised:
+    (c, d) by model.
 
     Raises:
         UserError: there are fewer training tokens than concepts.
@@ -32,12 +33,14 @@ def start_at_tokens(
     check_tokens(data, sae.concepts, "paired")
     drawn = generator(variant.seed, "paired start").choice(data.images * data.tokens, sae.concepts, replace=False)
     images, positions = np.divmod(drawn, data.tokens)
-    starting = starting_images(images, data.images, sae.models, variant)
+    starting, tokens = starting_images(images, data.images, sae.models, variant), {}
     sample = data.rows(np.arange(min(data.images, SCALE_IMAGES)))
     for model, own_images in zip(sae.models, starting, strict=True):
         part = sae.part(model)
         starts = part.standardise(data.tokens_at(model, own_images, positions))  # (concepts, width)
         point(sae, model, starts, starts - part.standardise(means[model]), part.standardise(sample[model]))
+        tokens[model] = starts
+    return tokens
 
 
 def check_tokens(data: PairedActivations, concepts: int, start: str) -> None:

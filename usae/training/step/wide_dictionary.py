@@ -14,6 +14,8 @@ from usae.sae.layers import NORM_EPSILON
 from usae.sae.universal import UniversalSAE
 from usae.training.step.matmul import packed
 
+SMALLEST_NORM = 1e-30
+
 
 class WideDictionary:
     """Normalised concepts of every model; `rows` [c, wide] holds them after `refresh`."""
@@ -71,7 +73,8 @@ class WideDictionary:
         """Set `.grad` of the models' dictionaries from the gradient of their normalised concepts."""
         for model, part in zip(models, gradient.split([self.sae.widths[m] for m in models], dim=1), strict=True):
             rows, norm, gain = self.rows[:, self._columns[model]], self._norms[model], self._gains[model]
-            along = (part * rows).sum(1, keepdim=True) * ((norm + NORM_EPSILON) / (norm * gain))  # (c, 1)
+            length = norm.clamp_min(SMALLEST_NORM)  # a row of zeros has no direction, and still a gradient
+            along = (part * rows).sum(1, keepdim=True) * ((norm + NORM_EPSILON) / (length * gain))  # (c, 1)
             self._weight(model).grad = torch.addcmul(gain * part, along, rows, value=-1).div_(norm + NORM_EPSILON)
 
     def _weight(self, model: str) -> Tensor:
