@@ -50,7 +50,7 @@ def main() -> None:
     manifests = load_manifests(Path("data/manifests"), params.models)
     root = store_root(params.runtime.store)
     data = open_paired(manifests, root)
-    recipe = params.train.model_copy(update={**BASE, **OFFICIAL})
+    recipe = params.train.model_copy(update={**BASE, **OFFICIAL, "dictionary": 512, "epochs": 8})
     val = PairedActivations({model: manifest.open("val", root) for model, manifest in manifests.items()})
     matrices = []
     for kind in (FastStep, LiteralStep):

@@ -44,7 +44,10 @@ CHOICE = 10  # one training image in so many is kept for the choice of the learn
 WARMUP = 8  # one update in so many is warm-up
 BLOCK = 64  # images scored at once
 CPU = torch.device("cpu")
-BASE = {"standardize": "scalar", "precision": "float32", "pairs": "matched"}  # common to all
+BASE = {  # common to all
+    "standardize": "scalar", "precision": "float32", "pairs": "matched", "levels": None, "sources": "one",
+    "dictionary_rows": "free",
+}  # fmt: skip
 OFFICIAL = {
     "init": "random",
     "update": "source",
@@ -100,21 +103,22 @@ def main() -> None:
         print(markdown(rows_so_far()))
         return
     torch.set_num_threads(options.threads)
-    material = opened(options.checkout)
+    material = opened(options.checkout, options.dictionary)
     for steps, seed, name in product(options.steps, options.seeds, options.only or RECIPES):
         for rate in rates_of(rows_so_far(), (options.name, steps, name), seed, options.rates, options.rates_at):
             if not known(rows_so_far(), [options.name, steps, name, seed, rate]):
                 append({"data": options.name, **result(material, name, steps, seed, rate)})
 
 
-def opened(checkout: Path) -> Material:
-    """The stores of the run in `checkout`, its training images in two parts."""
+def opened(checkout: Path, dictionary: int | None = None) -> Material:
+    """The stores of the run in `checkout`, its training images in two parts. dictionary: None, the run's."""
     params = load_params(checkout / PARAMS_FILE)
     manifests = load_manifests(checkout / "data/manifests", params.models)
     root = checkout / store_root(params.runtime.store)
     seen, choice = parts(open_paired(manifests, root))
     val = PairedActivations({model: manifest.open("val", root) for model, manifest in manifests.items()})
-    return Material(manifests, params.train, params.k, params.measure.threshold, seen, choice, val)
+    train = params.train.model_copy(update={} if dictionary is None else {"dictionary": dictionary})
+    return Material(manifests, train, params.k, params.measure.threshold, seen, choice, val)
 
 
 def parts(data: PairedActivations) -> tuple[PairedActivations, PairedActivations]:
@@ -229,6 +233,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--name", help="what to call this data set in the table")
     parser.add_argument("--checkout", type=Path, default=Path(), help="folder with params.yaml and data/ of a run")
+    parser.add_argument("--dictionary", type=int, help="concepts, in place of the run's")
     parser.add_argument("--steps", type=int, nargs="+", default=[188, 752], help="budgets; 0: the start")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0], help="further ones train with the first's rate"

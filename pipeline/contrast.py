@@ -13,7 +13,7 @@ from usae.evidence.metrics.contrast.tables import CONTROLS
 
 @stage
 def main(params: Params) -> str:
-    """Write the tables `controls`, `control_concepts`, `stability`, `sensitivity`, `repeated` and `start_exemplars`."""
+    """Write `controls`, `control_concepts`, `stability`, `sensitivity`, `repeated` and `start_exemplars`."""
     device, layout = configure(params.runtime), Layout()
     tables = contrast_tables(Contrasts.load(params, layout, store_root(params.runtime.store), device))
     for table, frame in tables.items():

@@ -138,6 +138,9 @@ def test_the_counts_at_other_thresholds_stand_beside_those_of_the_start():
     assert [line.get_ydata().tolist() for line in lines_of(agreement, "--")] == [[45, 2], [1, 0]]
     assert [label.get_text() for label in agreement.get_xticklabels()] == ["0.02", "0.3"]
     assert len(matched.get_lines()) == 4
+    higher = table.assign(shared=table["shared"] * np.where(table["threshold"] == "matched", 3, 1))
+    for axes in sensitivity_picture(higher).figure.axes:
+        assert axes.get_ylim()[1] > 84  # no panel cuts off another's points
     assert sensitivity_picture(table[~table["start"]]).claim.endswith("on 30 % 0")
     assert "dvc repro contrast" in sensitivity_picture(table.head(0)).note
 
@@ -371,6 +374,10 @@ def test_consistency_claim_is_the_mean_over_models_beside_the_baseline():
 def test_loss_and_probe_claims():
     training = pd.DataFrame({"step": range(100), "source": "supervised", "loss": np.linspace(2, 1, 100)})
     assert loss_picture(training, MODELS).claim == "The loss fell by 47 %, from 1.95 to 1.05"
+    for sources in (["supervised"], ["all"], list(MODELS)):
+        (axes,) = loss_picture(training.assign(source=np.resize(sources, 100)), MODELS).figure.axes
+        assert [line.get_label() for line in axes.get_lines()] == sources
+        assert sum(len(line.get_xdata()) for line in axes.get_lines()) == 100
     probes = pd.DataFrame({"model": "language", "auc_trained": [0.9, 0.6], "auc_untrained": [0.5, 0.7]})
     assert "read 1 of 2 attributes better" in probe_picture(probes, MODELS).claim
     assert "median AUC 0.75 against 0.60" in probe_picture(probes, MODELS).claim

@@ -62,7 +62,7 @@ def sensitivity_picture(sensitivity: pd.DataFrame) -> Picture:
     row = np.ravel(figure.subplots(1, len(names), sharey=True))
     for axes, name in zip(row, names, strict=True):
         _panel(axes, sensitivity[sensitivity["threshold"] == name], THRESHOLDS[name])
-    row[0].set_ylabel("concepts")
+    row[0].set(ylabel="concepts", ylim=(0, None))
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     note = "One threshold is moved, the others stay as they are. Dashed: the same SAE before its first step."
     return Picture("sensitivity", claim, note, figure)
@@ -119,4 +119,3 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.set_xticks(range(rows["value"].nunique()), [f"{value:g}" for value in sorted(rows["value"].unique())])
     axes.set_title(title)
     axes.margins(x=0.1)
-    axes.set_ylim(0, None)

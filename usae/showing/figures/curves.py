@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from usae.showing.figures.theme import MUTED, RC, Picture, canvas, model_colours, percent, sentence
+from usae.showing.figures.theme import INK, MUTED, RC, Picture, canvas, model_colours, percent, sentence
 
 SMOOTHING_POINTS = 60
 MOST_POINTS = 400  # per line, so that a run of a million steps still makes a small file
@@ -14,20 +14,21 @@ MOST_POINTS = 400  # per line, so that a run of a million steps still makes a sm
 
 @mpl.rc_context(RC)
 def loss_picture(training: pd.DataFrame, models: Sequence[str]) -> Picture:
-    """Training loss per source model over steps, smoothed."""
+    """Training loss over steps, smoothed: a line per source, one where every step encodes all models."""
     finite = training[np.isfinite(training["loss"])].sort_values("step")
-    lines = {model: finite[finite["source"] == model] for model in models}
     if finite.empty:
         return sentence("loss", "No training was logged", "Run `dvc repro train` to fill training.parquet.")
     first, last = (float(tenth["loss"].mean()) for tenth in _ends(finite))
     change = abs(last / first - 1) if first else 0.0
     claim = f"The loss {'fell' if last < first else 'rose'} by {percent(change)}, from {first:.3g} to {last:.3g}"
     figure, axes = canvas(claim)
-    for model, colour in model_colours(models).items():
-        rows = lines[model]
+    colours, lines = model_colours(models), dict(list(finite.groupby("source")))
+    for source in [*(model for model in models if model in lines), *(set(lines) - set(models))]:
+        rows = lines[source]
         smooth = rows["loss"].ewm(span=max(1, len(rows) // SMOOTHING_POINTS)).mean()
         keep = np.unique(np.linspace(0, max(len(rows) - 1, 0), min(MOST_POINTS, len(rows))).astype(int))
-        axes.plot(rows["step"].to_numpy()[keep], smooth.to_numpy()[keep], color=colour, label=model)
+        colour = colours.get(source, INK)
+        axes.plot(rows["step"].to_numpy()[keep], smooth.to_numpy()[keep], color=colour, label=source)
     axes.set(xlabel="step", ylabel="loss, summed over targets")
     axes.legend(title="encoded model")
     note = "Exponential mean over a sixtieth of the steps; first and last tenth of the steps in the title."
