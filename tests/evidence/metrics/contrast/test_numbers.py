@@ -31,11 +31,12 @@ def matches():
 
 
 def test_a_resample_like_the_images_themselves_counts_the_same(run, matches):
-    found = counted(run.sample(frac=1, random_state=0), matches, "usae", False, 2, BAR, Thresholds(0.1))
+    found = counted(run.iloc[::-1], matches, "usae", False, 2, BAR, Thresholds(0.1))
     assert found[SHARED].passed.tolist() == [True, True, False, False, False]
     assert found[UNIVERSAL].passed.tolist() == [True, False, False, False, False]
     for own in found.values():
-        assert own.drawn(AGREEMENT[None], 0.1).tolist() == [own.passed.sum()]
+        assert own.drawn(AGREEMENT[None]).tolist() == [own.passed.sum()]
+        np.testing.assert_allclose(own.bar, BAR + CHANCE)
 
 
 def test_a_resample_asks_for_agreement_and_for_more_than_chance_and_untrained_networks(run, matches):
@@ -45,11 +46,12 @@ def test_a_resample_asks_for_agreement_and_for_more_than_chance_and_untrained_ne
         [np.nan, 0.05, 0.05, 0.05, 0.9],
     ])  # fmt: skip
     found = counted(run, matches, "usae", False, 2, BAR, Thresholds(0.1))
-    assert found[SHARED].drawn(draws, 0.1).tolist() == [0, 4, 0]
-    assert found[UNIVERSAL].drawn(draws, 0.1).tolist() == [0, 3, 0]
-    assert found[SHARED].drawn(draws, 0.3).tolist() == [0, 1, 0]
-    free = Counted(*(np.ones(5, bool),) * 2, np.full(5, -np.inf))
-    assert free.drawn(draws, 0.1).tolist() == [5, 5, 1]
+    assert found[SHARED].drawn(draws).tolist() == [0, 4, 0]
+    assert found[UNIVERSAL].drawn(draws).tolist() == [0, 3, 0]
+    more = counted(run, matches, "usae", False, 2, BAR, Thresholds(0.3))
+    assert more[SHARED].drawn(draws).tolist() == [0, 1, 0]
+    free = Counted(*(np.ones(5, bool),) * 2, 0.1, np.full(5, -np.inf))
+    assert free.drawn(draws).tolist() == [5, 5, 1]
 
 
 def test_without_halves_nothing_is_universal(run, matches):

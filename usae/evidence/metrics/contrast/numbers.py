@@ -34,17 +34,18 @@ COLUMNS = ["run", "measure", "value", "null", "start", "adds", "adds_low", "adds
 class Counted:
     """Concepts of one SAE that a count takes, (c,). passed: all its steps. others: all of them but RESAMPLED.
 
-    bar: the agreement above which a concept is beyond untrained networks: what one re-paired model gives (held
-    where it is measured), and theirs beyond that.
+    least: the agreement that is asked for. bar: the agreement above which a concept is beyond untrained networks:
+    what one re-paired model gives (held where it is measured), and theirs beyond that.
     """
 
     passed: Array
     others: Array
+    least: float
     bar: Array
 
-    def drawn(self, agreement: Array, least: float) -> Array:
-        """(resamples,) counts, where the agreements are those, (resamples, c); asked are at least `least`."""
-        return np.asarray((self.others & (agreement >= least) & (agreement > self.bar)).sum(axis=1))
+    def drawn(self, agreement: Array) -> Array:
+        """(resamples,) counts, where the agreements are those, (resamples, c)."""
+        return np.asarray((self.others & (agreement >= self.least) & (agreement > self.bar)).sum(axis=1))
 
 
 def control_numbers(
@@ -59,7 +60,7 @@ def control_numbers(
     rows = []
     for run in dict.fromkeys(run for _, run in measured):
         counts = {start: counted(concepts, stability, run, start, models, bar, asked) for start in (False, True)}
-        rows += _rows(run, measured[False, run], measured[True, run], counts, asked.agreement)
+        rows += _rows(run, measured[False, run], measured[True, run], counts)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -95,7 +96,12 @@ def counted(
     common = [step for step in steps if step.name in SHARED_STEPS]
     chance = (rows["cofire_proportion_min"] - rows["agreement_beyond_chance"]).to_numpy(float)
     return {
-        name: Counted(passed(own), passed([step for step in own if step.name not in RESAMPLED]), bar + chance)
+        name: Counted(
+            passed(own),
+            passed([step for step in own if step.name not in RESAMPLED]),
+            asked.agreement,
+            bar + chance,
+        )
         for name, own in ((SHARED, common), (UNIVERSAL, steps))
         if name == SHARED or len(steps) > len(common)
     }
@@ -106,12 +112,10 @@ def _rows(
     after: Measured,
     before: Measured,
     counts: Mapping[bool, Mapping[str, Counted]],
-    agreement: float,
 ) -> list[dict[str, object]]:
     numbers, starts = after.numbers(), before.numbers()
     draws = {
-        name: _drawn(after.draws, name, counts[False], agreement)
-        - _drawn(before.draws, name, counts[True], agreement)
+        name: _drawn(after.draws, name, counts[False]) - _drawn(before.draws, name, counts[True])
         for name in ("r2_self_mean", "r2_cross_mean", "cofire_proportion_min_median", *counts[False])
     }
     values = {name: (numbers.get(name), starts.get(name)) for name in MEASURES}
@@ -129,12 +133,12 @@ def _rows(
     return rows
 
 
-def _drawn(draws: Draws, name: str, counts: Mapping[str, Counted], agreement: float) -> Array:
+def _drawn(draws: Draws, name: str, counts: Mapping[str, Counted]) -> Array:
     """(resamples,) of one measure."""
     if name == "cofire_proportion_min_median":
         return np.asarray(np.nanmedian(draws.agreement, axis=1))
     if name in counts:
-        return counts[name].drawn(draws.agreement, agreement)
+        return counts[name].drawn(draws.agreement)
     return draws.r2_self if name == "r2_self_mean" else draws.r2_cross
 
 
