@@ -157,13 +157,15 @@ def test_cards_are_of_the_chosen_concepts(run, data):
 
 
 def test_a_card_shows_what_it_started_as(run):
-    """Two best images before the first step: one that is among the best still, and one of another concept's."""
+    """Two best images before the first step: one that is among the best still, one that is so in a model alone."""
     concept, other = (choice.concept for choice in chosen(run)[:2])
     exemplars = run.reports["exemplars"].query("ranking == 'mean'").set_index("concept_id")["image"]
     stranger = next(image for image in exemplars[other] if image not in set(exemplars[concept]))
     images = [int(stranger), int(exemplars[concept].iloc[0])]
     before = pd.DataFrame({"concept_id": concept, "rank": [0, 1], "image": images, "code": [2.0, 1.0]})
-    data = payload(replace(run, reports=run.reports.having(start_exemplars=before)))
+    own = {"concept_id": concept, "ranking": MODELS[0], "rank": 99, "image": stranger, "code": 0.1}
+    ranked = pd.concat([run.reports["exemplars"], pd.DataFrame([own])], ignore_index=True)
+    data = payload(replace(run, reports=run.reports.having(start_exemplars=before, exemplars=ranked)))
     assert data["cards"][str(concept)]["started"] == {"images": images, "kept": 1, "of": 2}
     assert data["cards"][str(other)]["started"] is None
     assert {str(image) for image in images} <= set(data["photos"])

@@ -128,6 +128,23 @@ def test_the_order_of_the_points_changes_nothing():
     torch.testing.assert_close(*after, rtol=1e-9, atol=1e-9)
 
 
+def test_a_step_ends_on_the_simplex_and_in_the_balls():
+    sae, rows = small_sae()
+    mixed = in_the_midst(sae)
+    assert [group["weight_decay"] for group in mixed.optimiser.param_groups] == [0, *[1e-5] * len(WIDTHS)]
+    state = copy.deepcopy(mixed.state())
+    for own in state["offsets"].values():
+        own.mul_(3)
+    mixed.restore(state)
+    FastStep(sae, StepRecipe("l2", "all", "none"))({"a": rows})
+    mixed.backward()
+    mixed.step(1.0)
+    for own in mixed.offsets.values():
+        assert own.norm(dim=1).max().item() == pytest.approx(RADIUS)
+    torch.testing.assert_close(mixed.mixture.sum(1), torch.ones_like(mixed.mixture[:, 0]))
+    assert (mixed.mixture >= 0).all()
+
+
 def test_a_concept_without_weights_still_gets_a_gradient():
     sae, rows = small_sae()
     mixed = in_the_midst(sae)
