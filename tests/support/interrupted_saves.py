@@ -1,7 +1,8 @@
 """Kills real saves: `python -m tests.support.interrupted_saves FOLDER KILLS SEED`, run by test_checkpoints.py.
 
 Every run is a forked process of its own, so that the imports are paid once; the parent only reads. A run loads the
-newest checkpoint, saves one after another, and is killed (SIGKILL) at a random moment.
+newest checkpoint, saves one after another, and is killed (SIGKILL) at a random moment; every other run as soon as
+it is writing a file after that, however fast the disk is.
 """
 
 import json
@@ -17,6 +18,7 @@ import torch
 from usae.training.loop.checkpoints import Checkpoints
 
 SIZE = 1_000_000
+PATIENCE = 30.0  # seconds for which a run is watched for a file that it is writing
 
 
 def state(step: int) -> dict[str, object]:
@@ -42,6 +44,13 @@ def run(folder: Path, saved: Connection) -> None:
         saved.send(step)
 
 
+def until_written(folder: Path) -> None:
+    """Return while a file is being written."""
+    deadline = time.monotonic() + PATIENCE
+    while not any(folder.glob("*.partial")) and time.monotonic() < deadline:
+        pass
+
+
 def main(folder: Path, kills: int, seed: int) -> dict[str, list[int]]:
     """Kill `kills` runs; for each the last step that it said was saved, the one loaded after it, and the rest.
 
@@ -49,13 +58,15 @@ def main(folder: Path, kills: int, seed: int) -> dict[str, list[int]]:
     """
     rng = np.random.default_rng(seed)
     found: dict[str, list[int]] = {"said": [], "loaded": [], "partial": [], "whole": [], "files": []}
-    for _ in range(kills):
+    for kill in range(kills):
         receiver, sender = multiprocessing.Pipe(duplex=False)
         process = multiprocessing.get_context("fork").Process(target=run, args=(folder, sender))
         process.start()
         sender.close()
         said = receiver.recv()
         time.sleep(rng.uniform(0, 0.15))
+        if kill % 2:
+            until_written(folder)
         process.kill()
         process.join()
         while receiver.poll():
