@@ -1,27 +1,46 @@
 """The largest values of each row, exactly, without sorting a row or keeping a heap of it.
 
-The k largest of a row lie in the k groups with the largest maxima: any other group has k values before it. So the
-maxima of groups are searched instead, and then the members of the groups found.
+Up to 256 values are parted by NumPy, in vector registers where the processor has them. Its partition knows no
+columns, so they ride along: a float32 leaves 29 bits of a float64 free. In longer rows the k largest lie in the k
+groups with the largest maxima: any other group has k values before it. So the maxima of groups are searched, and
+then the members of the groups found (benchmarks/top_k.py has the times beside `torch.topk`).
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-GROUP = 8  # values that are first looked at together
-WORTH = 24  # times as many values as are sought: below that, looking at each is faster
+FEW = 48  # values of a row: of fewer, `torch.topk` is as fast
+MOST = 256  # values of a row that are parted at once
+GROUP = 8  # values that are first looked at together, at most
+LOWEST = np.finfo(np.float32).min  # -inf with a column in its free bits would be no number
+COLUMN = (1 << 29) - 1  # the free bits
 
 
 def largest(values: Float[Tensor, "... c"], count: int) -> Int[Tensor, "... count"]:
-    """Where the `count` largest of each row are, in no order."""
-    size = values.shape[-1]
-    if values.is_cuda or size % GROUP or size < WORTH * count:
+    """Where the `count` largest of each row are, in no order; without gradients."""
+    size, group = values.shape[-1], min(GROUP, MOST // count)
+    too_wide = size > MOST and (group < 2 or size % group)
+    if values.is_cuda or values.dtype != torch.float32 or size < FEW or too_wide:
         return values.topk(count, dim=-1, sorted=False).indices
-    groups = largest(values.unflatten(-1, (GROUP, size // GROUP)).amax(-2), count)
-    members = groups[..., None] + torch.arange(0, size, size // GROUP, device=values.device)
+    if size <= MOST:
+        return _parted(values, count)
+    groups = largest(values.unflatten(-1, (group, size // group)).amax(-2), count)
+    members = groups[..., None] + torch.arange(0, size, size // group)
     members = members.flatten(-2)
     return members.gather(-1, largest(values.gather(-1, members), count))
+
+
+def _parted(values: Float[Tensor, "... c"], count: int) -> Int[Tensor, "... count"]:
+    """As `largest`; of equal values those in the last columns."""
+    *shape, size = values.shape
+    keys = np.maximum(values.detach().reshape(-1, size).numpy(), LOWEST).astype(np.float64)
+    bits = keys.view(np.int64)
+    bits |= np.arange(size)
+    keys.partition(size - count, axis=-1)
+    return torch.from_numpy(bits[:, size - count :] & COLUMN).reshape(*shape, count)
 
 
 def keep_largest(codes: Float[Tensor, "n c"], count: int) -> Float[Tensor, "n c"]:
