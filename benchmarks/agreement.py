@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.recipes import BASE, CPU, OFFICIAL, evaluated, matrix_of
+from benchmarks.recipes import BASE, BATCH_IMAGES, CPU, OFFICIAL, evaluated, matrix_of
 from usae.activations.sampling import Loader, PairedActivations, Plan, open_paired
 from usae.activations.store import store_root
 from usae.activations.store.manifests import load_manifests
@@ -27,6 +27,8 @@ from usae.training.loop.universal import draw_source
 from usae.training.start import new_sae
 from usae.training.step.fast import FastStep
 from usae.training.step.reference import StepLoss, StepRecipe, reference_step
+
+SIZES = {"dictionary": 512, "epochs": 8, "batch_images": BATCH_IMAGES}
 
 
 class LiteralStep(FastStep):
@@ -50,7 +52,7 @@ def main() -> None:
     manifests = load_manifests(Path("data/manifests"), params.models)
     root = store_root(params.runtime.store)
     data = open_paired(manifests, root)
-    recipe = params.train.model_copy(update={**BASE, **OFFICIAL, "dictionary": 512, "epochs": 8})
+    recipe = params.train.model_copy(update={**BASE, **OFFICIAL, **SIZES})
     val = PairedActivations({model: manifest.open("val", root) for model, manifest in manifests.items()})
     matrices = []
     for kind in (FastStep, LiteralStep):

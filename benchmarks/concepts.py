@@ -1,7 +1,7 @@
 """Where concepts should start, in how many levels, and from how many models: what it changes in the concepts.
 
     python -m benchmarks.concepts --name demo --dictionary 512 [--checkout FOLDER] [--steps 752] [--rates 0.01]
-                                  [--seeds 0] [--only RECIPE ...]
+                                  [--seeds 0] [--batch-images 32] [--only RECIPE ...]
 
 Works on the stores of a run (`dvc repro extract`) with its params. Of every recipe three SAEs are trained side by
 side: on the training images, and on two disjoint halves of them with other seeds. A concept comes back where it
@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.recipes import BATCH_IMAGES
 from usae.activations.sampling import PairedActivations, open_paired
 from usae.activations.store import ActivationStore, store_root
 from usae.activations.store.manifests import Manifest, load_manifests
@@ -103,14 +104,12 @@ class Material:
     scored: Mapping[str, Mapping[str, ActivationStore]]
 
     @classmethod
-    def opened(cls, checkout: Path, same_images: bool, dictionary: int | None) -> "Material":
-        """The stores of the run in `checkout`; `same_images`: both parts are all of them. `dictionary`: None, the
+    def opened(cls, checkout: Path, same_images: bool, sizes: Mapping[str, int]) -> "Material":
+        """The stores of the run in `checkout`; `same_images`: both parts are all of them. sizes: in place of the
         run's.
         """
         params = load_params(checkout / PARAMS_FILE)
-        if dictionary is not None:
-            own = params.train.model_copy(update={"dictionary": dictionary})
-            params = params.model_copy(update={"train": own})
+        params = params.model_copy(update={"train": params.train.model_copy(update=dict(sizes))})
         manifests = load_manifests(checkout / "data/manifests", params.models)
         root = checkout / store_root(params.runtime.store)
         data = open_paired(manifests, root)
@@ -131,8 +130,11 @@ def main() -> None:
         print(markdown(so_far()))
         return
     torch.set_num_threads(options.threads)
-    material = Material.opened(options.checkout, options.same_images, options.dictionary)
+    sizes = {} if options.dictionary is None else {"dictionary": options.dictionary}
+    sizes |= {"batch_images": options.batch_images}
+    material = Material.opened(options.checkout, options.same_images, sizes)
     data = f"{options.name}, same images" if options.same_images else options.name
+    data += "" if options.batch_images == BATCH_IMAGES else f", batches of {options.batch_images}"
     concepts = material.params.train.dictionary
     for steps, name, rate, seed in product(options.steps, options.only or RECIPES, options.rates, options.seeds):
         key = dict(zip(KEYS, (data, concepts, steps, name, rate, seed), strict=False))
@@ -282,6 +284,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dictionary", type=int, help="concepts, in place of the run's")
     parser.add_argument("--steps", type=int, nargs="+", default=[752], help="budgets")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01], help="peak learning rates")
+    parser.add_argument("--batch-images", type=int, default=BATCH_IMAGES, help="images a step")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(RECIPES), help="recipes; all when left out")
     parser.add_argument(

@@ -40,6 +40,7 @@ from usae.training.loop.universal import UniversalMethod, draw_source, start
 from usae.training.start import calibrate
 
 RATES = [0.0003, 0.001, 0.003]
+BATCH_IMAGES = 32  # the authors' number
 CHOICE = 10  # one training image in so many is kept for the choice of the learning rate
 WARMUP = 8  # one update in so many is warm-up
 BLOCK = 64  # images scored at once
@@ -111,13 +112,17 @@ def main() -> None:
 
 
 def opened(checkout: Path, dictionary: int | None = None) -> Material:
-    """The stores of the run in `checkout`, its training images in two parts. dictionary: None, the run's."""
+    """The stores of the run in `checkout`, its training images in two parts. dictionary: None, the run's.
+
+    A batch has the authors' number of images.
+    """
     params = load_params(checkout / PARAMS_FILE)
     manifests = load_manifests(checkout / "data/manifests", params.models)
     root = checkout / store_root(params.runtime.store)
     seen, choice = parts(open_paired(manifests, root))
     val = PairedActivations({model: manifest.open("val", root) for model, manifest in manifests.items()})
-    train = params.train.model_copy(update={} if dictionary is None else {"dictionary": dictionary})
+    sizes = {"batch_images": BATCH_IMAGES, "dictionary": dictionary or params.train.dictionary}
+    train = params.train.model_copy(update=sizes)
     return Material(manifests, train, params.k, params.measure.threshold, seen, choice, val)
 
 

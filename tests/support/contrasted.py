@@ -6,7 +6,7 @@ The run shares 28 concepts and 5 come back, its start 25 and 1; a control shares
 import numpy as np
 import pandas as pd
 
-STEPS = ("alive", "in all models", "significant", "agreement", "beyond untrained", "stable")
+STEPS = ("alive", "in all models", "significant", "agreement", "beyond controls", "stable")
 COUNTS = {
     ("usae", False): (512, 465, 268, 42, 28, 5),
     ("usae", True): (512, 512, 229, 33, 25, 1),
@@ -80,7 +80,7 @@ def sensitivity() -> pd.DataFrame:
 def repeated() -> pd.DataFrame:
     """Table `repeated`."""
     return pd.DataFrame(
-        {"start": [False, True], "chosen_by": "even", "step": "beyond untrained", "concepts": [27, 18],
+        {"start": [False, True], "chosen_by": "even", "step": "beyond controls", "concepts": [27, 18],
          "repeated": [18, 9], "anyhow": [0.04, 0.03], "share": [18 / 27, 0.5]}
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing.counts import FiringCounts, firing_entropy
 from usae.evidence.metrics.firing.evidence import SUPPORT, evidence
 from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
-from usae.evidence.metrics.funnel import Thresholds, asked_steps, comes_back, common_steps, passed, untrained_bar
+from usae.evidence.metrics.funnel import Thresholds, asked_steps, comes_back, common_steps, control_bar, passed
 from usae.evidence.metrics.measure.funnel_tables import Funnel
 from usae.evidence.metrics.measure.tables import FUNNEL
 
@@ -22,7 +22,7 @@ Q = [np.nan, np.nan, np.nan, 0.051, 0.05, 0.01, 0.01, 0.01]
 MEAN = {"half-1": [0.9] * 6 + [0.71, 0.71], "half-2": [0.9] * 6 + [0.7, 0.8]}
 LEAST = {"half-1": [0.8] * 6 + [0.6, 0.51], "half-2": [0.8] * 6 + [0.6, 0.6]}
 STOPS = [
-    "alive", "in all models", "significant", "significant", "agreement", "beyond untrained", "stable", "universal",
+    "alive", "in all models", "significant", "significant", "agreement", "beyond controls", "stable", "universal",
 ]  # fmt: skip
 
 
@@ -47,12 +47,13 @@ def matches(mean, least, run="usae", start=False):
 
 @pytest.fixture
 def tables():
-    """Each concept of the run stops one step later; of 21 untrained ones 20 are at most 1 % beyond chance."""
-    beyond = [*(n / 1000 for n in range(1, 11)), *[0.01] * 10, 0.5]
-    untrained = rows_of("untrained", [3] * 21, [100] * 21, [0.2] * 21, beyond, [0.01] * 21)
-    shuffled = rows_of("shuffled", [3] * 4, [100] * 4, [0.2] * 4, [0.02] * 4, [0.9, 0.9, 0.9, 0.01])
+    """Each concept of the run stops one step later; of 22 in controls 21 are at most 1 % beyond chance."""
+    untrained = rows_of("untrained", [3] * 10, [100] * 10, [0.2] * 10, [n / 2000 for n in range(10)], [0.01] * 10)
+    one = rows_of("shuffled-a", [3] * 11, [100] * 11, [0.2] * 11, [0.01] * 10 + [0.5], [0.01] * 11)
+    shuffled = rows_of("shuffled", [3] * 4, [100] * 4, [0.2] * 4, [0.02] * 3 + [0.01], [0.9] * 3 + [0.01])
     before = rows_of("usae", [3] * 8, [100] * 8, [0.2] * 8, [0.02] * 8, [0.01] * 3 + [0.9] * 5, start=True)
-    return pd.concat([rows_of("usae", ALIVE, FIRES, AGREEMENT, BEYOND, Q), before, untrained, shuffled])
+    run = rows_of("usae", ALIVE, FIRES, AGREEMENT, BEYOND, Q)
+    return pd.concat([run, before, untrained, one, shuffled])
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_every_concept_stops_at_the_first_step_it_does_not_pass(tables, stabilit
         "fires on 19 tokens in the model with the fewest (20 asked)",
         "co-fires on 500 tokens; with one model re-paired on 2 (q 0.051)",
         "all models fire on 9.9% of the tokens of the busiest one (10% asked)",
-        "agreement is 1.0% above that with one re-paired model; untrained networks reach 1.0%",
+        "agreement is 1.0% above that with one re-paired model; controls reach 1.0%",
         "found again by 1 of 2 SAEs of one half of the images each; correlations 0.71, 0.70",
     ]
 
@@ -82,12 +83,13 @@ def test_counts_of_the_run_of_its_controls_and_of_the_start(tables, stability, t
     left = {key: rows.set_index("step")["concepts"] for key, rows in funnel.counts.groupby(["run", "start"])}
     assert left["usae", False].tolist() == [7, 6, 4, 3, 2, 1]
     assert left["usae", True].tolist() == [8, 8, 3, 3, 3, 2]
-    assert left["untrained", False].to_dict()["beyond untrained"] == 1
-    assert left["shuffled", False].tolist() == [4, 4, 1, 1, 1]
+    assert left["untrained", False].to_dict()["beyond controls"] == 0
+    assert left["shuffled-a", False].to_dict()["beyond controls"] == 1
+    assert left["shuffled", False].tolist() == [4, 4, 1, 1, 0]
     assert funnel.numbers["universal"] == 1
     assert funnel.numbers["universal/start"] == 2
     assert funnel.numbers["shared"] == 2
-    assert funnel.numbers["shared_share/shuffled"] == 0.25
+    assert funnel.numbers["shared_share/shuffled"] == 0
     own = funnel.counts.query("run == 'usae' and not start").set_index("step")
     assert own.loc["agreement", "agreement_median"] == 0.3
     assert own.loc["stable", "agreement_low"] == own.loc["stable", "agreement_high"] == 0.5
@@ -110,7 +112,7 @@ def test_levels_of_the_run_are_counted_alone(tables, stability, tmp_path):
 
 def test_what_was_not_measured_is_not_asked(tables, stability):
     without = Funnel.of(tables, stability.head(0), 3, 0.1)
-    assert without.counts.query("run == 'usae' and not start")["step"].tolist()[-1] == "beyond untrained"
+    assert without.counts.query("run == 'usae' and not start")["step"].tolist()[-1] == "beyond controls"
     assert without.verdicts["stops_at"].tolist()[6:] == ["universal"] * 2
     seeds = stability.assign(against="seed-1").drop_duplicates(["start", "concept_id"])
     assert Funnel.of(tables, seeds, 3, 0.1).verdicts["stops_at"].tolist()[6:] == ["universal"] * 2
@@ -127,7 +129,7 @@ def test_what_comes_back_is_asked_of_the_run_alone(tables, stability):
     other = matches({"half-2": MEAN["half-2"]}, {"half-2": LEAST["half-2"]}, run="half-1")
     found = Funnel.of(pd.concat([tables, half]), pd.concat([stability, other]), 3, 0.1)
     steps = found.counts.query("run == 'half-1'")["step"].tolist()
-    assert steps[-1] == "beyond untrained"
+    assert steps[-1] == "beyond controls"
 
 
 def test_one_of_the_halves_is_not_enough(tables):
@@ -137,19 +139,19 @@ def test_one_of_the_halves_is_not_enough(tables):
     assert found.verdicts["stops_at"].tolist()[6:] == ["universal", "stable"]
 
 
-def test_the_bar_is_of_all_untrained_controls_together(tables):
-    assert untrained_bar(tables, 3, 0.95) == 0.01
-    assert untrained_bar(tables, 3, 1.0) == 0.5
-    beyond = [0.4] * 18 + [0.42, 0.9]
+def test_the_bar_is_of_all_controls_with_nothing_to_share_together(tables):
+    assert control_bar(tables, 3, 0.95) == 0.01
+    assert control_bar(tables, 3, 1.0) == 0.5
+    beyond = [0.4] * 17 + [0.42, 0.42, 0.9]
     one = rows_of("untrained-language", [3] * 19 + [2], [100] * 20, [0.2] * 20, beyond, [0.01] * 20)
     both = pd.concat([tables, one])
-    assert untrained_bar(both, 3, 0.95) == 0.42  # of 40 one is higher
-    assert untrained_bar(both, 3, 0.4) == 0.01
+    assert control_bar(both, 3, 0.95) == 0.42  # of 41 one is higher
+    assert control_bar(both, 3, 0.4) == 0.01
     started = one.assign(start=True, agreement_beyond_chance=0.99)
-    assert untrained_bar(pd.concat([both, started]), 3, 0.95) == 0.42
+    assert control_bar(pd.concat([both, started]), 3, 0.95) == 0.42
     unsure = one.assign(q=0.051, agreement_beyond_chance=0.99)
-    assert untrained_bar(pd.concat([tables, unsure]), 3, 0.95) == 0.01
-    assert untrained_bar(tables[tables["run"] == "usae"], 3, 0.95) == -np.inf
+    assert control_bar(pd.concat([tables, unsure]), 3, 0.95) == 0.01
+    assert control_bar(tables[tables["run"] == "usae"], 3, 0.95) == -np.inf
 
 
 def test_more_support_is_asked_with_a_false_discovery_rate_of_its_own():

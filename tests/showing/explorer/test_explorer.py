@@ -481,7 +481,7 @@ def test_panels_of_controls_tell_counts_what_comes_back_and_what_training_adds_a
         "threshold", "value", "shared", "shared, start", "universal", "universal, start"
     ]  # fmt: skip
     assert by_name["sensitivity"].body[0] == ["agreement", "0.02", "57", "45", "6", "1"]
-    assert by_name["repeated"].body[1] == ["yes", "even", "beyond untrained", "18", "9", "0.5", "0.03"]
+    assert by_name["repeated"].body[1] == ["yes", "even", "beyond controls", "18", "9", "0.5", "0.03"]
     assert by_name["stability"].body == [
         ["half-1", "comes_back_share", "0.04", "0", "0.03", "0.01"],
         ["half-1", "correlation_mean_in_half-2", "0.39", "0", "0.38", "0.01"],

@@ -8,6 +8,6 @@ SEED, HALF, K = "seed-", "half-", "k-"  # before a number: another seed, one hal
 INDEPENDENT, BRIEF = "independent-", "brief-"  # before a slug: an SAE of that model alone (see `independent`)
 
 
-def is_untrained(run: str) -> bool:
-    """Whether a network of that control has random weights."""
-    return run == UNTRAINED or run.startswith(ONE_UNTRAINED)
+def is_null(run: str) -> bool:
+    """Whether a control's models have nothing to share: all or one of them random weights, or images re-paired."""
+    return run in (SHUFFLED, UNTRAINED) or run.startswith((ONE_SHUFFLED, ONE_UNTRAINED))

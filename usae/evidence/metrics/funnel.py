@@ -14,11 +14,11 @@ from scipy import stats
 
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.types import Array
-from usae.evidence.controls.names import HALF, is_untrained
+from usae.evidence.controls.names import HALF, is_null
 from usae.evidence.metrics.firing.evidence import SUPPORT
 
 UNIVERSAL = "universal"
-SHARED_STEPS = ("alive", "in all models", "significant", "agreement", "beyond untrained")
+SHARED_STEPS = ("alive", "in all models", "significant", "agreement", "beyond controls")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Thresholds:
     """What the steps ask for.
 
     agreement: smallest co-fire proportion over models. support: fires in each model. bar: quantile of the
-    agreements beyond chance in all untrained controls. matched: correlation with the partner in another SAE (half
-    of the variance in common).
+    agreements beyond chance in all controls with nothing to share. matched: correlation with the partner in
+    another SAE (half of the variance in common).
     """
 
     agreement: float
@@ -45,23 +45,25 @@ class Step:
     why: Sequence[str]
 
 
-def untrained_bar(evidence: pd.DataFrame, models: int, quantile: float) -> float:
-    """The agreement beyond chance that only the rest of the concepts exceed that are significant with untrained
-    networks.
+def control_bar(evidence: pd.DataFrame, models: int, quantile: float) -> float:
+    """The agreement beyond chance that only the rest of the concepts exceed that are significant in controls whose
+    models have nothing to share.
 
-    Of all these controls together: each alone has few. Minus infinity where nothing is significant in any. Not
-    the lift: it is at most 1 over a concept's rate, a bar that no frequent concept could pass.
+    Those of untrained networks share what pixels and architectures give, those of re-paired images what concepts
+    of one number meet in by accident. Of all these controls together: each alone has few. Minus infinity where
+    nothing is significant in any. Not the lift: it is at most 1 over a concept's rate, a bar that no frequent
+    concept could pass.
     """
     significant = (evidence["q"] <= FALSE_DISCOVERY_RATE) & (evidence["models_alive"] == models)
-    untrained = evidence["run"].map(lambda run: is_untrained(str(run))) & ~evidence["start"].astype(bool)
-    beyond = evidence.loc[significant & untrained, "agreement_beyond_chance"]
+    nulls = evidence["run"].map(lambda run: is_null(str(run))) & ~evidence["start"].astype(bool)
+    beyond = evidence.loc[significant & nulls, "agreement_beyond_chance"]
     return float(beyond.quantile(quantile, interpolation="higher")) if len(beyond) else -np.inf
 
 
 def common_steps(rows: pd.DataFrame, models: int, bar: float | None, thresholds: Thresholds) -> list[Step]:
     """What is asked of every SAE alike; `rows` of `control_concepts`, by concept.
 
-    bar: agreement beyond chance that untrained networks reach; None where there are none, the step is not asked.
+    bar: agreement beyond chance that controls reach; None where there are none, the step is not asked.
     """
     steps = [
         Step("alive", (rows["models_alive"] > 0).to_numpy(), ["never fires"] * len(rows)),
@@ -75,7 +77,7 @@ def common_steps(rows: pd.DataFrame, models: int, bar: float | None, thresholds:
     ]
     if bar is not None:
         beyond = (rows["agreement_beyond_chance"] > bar).to_numpy()
-        steps.append(Step("beyond untrained", beyond, _each(rows, _untrained, bar)))
+        steps.append(Step("beyond controls", beyond, _each(rows, _beyond, bar)))
     return steps
 
 
@@ -85,7 +87,7 @@ def asked_steps(
     """All steps that need no labels, of one SAE: `rows` of `control_concepts`, `matches` of `stability` (None:
     none).
 
-    bar: minus infinity where there are no untrained networks; every concept then is beyond them.
+    bar: minus infinity where no control reaches any; every concept then is beyond them.
     """
     steps = common_steps(rows.sort_values("concept_id"), models, bar, thresholds)
     return steps if matches is None else steps + found_again(matches, thresholds)
@@ -177,6 +179,6 @@ def _agreement(row: Any, agreement: float) -> str:
     return f"all models fire on {share:.1%} of the tokens of the busiest one ({agreement:.0%} asked)"
 
 
-def _untrained(row: Any, bar: float) -> str:
+def _beyond(row: Any, bar: float) -> str:
     share = row.agreement_beyond_chance
-    return f"agreement is {share:.1%} above that with one re-paired model; untrained networks reach {bar:.1%}"
+    return f"agreement is {share:.1%} above that with one re-paired model; controls reach {bar:.1%}"

@@ -15,7 +15,7 @@ BINS = 30
 THRESHOLDS = {  # of table `sensitivity`
     "agreement": "least agreement",
     "support": "fires in each model",
-    "bar": "quantile of the\nuntrained networks",
+    "bar": "quantile of the\ncontrols",
     "matched": "correlation with\nthe partner",
     "threshold": "code above which\na concept fires",
 }

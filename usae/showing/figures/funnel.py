@@ -15,9 +15,9 @@ from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, canvas, pe
 STEPS = (
     "Alive: fires on a held-out token. In all models: in each of them. Significant: 20 fires in each, and more "
     "co-fires than where any one model is re-paired, at a false discovery rate of 5 %. Agreement: all models fire "
-    "on at least `measure.agreement` of the fires of each. Beyond untrained: beyond chance by more than 95 % "
-    "of the significant concepts of untrained networks. Stable: comes back in both SAEs that saw one half of the "
-    "training images each, asked of the run alone."
+    "on at least `measure.agreement` of the fires of each. Beyond controls: beyond chance by more than 95 % "
+    "of the significant concepts of controls with untrained networks or re-paired images. Stable: comes back in "
+    "both SAEs that saw one half of the training images each, asked of the run alone."
 )
 
 

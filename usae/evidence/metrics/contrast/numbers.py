@@ -10,7 +10,7 @@ from usae.common.types import Array
 from usae.evidence.controls.names import RUN
 from usae.evidence.metrics.contrast.measured import Measured
 from usae.evidence.metrics.contrast.resampling import Draws, interval
-from usae.evidence.metrics.funnel import SHARED_STEPS, Thresholds, asked_steps, comes_back, passed, untrained_bar
+from usae.evidence.metrics.funnel import SHARED_STEPS, Thresholds, asked_steps, comes_back, control_bar, passed
 
 MEASURES = {  # each with its value where one model is re-paired, if it has one
     "r2_self_mean": None,
@@ -26,7 +26,7 @@ MEASURES = {  # each with its value where one model is re-paired, if it has one
     "significant_share": None,
 }
 SHARED, UNIVERSAL = "shared", "universal"
-RESAMPLED = ("agreement", "beyond untrained")  # steps that a resample of the images asks anew
+RESAMPLED = ("agreement", "beyond controls")  # steps that a resample of the images asks anew
 COLUMNS = ["run", "measure", "value", "null", "start", "adds", "adds_low", "adds_high"]
 
 
@@ -34,8 +34,8 @@ COLUMNS = ["run", "measure", "value", "null", "start", "adds", "adds_low", "adds
 class Counted:
     """Concepts of one SAE that a count takes, (c,). passed: all its steps. others: all of them but RESAMPLED.
 
-    least: the agreement that is asked for. bar: the agreement above which a concept is beyond untrained networks:
-    what one re-paired model gives (held where it is measured), and theirs beyond that.
+    least: the agreement that is asked for. bar: the agreement above which a concept is beyond the controls: what
+    one re-paired model gives (held where it is measured), and theirs beyond that.
     """
 
     passed: Array
@@ -56,7 +56,7 @@ def control_numbers(
     asked: Thresholds,
 ) -> pd.DataFrame:
     """Rows of every run; `concepts` and `stability`: tables `control_concepts` and `stability`."""
-    bar = untrained_bar(concepts, models, asked.bar)
+    bar = control_bar(concepts, models, asked.bar)
     rows = []
     for run in dict.fromkeys(run for _, run in measured):
         counts = {start: counted(concepts, stability, run, start, models, bar, asked) for start in (False, True)}

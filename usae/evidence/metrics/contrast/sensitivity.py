@@ -9,7 +9,7 @@ import pandas as pd
 from usae.evidence.controls.names import RUN
 from usae.evidence.metrics.contrast.measured import HeldOut
 from usae.evidence.metrics.contrast.tables import REPEATED
-from usae.evidence.metrics.funnel import SHARED_STEPS, Thresholds, asked_steps, passed, untrained_bar
+from usae.evidence.metrics.funnel import SHARED_STEPS, Thresholds, asked_steps, control_bar, passed
 
 OTHERS = {  # threshold -> values tried; the run's own stands among them
     "agreement": (0.02, 0.05, 0.1, 0.2, 0.3),
@@ -29,7 +29,7 @@ def sensitivity_frame(
         for value in sorted({*values, getattr(asked, name)}):
             thresholds: Thresholds = replace(asked, **{name: value})
             rows += _counts(concepts, stability, models, thresholds, name, value)
-    bar = untrained_bar(concepts, models, asked.bar)
+    bar = control_bar(concepts, models, asked.bar)
     for value in FIRING:
         for start, held_out in opened.items():
             found = held_out.counted(np.arange(held_out.images), value)
@@ -43,7 +43,7 @@ def repeated_frame(
     """Table `repeated`: what passes on every second held-out image, and of that on the others, which chose
     nothing.
     """
-    bar = untrained_bar(concepts, models, asked.bar)
+    bar = control_bar(concepts, models, asked.bar)
     rows = []
     for start, held_out in opened.items():
         images = np.arange(held_out.images)
@@ -62,7 +62,7 @@ def repeated_frame(
 def _counts(
     concepts: pd.DataFrame, stability: pd.DataFrame, models: int, thresholds: Thresholds, name: str, value: float
 ) -> Iterator[dict[str, object]]:
-    bar = untrained_bar(concepts, models, thresholds.bar)
+    bar = control_bar(concepts, models, thresholds.bar)
     for start, rows in concepts[concepts["run"] == RUN].groupby("start"):
         yield _row(name, value, bool(start), rows, stability, models, bar, thresholds)
 

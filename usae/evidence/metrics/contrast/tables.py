@@ -11,7 +11,7 @@ CONTROLS = Table(
         Column(
             "measure",
             "string",
-            "as in table summary; shared: concepts that pass the funnel's steps from alive to beyond untrained;"
+            "as in table summary; shared: concepts that pass the funnel's steps from alive to beyond controls;"
             " universal: and come back in both halves; comes_back_share, correlation_mean, jaccard_mean,"
             " cosine_mean: of the run's concepts in this SAE (table stability), over those with 20 fires in each"
             " model; X_in_half-2: of this SAE's concepts in that one",
@@ -107,13 +107,13 @@ SENSITIVITY = Table(
         Column(
             "threshold",
             "string",
-            "agreement: smallest co-fire proportion; support: fires in each model; bar: quantile of the untrained"
-            " networks' agreements beyond chance; matched: correlation with the partner; threshold: code above"
-            " which a concept fires",
+            "agreement: smallest co-fire proportion; support: fires in each model; bar: quantile of the"
+            " agreements beyond chance in controls with nothing to share; matched: correlation with the partner;"
+            " threshold: code above which a concept fires",
         ),
         Column("value", "float64", "its value"),
         START,
-        Column("shared", "int32", "concepts that pass the steps from alive to beyond untrained", "concepts"),
+        Column("shared", "int32", "concepts that pass the steps from alive to beyond controls", "concepts"),
         Column("universal", "int32", "of these, those that come back in both halves", "concepts"),
     ),
 )

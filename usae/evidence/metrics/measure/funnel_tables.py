@@ -20,9 +20,9 @@ from usae.evidence.metrics.funnel import (
     all_levels,
     among,
     asked_steps,
+    control_bar,
     counts,
     passed,
-    untrained_bar,
     verdicts,
 )
 from usae.evidence.metrics.measure.tables import FUNNEL
@@ -70,7 +70,7 @@ class Funnel:
     ) -> "Funnel":
         """From these tables. Only of the run it is known what comes back, and its levels alone are counted."""
         asked = Thresholds(agreement)
-        bar = untrained_bar(evidence, models, asked.bar)
+        bar = control_bar(evidence, models, asked.bar)
         judged, frames = {}, []
         for key, rows in evidence.groupby(["run", "start"], sort=False):
             run, start = str(key[0]), bool(key[1])

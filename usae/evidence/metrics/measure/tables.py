@@ -83,9 +83,9 @@ FUNNEL = Table(
             "string",
             "alive: fires; in all models; significant: at least 20 fires in each, and more co-fires than where"
             " any one model is re-paired (q <= 0.05); agreement: all models fire on at least `measure.agreement`"
-            " of the fires of each; beyond untrained: agreement beyond chance (table control_concepts) above"
-            " that of 95 % of the significant concepts of all untrained controls; stable: comes back in both SAEs"
-            " of one half of the training images, asked of the run only",
+            " of the fires of each; beyond controls: agreement beyond chance (table control_concepts) above"
+            " that of 95 % of the significant concepts of all controls with untrained networks or re-paired"
+            " images; stable: comes back in both SAEs of one half of the training images, asked of the run only",
         ),
         Column("concepts", "int32", "concepts that pass it and all steps before it", "concepts"),
         Column("share", "float64", "the same as a share", denominator="alive concepts"),
