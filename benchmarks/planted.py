@@ -42,6 +42,7 @@ WORLDS: dict[tuple[str, int], dict[str, Any]] = {
 }  # fmt: skip
 SEARCH = {"easy": {"k": 4, "dictionary": 128}, "superposed": {"k": 6, "dictionary": 256}}
 RECIPES: dict[str, dict[str, Any]] = {"levels": {}, "tokens": {"init": "paired", "sources": "one"}}
+SCHEDULE = {"epochs": 10, "batch_images": 16, "learning_rate": 0.006}
 COARSE = 4  # with levels: one concept in so many is coarse
 FLOORS = (0.02, 0.05, 0.2, 0.3)  # of the smallest co-fire proportion
 KEYS = ["recipe", "world", "models", "snr", "rho", "seeds"]
@@ -97,11 +98,15 @@ def trials(params: Params, keys: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataF
     """Planted concepts and codes of all seeds, judged."""
     world = WORLDS[keys["world"], keys["models"]] | {"snr": keys["snr"], "rho": keys["rho"]}
     search = SEARCH[keys["world"]]
-    planted = search | {
-        "world": params.planted.world.model_copy(update=world),
-        "seeds": keys["seeds"],
-        "levels": (search["dictionary"] // COARSE,) if keys["recipe"] == "levels" else None,
-    }
+    planted = (
+        search
+        | SCHEDULE
+        | {
+            "world": params.planted.world.model_copy(update=world),
+            "seeds": keys["seeds"],
+            "levels": (search["dictionary"] // COARSE,) if keys["recipe"] == "levels" else None,
+        }
+    )
     sections = {
         "planted": params.planted.model_copy(update=planted),
         "train": params.train.model_copy(update=RECIPES[keys["recipe"]]),

@@ -126,7 +126,7 @@ def test_faults_between_keys_come_together(raw_params):
         parse_params(raw_params)
     for sentence in (
         "`k` is 600 but the dictionary has only 256 concepts; lower `k` or raise `train.dictionary`.",
-        "`train.window_images` is 31, less than one batch (`train.batch_images: 32`)",
+        "`train.window_images` is 31, less than one batch (`train.batch_images: 64`)",
         "`controls.k` has 1024, more than the 256 concepts there are.",
         "`controls.k` repeats 64; name each k once, and not the top-level `k` (600).",
         "`models` names 'supervized', which has no entry under `zoo`",
@@ -134,7 +134,7 @@ def test_faults_between_keys_come_together(raw_params):
         "`models` names supervised more than once",
         "`planted.dictionary` is 40, but `planted.world` has 101 concepts and `planted.k` is 5; raise it",
         "`planted.world.most` is 1, but all but one of 3 models are at most two; set it to 0, or give",
-        "`planted.batch_images` is 16, but `planted.train` is 8; lower it.",
+        "`planted.batch_images` is 32, but `planted.train` is 8; lower it.",
         "`interventions.held_out` is 'clip', which is not in `models`; known there: supervised,",
         "`maximise.rule: ids` takes the concepts that `maximise.ids` lists, found none",
         "`report.images` is 40, but `measure.exemplars` keeps only 12; lower the one or raise the other.",

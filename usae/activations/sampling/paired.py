@@ -67,14 +67,24 @@ class PairedActivations:
         return {model: stored.flatten(0, 1).float() for model, stored in self.gather(images).items()}
 
     def tokens_at(self, model: str, images: np.ndarray, positions: np.ndarray) -> Float[Tensor, "n d"]:
-        """One token each: `positions` of `images` for a model, float32."""
-        out = np.empty((len(images), self.stores[model].width), self.stores[model].dtype)
+        """One token each: `positions` of `images` for a model, float32.
 
-        def read(rows: np.ndarray) -> None:
-            for row in rows.tolist():
-                self._read(model, int(self.members[images[row]]), out[row], int(positions[row]))
+        Those of one image that follow each other are read at once, with what lies between them.
+        """
+        store = self.stores[model]
+        out = np.empty((len(images), store.width), store.dtype)
+        edges = np.flatnonzero(np.diff(images, prepend=-1, append=-1))
 
-        list(self._readers.map(read, np.array_split(np.arange(len(images)), READERS)))
+        def read(runs: np.ndarray) -> None:
+            for start, stop in runs.tolist():
+                wanted = positions[start:stop]
+                first = int(wanted.min())
+                span = np.empty((int(wanted.max()) + 1 - first, store.width), store.dtype)
+                self._read(model, int(self.members[images[start]]), span, first)
+                out[start:stop] = span[wanted - first]
+
+        runs = np.stack([edges[:-1], edges[1:]], axis=1)
+        list(self._readers.map(read, np.array_split(runs, READERS)))
         return torch.from_numpy(out).float()  # (tokens, width)
 
     def gather(self, images: np.ndarray, *, pinned: bool = False) -> dict[str, Float[Tensor, "i t _"]]:
