@@ -265,7 +265,7 @@ def _line(recipe: str, rate: float, rows: pd.DataFrame) -> dict[str, str]:
         "in all models": f"{own.in_all:.0f}",
         "shared": f"{own.shared:.0f}",
         "shared, back in both": f"{own.shared_and_back:.0f}",
-        "their agreement": f"{own.agreement_back:.2f}",
+        "their agreement": "" if pd.isna(own.agreement_back) else f"{own.agreement_back:.2f}",
         "CPU s": f"{own.cpu_seconds:.0f}",
     }
 
