@@ -251,7 +251,8 @@ def test_the_sae_is_json_and_little_endian_floats(run):
     expected = UniversalSAE.from_pretrained(run / "usae").dictionary("m").detach().numpy()
     np.testing.assert_allclose(rows / np.linalg.norm(rows, axis=1, keepdims=True), expected, atol=1e-6)
     config = json.loads((run / "usae" / "config.json").read_text())
-    assert (config["format"], config["k"], config["concepts"], config["widths"]) == (2, K, CONCEPTS, {"m": WIDTH})
+    assert (config["format"], config["k"], config["concepts"], config["widths"]) == (3, K, CONCEPTS, {"m": WIDTH})
+    assert config["sha256"] == hashlib.sha256(whole).hexdigest()
 
 
 def test_codes_are_a_group_of_two_arrays(run, manifest):

@@ -103,6 +103,42 @@ def test_errors_say_what_to_do(sae, tmp_path):
 def test_an_sae_of_another_version_is_refused(tmp_path):
     UniversalSAE({"a": 4}, 8, 2).save_pretrained(tmp_path)
     file = tmp_path / "config.json"
-    file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
-    with pytest.raises(UserError, match="has format 1, this version reads 2; run `dvc repro train`"):
+    file.write_text(file.read_text().replace('"format": 3', '"format": 2'))
+    with pytest.raises(UserError, match="has format 2, this version reads 3; run `dvc repro train`"):
         UniversalSAE.from_pretrained(tmp_path)
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 64
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("model.safetensors", flipped, r"model.safetensors has SHA-256 .{12}\.\.\., config.json says"),
+        ("model.safetensors", lambda file: file.write_bytes(b""), "SHA-256"),
+        ("model.safetensors", lambda file: file.unlink(), "No such file"),
+        ("config.json", lambda file: file.write_text(file.read_text()[:40]), "Expecting"),
+        ("config.json", lambda file: file.write_text("[]"), "list"),
+        ("config.json", lambda file: file.write_text('{"format": 3}'), "widths|levels"),
+        (
+            "config.json",
+            lambda file: file.write_text(file.read_text().replace('"a": 4', '"a": 5')),
+            "Error.* loading",
+        ),
+        (
+            "config.json",
+            lambda file: file.write_text(file.read_text().replace('"k": 2', '"k": "2"')),
+            "\\w",
+        ),
+    ],
+)
+def test_damage_is_one_sentence(tmp_path, name, damage, reason):
+    """A flipped bit of the weights is a number like any other: nothing but the digest would tell."""
+    UniversalSAE({"a": 4}, 8, 2).save_pretrained(tmp_path)
+    damage(tmp_path / name)
+    with pytest.raises(UserError, match=f"is damaged .*({reason}).*`dvc checkout` brings back") as error:
+        UniversalSAE.from_pretrained(tmp_path)
+    assert len(str(error.value).splitlines()) == 1

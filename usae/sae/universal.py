@@ -4,6 +4,7 @@ Z = TopK(ReLU(BatchNorm(W A + b))), A_hat_j = Z D_j with unit-norm concepts (row
 appendix A.1. Trained by stage `train`, read by everything after it.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from usae.common.errors import UserError
@@ -21,7 +23,8 @@ from usae.sae.levels import Levels
 from usae.sae.sparse import SparseCodes, sparse_decode
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
 
 class UniversalSAE(nn.Module):
@@ -53,11 +56,23 @@ class UniversalSAE(nn.Module):
         """The SAE saved in `folder`, in eval mode.
 
         Raises:
-            UserError: there is none, or it is of another version.
+            UserError: there is none, it is of another version, or its files are not as they were written.
         """
         folder = Path(folder)
         if not (folder / CONFIG).is_file():
             raise UserError(f"There is no SAE in '{folder}' (no {CONFIG}); run `dvc repro train` to make one.")
+        try:
+            return cls._read(folder)
+        except DAMAGED as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"The SAE in '{folder}' is damaged ({reason}). `dvc checkout` brings back what was trained; where "
+                "that is gone, remove the folder and run `dvc repro`."
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: Path) -> "UniversalSAE":
+        """As `from_pretrained`; what is damaged raises what it happens to."""
         config = json.loads((folder / CONFIG).read_text())
         if (version := config.get("format")) != FORMAT_VERSION:
             raise UserError(
@@ -66,14 +81,18 @@ class UniversalSAE(nn.Module):
             )
         coarse = config.get("levels", [])[:-1]
         sae = cls(config["widths"], config["concepts"], config["k"], config["about"], coarse)
-        sae.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+        weights = (folder / WEIGHTS).read_bytes()
+        if (found := hashlib.sha256(weights).hexdigest()) != config["sha256"]:
+            raise ValueError(f"{WEIGHTS} has SHA-256 {found[:12]}..., {CONFIG} says {config['sha256'][:12]}...")
+        sae.load_state_dict(load(weights), strict=True)
         return sae.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json`; the same SAE gives the same bytes."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.cpu().contiguous() for name, value in self.state_dict().items()}, folder / WEIGHTS)
+        weights = save({name: value.cpu().contiguous() for name, value in self.state_dict().items()})
+        (folder / WEIGHTS).write_bytes(weights)
         config = {
             "format": FORMAT_VERSION,
             "k": self.k,
@@ -81,6 +100,7 @@ class UniversalSAE(nn.Module):
             "levels": self.levels.ends,
             "widths": self.widths,
             "about": self.config,
+            "sha256": hashlib.sha256(weights).hexdigest(),
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 

@@ -140,6 +140,12 @@ def test_the_root_is_found_from_copies_of_the_checkout(monkeypatch):
     assert str(store_root("/scratch")) == "/scratch"
     monkeypatch.setenv("USAE_STORE", "/elsewhere")
     assert str(store_root("data/activations")) == "/elsewhere"
+    monkeypatch.setenv("USAE_STORE", "")
+    assert str(store_root("data/activations")) == "/main/data/activations"
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(store_root("~/big")) == "/home/me/big"
+    monkeypatch.setenv("USAE_STORE", "~/large")
+    assert str(store_root("~/big")) == "/home/me/large"
 
 
 def test_a_store_of_another_configuration_is_named_key_by_key(tmp_path):

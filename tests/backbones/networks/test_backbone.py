@@ -166,3 +166,19 @@ def test_the_config_is_complete_json(tmp_path):
 def test_nothing_pinned(tmp_path):
     with pytest.raises(UserError, match="run `dvc repro weights@vit`"):
         Backbone.load(tmp_path / "vit")
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [(lambda content: content[:-5] + b"?" + content[-4:], "[0-9a-f]{28}"), (None, "none: there is no")],
+)
+def test_weights_that_changed_after_they_were_pinned_are_refused(tmp_path, damage, found):
+    """Stores are named by the weights: chunks of others would lie among them."""
+    identity = pinned(tmp_path)[1]
+    file = tmp_path / "w" / "model.safetensors"
+    file.write_bytes(damage(file.read_bytes())) if damage else file.unlink()
+    expected = (
+        f"should have the SHA-256 {identity.sha256[:12]}.*found {found}.*`dvc repro -f -s weights@w` pins it anew"
+    )
+    with pytest.raises(UserError, match=expected):
+        Backbone.load(tmp_path / "w")

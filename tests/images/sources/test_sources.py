@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +47,36 @@ def test_folder_with_classes_is_split_and_its_faults_are_listed(image_folder, tm
     for i in range(len(index)):
         assert index.label_names[index.frame["label"][i]] == index.frame["key"][i].split("/")[0]
         assert index.open(i).size == (30, 20)
+
+
+def test_linked_class_folders_are_classes_and_loops_end(image_folder, tmp_path):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("class0", "class1"):
+        (linked / name).symlink_to(image_folder / name)
+    shutil.copytree(image_folder / "class2", linked / "class2")
+    (image_folder / "class0" / "round").symlink_to(linked)
+    (image_folder / "class1" / "again").symlink_to(image_folder / "class1")
+    (linked / "class2" / "gone.png").symlink_to(tmp_path / "nowhere")
+    (found,) = folder_records(linked).values()
+    keys = {record.key for record in found}
+    assert {key for key in keys if "round" not in key} == {
+        *(f"class{number % 3}/{number:02d}.png" for number in range(12)), "class0/broken.jpg", "class2/gone.png",
+    }  # fmt: skip
+    assert all(key.count("round") <= 1 for key in keys)
+
+
+def test_files_that_are_no_images_are_counted_and_named(image_folder, caplog):
+    for name in ("a.heic", "b.heic", "notes", "list.txt"):
+        (image_folder / "class1" / name).write_text("")
+    with caplog.at_level("WARNING", logger="usae"):
+        (found,) = folder_records(image_folder).values()
+    assert len(found) == 13
+    (message,) = caplog.messages
+    assert (
+        "4 files do not end as images do and are passed over: class1/a.heic, class1/b.heic, class1/list.txt, ..."
+        in message
+    )
 
 
 def test_the_splits_of_the_source_are_kept(image_folder, tmp_path):
@@ -243,6 +274,20 @@ def test_an_image_that_has_changed_is_not_taken_for_the_indexed_one(image_folder
     index = index_of(tmp_path, image_folder)["train"]
     (image_folder / index.frame["key"][0]).write_bytes(png(99))
     with pytest.raises(UserError, match="and is not now: the contents of '.*' have changed. Restore it"):
+        index.open(0)
+
+
+def test_an_image_that_has_changed_within_the_index_is_not_decoded(tmp_path):
+    """Another picture, whole as it is, under the digest of the first."""
+    rows = [{"bytes": png(i), "path": None} for i in range(4)]
+    (tmp_path / "source").mkdir()
+    for split in ("train", "val"):
+        pq.write_table(pa.table({"image": rows}), tmp_path / "source" / f"{split}.parquet")
+    write_images(tmp_path / "out", settings("parquet", tmp_path / "source"), seed=0, workers=1)
+    index = load_splits(tmp_path / "out", None)["train"]
+    assert index.open(0).size == (8, 6)
+    index.frame.at[0, "bytes"] = png(99)
+    with pytest.raises(UserError, match="the contents of the index have changed.*run `dvc repro -f images`"):
         index.open(0)
 
 

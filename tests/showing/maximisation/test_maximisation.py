@@ -415,3 +415,11 @@ def test_spectrum_of_a_run_is_that_of_its_images(tmp_path):
     found = run_spectrum(ImageIndex.load(tmp_path / "val.parquet"), 16, "squash")
     wanted = magnitude_spectrum(torch.from_numpy(image).permute(2, 0, 1) / 255 for image in pixels)
     torch.testing.assert_close(found, wanted)
+
+
+def test_no_two_models_have_one_picture(tmp_path):
+    """`vit-1` is a slug like others."""
+    paths = [
+        picture_path(tmp_path, "12", model, start) for model in ("vit", "vit-1", "vit-1-1") for start in range(3)
+    ]
+    assert len(set(paths)) == 9

@@ -85,4 +85,4 @@ def verify(target: StoreTarget, *, deep: bool) -> Iterator[StoreFault]:
             faulty = True
             yield StoreFault(target, fault)
     if target.manifest and not faulty:
-        yield from (StoreFault(target, Fault(text)) for text in target.manifest.disagreements(target.split, store))
+        yield from (StoreFault(target, fault) for fault in target.manifest.disagreements(target.split, store))

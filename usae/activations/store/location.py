@@ -18,11 +18,12 @@ CHUNK_TARGET = 32e6  # bytes; the power of two of images next to it makes files 
 
 
 def store_root(configured: str) -> Path:
-    """Where stores live: $USAE_STORE, else `runtime.store`, relative to the main checkout.
+    """Where stores live: $USAE_STORE, unless it is empty, else `runtime.store`; relative to the main checkout.
 
     Queued and temporary experiments run in copies of the checkout; DVC names the main one in $DVC_ROOT.
     """
-    return Path(os.environ.get("DVC_ROOT", ".")) / os.environ.get(ROOT_VARIABLE, configured)
+    root = os.environ.get(ROOT_VARIABLE) or configured
+    return Path(os.environ.get("DVC_ROOT", ".")) / Path(root).expanduser()
 
 
 def chunk_images_for(tokens: int, width: int, itemsize: int, images: int, wanted: int | None) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from usae.activations.store import ActivationStore, Moments
+from usae.activations.store.files import Fault
 from usae.common.errors import UserError
 from usae.common.params import Fit, Order
 
@@ -126,6 +127,9 @@ class Manifest:
             split: SplitManifest(**{**raw[split], "crc32c": tuple(raw[split]["crc32c"])}) for split in SPLITS
         }
         channels = {key: tuple(raw[key]) for key in ("channel_mean", "channel_std")}
+        for split in splits.values():
+            if Path(split.store).name != split.store or split.store in ("", ".."):
+                raise ValueError(f"'{split.store}' should be the name of a store, found a path")
         return cls(**{**raw, **splits, **channels})
 
     def save(self, path: Path) -> None:
@@ -161,7 +165,7 @@ class Manifest:
                 "only these chunks are extracted again.",
                 faults,
             )
-        if faults := self.disagreements(split, store):
+        if faults := list(map(str, self.disagreements(split, store))):
             raise UserError.listing(
                 f"The store {path} is not what the manifest of '{self.model}' describes. "
                 f"`usae store verify --repair {path}` removes damaged chunks; then run "
@@ -170,16 +174,16 @@ class Manifest:
             )
         return store
 
-    def disagreements(self, split: str, store: ActivationStore) -> list[str]:
+    def disagreements(self, split: str, store: ActivationStore) -> list[Fault]:
         """Where a store without faults differs from this manifest: in shape, or in its trailers' checksums."""
         wanted = self.split(split)
         expected = (wanted.images, self.width, wanted.chunk_images)
         actual = (store.images, store.width, store.chunk_images)
         if actual != expected:
-            return [f"Images, width and images per chunk should be {expected}, found {actual}."]
+            return [Fault(f"Images, width and images per chunk should be {expected}, found {actual}.")]
         checksums = enumerate(zip(wanted.crc32c, map(store.checksum, range(store.chunks)), strict=True))
         return [
-            f"Chunk {j} has checksum {actual}, the manifest says {expected}."
+            Fault(f"Chunk {j} has checksum {actual}, the manifest says {expected}.", store.chunk_path(j))
             for j, (expected, actual) in checksums
             if actual != expected
         ]

@@ -70,9 +70,10 @@ class Backbone(nn.Module):
         """The backbone pinned in `folder`, reading `layer`.
 
         Raises:
-            UserError: nothing is pinned there, or the network has no such layer.
+            UserError: nothing is pinned there, the weights have changed since, or the network has no such layer.
         """
         identity = read_identity(folder)
+        _check_weights(folder / WEIGHTS, identity.sha256)
         network = construct(identity, folder)
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
         check_layer(network, layer, identity.size, identity.timm or str(identity.factory), norm)
@@ -110,8 +111,7 @@ def pin(backbone: BackboneParams, folder: Path, network: nn.Module) -> Identity:
         shutil.copyfile(source, folder / CODE)
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    identity = identity_of(backbone, network, sha256)
+    identity = identity_of(backbone, network, _sha256(folder / WEIGHTS))
     (folder / CONFIG).write_text(json.dumps(dataclasses.asdict(identity), indent=2) + "\n")
     return identity
 
@@ -126,6 +126,22 @@ def read_identity(folder: Path) -> Identity:
         raise UserError(f"There are no weights in {folder}; run `dvc repro weights@{folder.name}`.")
     raw = json.loads((folder / CONFIG).read_text())
     return Identity(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+
+
+def _check_weights(file: Path, expected: str) -> None:
+    """The weights must be those that were pinned: stores are named by them."""
+    found = _sha256(file) if file.is_file() else "none: there is no such file"
+    if found != expected:
+        raise UserError(
+            f"{file} should have the SHA-256 {expected[:12]}... that {CONFIG} beside it has, found {found[:28]}. "
+            "It was changed or damaged after it was pinned. `dvc checkout` brings back what was pinned; "
+            f"`dvc repro -f -s weights@{file.parent.name}` pins it anew."
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _data_config(backbone: BackboneParams, network: nn.Module) -> dict[str, Any]:

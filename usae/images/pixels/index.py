@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -102,21 +103,21 @@ class ImageIndex:
         """
         row = self.frame.iloc[image]
         try:
-            data = row["bytes"]
-            return decode(self._file(row["path"], row["digest"]) if data is None else data)
+            return decode(self._contents(row))
         except (OSError, BadImageError) as error:
             raise UserError(
                 f"Image {image} ('{row['key']}') was readable when the index was made and is not now: {error}. "
                 "Restore it, or run `dvc repro -f images` to make the index without it."
             ) from error
 
-    def _file(self, name: str, digest: str) -> bytes:
-        """The contents of a referenced file, if they are still those that were indexed."""
-        path = (self.root or Path()) / name
-        data = _read(path)
-        if digest != _digest(data):
-            raise BadImageError(f"the contents of '{path}' have changed")
-        return data
+    def _contents(self, row: "pd.Series[Any]") -> bytes:
+        """What is decoded, of a file or in the index, if it is still what was indexed."""
+        data: bytes | None = row["bytes"]
+        where = "the index" if data is not None else f"'{(self.root or Path()) / row['path']}'"
+        found = _read((self.root or Path()) / row["path"]) if data is None else data
+        if row["digest"] != _digest(found):
+            raise BadImageError(f"the contents of {where} have changed")
+        return found
 
 
 def load_splits(folder: Path, path: str | None) -> dict[str, ImageIndex]:

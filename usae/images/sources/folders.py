@@ -3,7 +3,8 @@
 Used by stage `images`. Nothing is decoded here.
 """
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from usae.common.errors import UserError
 from usae.images.pixels.decoding import SUFFIXES
 from usae.images.pixels.index import Record
 from usae.images.sources.splits import TRAIN_NAMES, VAL_NAMES, shuffled_records
+
+NAMED = 3  # of the files that are passed over
+
+log = logging.getLogger("usae")
 
 
 def folder_records(root: Path) -> dict[str, list[Record]]:
@@ -57,7 +62,12 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 
 def _labelled_files(folder: Path, key: str) -> list[Record]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and _is_listed(file))
+    below = sorted(_files_below(folder))
+    files = [file for file in below if file.suffix.lower() in SUFFIXES]
+    if others := [file for file in below if file.suffix.lower() not in SUFFIXES]:
+        shown = ", ".join([str(file.relative_to(folder)) for file in others[:NAMED]])
+        shown += ", ..." if len(others) > NAMED else ""
+        log.warning("%s: %d files do not end as images do and are passed over: %s", folder, len(others), shown)
     if not files:
         raise UserError(
             f"There is no image below '{folder}' (looked for {', '.join(sorted(SUFFIXES)[:6])}, ...). "
@@ -68,8 +78,14 @@ def _labelled_files(folder: Path, key: str) -> list[Record]:
     return [replace(record, label=labels.get(_class_of(record))) for record in records]
 
 
-def _is_listed(file: Path) -> bool:
-    return file.is_file() or (file.is_symlink() and not file.exists())  # a dead link becomes a fault, not a gap
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Files and dead links (each becomes a fault, not a gap), in linked folders too, but not round and round."""
+    here = folder.resolve()
+    for entry in folder.iterdir() if here not in above else ():
+        if entry.is_dir():
+            yield from _files_below(entry, (*above, here))
+        elif entry.is_file() or not entry.exists():
+            yield entry
 
 
 def _class_of(record: Record) -> str:

@@ -1,6 +1,6 @@
 """The folder `data/maximised`: one picture per target, model and start (alpha = attribution), and the curves.
 
-Written by stage `maximise`, read by `report`: `12/MODEL.png` is concept 12, `12/MODEL-1.png` the same from another
+Written by stage `maximise`, read by `report`: `12/MODEL.png` is concept 12, `12/MODEL.1.png` the same from another
 start, `random-0/MODEL.png` a random direction; `curves.parquet` is table `maximisation_curves`.
 """
 
@@ -21,5 +21,5 @@ def read_curves(folder: Path) -> pd.DataFrame:
 
 
 def picture_path(folder: Path, target: str, model: str, start: int = 0) -> Path:
-    """Where the picture of a target for a model lies."""
-    return folder / target / f"{model}{f'-{start}' if start else ''}.png"
+    """Where the picture of a target for a model lies; no slug has the dot before the start."""
+    return folder / target / f"{model}{f'.{start}' if start else ''}.png"
