@@ -69,20 +69,25 @@ def test_all_damaged_chunks_are_listed(tmp_path, manifest, store):
         manifest.open("train", tmp_path)
 
 
-def test_every_byte_is_compared_where_that_is_asked_for(tmp_path, manifest, store, monkeypatch):
+def test_every_byte_is_compared_up_to_a_size_or_where_that_is_asked_for(tmp_path, manifest, store, monkeypatch):
     whole = store.chunk_path(1).read_bytes()
     store.chunk_path(1).write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-    monkeypatch.delenv("USAE_VERIFY", raising=False)
-    manifest.open("train", tmp_path)
-    monkeypatch.setenv("USAE_VERIFY", "0")
-    manifest.open("train", tmp_path)
-    monkeypatch.setenv("USAE_VERIFY", "1")
     sentences = (
         r"(?s)damaged. Run `usae store verify --repair .*s`, then `dvc repro -f -s extract@a`: only "
         r"these chunks .*- Chunk 1 .* does not match its checksum."
     )
-    with pytest.raises(UserError, match=sentences):
-        manifest.open("train", tmp_path)
+    for said, limit in ((None, 480), ("", 480), ("1", 0)):  # the store has 3 chunks of 160 bytes
+        monkeypatch.setattr("usae.activations.store.manifests.VERIFIED", limit)
+        monkeypatch.delenv("USAE_VERIFY", raising=False)
+        if said is not None:
+            monkeypatch.setenv("USAE_VERIFY", said)
+        with pytest.raises(UserError, match=sentences):
+            manifest.open("train", tmp_path)
+    monkeypatch.setenv("USAE_VERIFY", "0")
+    manifest.open("train", tmp_path)
+    monkeypatch.setenv("USAE_VERIFY", "")
+    monkeypatch.setattr("usae.activations.store.manifests.VERIFIED", 479)
+    manifest.open("train", tmp_path)
     store.chunk_path(1).write_bytes(whole)
     assert manifest.open("train", tmp_path).path == store.path
 

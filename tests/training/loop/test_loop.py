@@ -143,8 +143,8 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(world, recipe):
     broken = {name: dataclasses.replace(m, std=float("nan")) for name, m in manifests.items()}
     sentence = (
         r"The loss is nan and the gradient's norm nan at step 0 \(epoch 0, source '[ab]'\): numbers that are not "
-        r"finite\. Lower `train\.learning_rate`, or raise `train\.warmup_epochs`\. There is no checkpoint from "
-        r"before\."
+        r"finite\. Lower `train\.learning_rate`, or raise `train\.warmup_epochs`; `usae store verify` says "
+        r"whether the activations are sound\. There is no checkpoint from before\."
     )
     with pytest.raises(Diverged, match=sentence):
         trained((broken, data), recipe)
@@ -160,7 +160,7 @@ def test_a_loss_that_runs_away_stops_and_keeps_the_last_good_checkpoint(tmp_path
         train(MATCHED, manifests, data, recipe.model_copy(update=keys), running, seed=0)
     found = re.fullmatch(
         r"Training diverges: the mean loss was (\S+) at best \(step (\d+)\) and is (\S+) at step (\d+), more than "
-        r"5 times as much\. Lower .*`\. The last good checkpoint, after (\d+) steps, is kept in (.*)\.",
+        r"5 times as much\. Lower .*sound\. The last good checkpoint, after (\d+) steps, is kept in (.*)\.",
         str(error.value),
     )
     best, best_step, worst, step, kept = map(float, found.groups()[:5])

@@ -21,7 +21,8 @@ from usae.common.params import Fit, Order
 
 SPLITS = ("train", "val")
 UNTRAINED = "untrained-"  # before a slug: the same network with random weights (stage `untrained@m`)
-VERIFY_VARIABLE = "USAE_VERIFY"  # set to 1: every byte of a store is compared with its checksum when it is opened
+VERIFY_VARIABLE = "USAE_VERIFY"  # 1, 0: every byte is compared with its checksum when a store is opened, or none
+VERIFIED = 20e9  # bytes of a store that are compared where the variable is not set: seconds
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ class Manifest:
     def open(self, split: str, root: Path) -> ActivationStore:
         """The store of `split` below `root`, complete and the one this manifest names.
 
-        Reads no activation, unless $USAE_VERIFY asks for all of them.
+        Up to VERIFIED bytes are compared with their checksums, or as $USAE_VERIFY says: with one bit another, an
+        activation may be thousands of times as large, and what trains on it diverges, or comes out a little worse.
 
         Raises:
             UserError: it is gone, incomplete, or holds other chunks; every fault is listed.
@@ -157,9 +159,11 @@ class Manifest:
                 f"{error} The manifest of '{self.model}' names it. Run `{remedy(self.model)}` to extract it "
                 "again, or point `runtime.store` or $USAE_STORE at where it lies."
             ) from error
-        deep = os.environ.get(VERIFY_VARIABLE, "") not in ("", "0")
-        if faults := [str(fault) for fault in store.faults(deep=deep)]:
-            removal = f"`usae store verify --repair {path}`, then " if deep else ""
+        said, size = os.environ.get(VERIFY_VARIABLE), store.chunks * store.chunk_bytes
+        found = store.faults(deep=said != "0" if said else size <= VERIFIED)
+        if faults := list(map(str, found)):
+            there = any(fault.damaged for fault in found)
+            removal = f"`usae store verify --repair {path}`, then " if there else ""
             raise UserError.listing(
                 f"The store {path} of '{self.model}' is damaged. Run {removal}`{remedy(self.model)}`: "
                 "only these chunks are extracted again.",

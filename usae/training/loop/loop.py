@@ -34,7 +34,10 @@ from usae.training.loop.schedule import Schedule
 from usae.training.loop.trainer import Trainer
 
 LOOK_EVERY = 20  # steps between two looks at the numbers on a GPU, which then has to hand them over
-REMEDY = "Lower `train.learning_rate`, or raise `train.warmup_epochs`."
+REMEDY = (
+    "Lower `train.learning_rate`, or raise `train.warmup_epochs`; `usae store verify` says whether the activations"
+    " are sound."
+)
 
 
 @dataclass(frozen=True)
