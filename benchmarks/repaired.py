@@ -21,7 +21,7 @@ from usae.evidence.codes.store import CodeChunk, open_codes
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.evidence import evidence
 from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
-from usae.evidence.metrics.funnel import Thresholds, common_steps, counts, untrained_bar
+from usae.evidence.metrics.funnel import Thresholds, common_steps, control_bar, counts
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     codes = {model: joined(list(store)) for model, store in stores.items()}
     concepts = next(iter(stores.values())).concepts
     asked = Thresholds(params.measure.agreement)
-    bar = untrained_bar(read_table(Path("reports/control_concepts.parquet")), len(codes), asked.bar)
+    bar = control_bar(read_table(Path("reports/control_concepts.parquet")), len(codes), asked.bar)
     print("true pairs", passed(codes, concepts, bar, params, asked))
     for moved in [*([model] for model in codes), list(codes)]:
         last = []

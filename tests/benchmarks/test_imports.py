@@ -1,0 +1,18 @@
+"""Benchmarks run by hand, long after what they import has changed its name."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+MODULES = sorted(path.stem for path in (Path(__file__).parents[2] / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_benchmark_finds_what_it_imports(name):
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert "python -m benchmarks." in (module.__doc__ or "") or not hasattr(module, "main")
+
+
+def test_all_of_them_were_found():
+    assert "repaired" in MODULES
