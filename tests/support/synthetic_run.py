@@ -6,7 +6,7 @@ last concept is dead.
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +69,7 @@ def make_run(root: Path, images: int = 48) -> SyntheticRun:
     scenes = [scene(FRAGMENT_SEED, number) for number in range(images)]
     (root / "data/images").mkdir(parents=True)
     (root / "reports").mkdir()
-    records = [
-        Record(key=f"val/{n}", data=_png(item.image), label=0, digest=str(n)) for n, item in enumerate(scenes)
-    ]
+    records = [replace(Record.of_bytes(f"val/{n}", _png(item.image)), label=0) for n, item in enumerate(scenes)]
     write_index(records, root / "data/images/val.parquet", None, ("scene",))
     coverage = np.stack([item.coverage for item in scenes]).reshape(images, GRID * GRID, -1) / 255.0
     for number, model in enumerate(MODELS):

@@ -410,7 +410,7 @@ def test_spectrum_of_a_run_is_that_of_its_images(tmp_path):
     for number, image in enumerate(pixels):
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, "png")
-        records.append(Record(key=str(number), data=buffer.getvalue(), digest=str(number)))
+        records.append(Record.of_bytes(str(number), buffer.getvalue()))
     write_index(records, tmp_path / "val.parquet", None, ())
     found = run_spectrum(ImageIndex.load(tmp_path / "val.parquet"), 16, "squash")
     wanted = magnitude_spectrum(torch.from_numpy(image).permute(2, 0, 1) / 255 for image in pixels)
