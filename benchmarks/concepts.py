@@ -145,7 +145,7 @@ def main() -> None:
 def results(material: Material, name: str, steps: int, rate: float, seed: int) -> list[dict[str, Any]]:
     """Rows of one recipe: on the images kept for the choice and on the held-out ones, of the start too."""
     params = material.params
-    changes = _sizes(RECIPES[name], params) | {"learning_rate": rate}
+    changes = sized(RECIPES[name], params) | {"learning_rate": rate}
     variants = {"run": Variant(params.k, seed)} | {
         f"half-{half}": Variant(params.k, seed_of(seed, "half", half), half=half) for half in range(2)
     }
@@ -270,7 +270,7 @@ def _line(recipe: str, rate: float, rows: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def _sizes(recipe: Mapping[str, Any], params: Params) -> dict[str, Any]:
+def sized(recipe: Mapping[str, Any], params: Params) -> dict[str, Any]:
     """A recipe with the run's own numbers of concepts."""
     coarse = PER_CODE * params.k
     sizes = {"levels": {"coarse": (coarse,)}, "dictionary": {"coarse": coarse}}
