@@ -98,15 +98,13 @@ def trials(params: Params, keys: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataF
     """Planted concepts and codes of all seeds, judged."""
     world = WORLDS[keys["world"], keys["models"]] | {"snr": keys["snr"], "rho": keys["rho"]}
     search = SEARCH[keys["world"]]
-    planted = (
-        search
-        | SCHEDULE
-        | {
-            "world": params.planted.world.model_copy(update=world),
-            "seeds": keys["seeds"],
-            "levels": (search["dictionary"] // COARSE,) if keys["recipe"] == "levels" else None,
-        }
-    )
+    planted = {
+        **search,
+        **SCHEDULE,
+        "world": params.planted.world.model_copy(update=world),
+        "seeds": keys["seeds"],
+        "levels": (search["dictionary"] // COARSE,) if keys["recipe"] == "levels" else None,
+    }
     sections = {
         "planted": params.planted.model_copy(update=planted),
         "train": params.train.model_copy(update=RECIPES[keys["recipe"]]),

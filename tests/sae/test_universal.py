@@ -131,7 +131,7 @@ def flipped(file):
         (
             "config.json",
             lambda file: file.write_text(file.read_text().replace('"k": 2', '"k": "2"')),
-            "\\w",
+            "Type-check|not supported",
         ),
     ],
 )

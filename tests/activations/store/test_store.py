@@ -131,7 +131,7 @@ def test_checksum_is_the_trailer(make_store):
     assert store.checksum(0) == f"{number:08x}"
 
 
-def test_the_root_is_found_from_copies_of_the_checkout(monkeypatch):
+def test_the_root_is_found_from_copies_of_the_checkout(monkeypatch, tmp_path):
     for name in ("USAE_STORE", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     assert str(store_root("data/activations")) == "data/activations"
@@ -142,10 +142,10 @@ def test_the_root_is_found_from_copies_of_the_checkout(monkeypatch):
     assert str(store_root("data/activations")) == "/elsewhere"
     monkeypatch.setenv("USAE_STORE", "")
     assert str(store_root("data/activations")) == "/main/data/activations"
-    monkeypatch.setenv("HOME", "/home/me")
-    assert str(store_root("~/big")) == "/home/me/big"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert store_root("~/big") == tmp_path / "big"
     monkeypatch.setenv("USAE_STORE", "~/large")
-    assert str(store_root("~/big")) == "/home/me/large"
+    assert store_root("~/big") == tmp_path / "large"
 
 
 def test_a_store_of_another_configuration_is_named_key_by_key(tmp_path):
