@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.imports import ROOT, imported, is_bare
 
-WINGS = ("common", "images", "sae", "backbones", "activations", "training", "evidence", "showing")
+WINGS = ("common", "images", "sae", "backbones", "activations", "training", "evidence", "methods", "showing")
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "usae").rglob("*.py"))
 CODE = FILES + sorted(str(path.relative_to(ROOT)) for path in (ROOT / "pipeline").glob("*.py"))
 LONGEST_FILE, LONGEST_FUNCTION = 300, 50

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from usae.common.methods import UNIVERSAL, method_module
 from usae.common.types import Array
-from usae.sae.estimator import Estimator
+from usae.sae.estimator import Concepts, Estimator
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import CONFIG, UniversalSAE
 
@@ -32,18 +32,20 @@ def load_estimator(folder: str | Path) -> Estimator:
     return cast(Estimator, method_module(name).ESTIMATOR.from_pretrained(folder))
 
 
-def level_ends(estimator: Estimator) -> tuple[int, ...]:
+def level_ends(estimator: Concepts) -> tuple[int, ...]:
     """Concepts of its levels up to each one; a method other than the universal SAE has one level."""
     return estimator.levels.ends if isinstance(estimator, UniversalSAE) else (estimator.concepts,)
 
 
 @torch.inference_mode()
-def decoder_rows(estimator: Estimator, model: str) -> Float[Tensor, "c d"]:
+def decoder_rows(estimator: Concepts, model: str) -> Float[Tensor, "c d"]:
     """What each concept adds to `model`, in standardised units, where its code is 1."""
     concepts = torch.arange(estimator.concepts, device=estimator.device)[:, None]
-    return estimator.decode(model, SparseCodes(concepts, torch.ones_like(concepts, dtype=torch.float32)))
+    nothing, one = (torch.full(concepts.shape, float(value), device=estimator.device) for value in (0, 1))
+    with_it, without = (estimator.decode(model, SparseCodes(concepts, values)) for values in (one, nothing))
+    return with_it - without
 
 
-def contribution_norms(estimator: Estimator, models: Sequence[str]) -> Array:
+def contribution_norms(estimator: Concepts, models: Sequence[str]) -> Array:
     """(m, c) norms of what each concept adds to each model where its code is 1, the decoder's gain included."""
     return np.stack([decoder_rows(estimator, model).double().norm(dim=-1).cpu().numpy() for model in models])

@@ -1,4 +1,4 @@
-"""What every method of finding shared concepts gives once it is trained: all that stages after `train` ask."""
+"""What every method of finding shared concepts gives: all that stages after `train` ask."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +11,32 @@ from torch import Tensor
 from usae.sae.sparse import SparseCodes
 
 
-@runtime_checkable
-class Estimator(Protocol):
-    """Concepts of several models in one numbering: codes from each model, a dictionary for each model.
+class Concepts(Protocol):
+    """Concepts of several models in one numbering: codes from each model, a dictionary for each model. What the
+    measures ask of anything.
 
     models: slugs, in order. widths: of their activations. concepts: c. k: codes per token.
     """
 
-    models: tuple[str, ...]
-    widths: dict[str, int]
-    concepts: int
-    k: int
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Slugs."""
+        ...
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """By slug."""
+        ...
+
+    @property
+    def concepts(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def k(self) -> int:
+        """Of a token and model, at most."""
+        ...
 
     @property
     def device(self) -> torch.device:
@@ -52,6 +67,11 @@ class Estimator(Protocol):
         """On another device."""
         ...
 
+
+@runtime_checkable
+class Estimator(Concepts, Protocol):
+    """Concepts that can be written and read."""
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights and `config.json`; the same estimator gives the same bytes.
 
@@ -63,4 +83,13 @@ class Estimator(Protocol):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """What `save_pretrained` wrote."""
+        ...
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """Concepts whose codes are decoded in another way for each source."""
+
+    def translate(self, source: str, target: str, codes: SparseCodes) -> Float[Tensor, "... d"]:
+        """Reconstruction of `target` from the codes of `source`, in standardised units."""
         ...

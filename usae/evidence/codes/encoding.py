@@ -13,7 +13,7 @@ from usae.common.layout import START, Layout
 from usae.common.runtime.progress import counter
 from usae.evidence.codes.store import CodeChunk, CodeStore
 from usae.evidence.estimators import load_estimator
-from usae.sae.estimator import Estimator
+from usae.sae.estimator import Concepts
 
 ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
 
@@ -51,7 +51,7 @@ def encoders(layout: Layout, split: str, model: str) -> Iterator[tuple[str, Path
 
 @torch.inference_mode()
 def encode_split(
-    sae: Estimator,
+    sae: Concepts,
     model: str,
     store: ActivationStore,
     folder: Path,
@@ -88,7 +88,7 @@ def encode_split(
 
 @torch.inference_mode()
 def code_chunk(
-    sae: Estimator, model: str, activations: np.ndarray, images: np.ndarray, device: torch.device
+    sae: Concepts, model: str, activations: np.ndarray, images: np.ndarray, device: torch.device
 ) -> CodeChunk:
     """The codes of activations [b, t, d] of `images`, rounded as stage `encode` stores them."""
     indices, values = encoded(sae, model, activations, device)
@@ -96,7 +96,7 @@ def code_chunk(
 
 
 def encoded(
-    sae: Estimator, model: str, activations: np.ndarray, device: torch.device
+    sae: Concepts, model: str, activations: np.ndarray, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices and values [b, t, k] of activations [b, t, d]."""
     rows = torch.from_numpy(activations.reshape(-1, activations.shape[-1]).astype(np.float32))

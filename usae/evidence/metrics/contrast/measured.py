@@ -28,7 +28,7 @@ from usae.evidence.metrics.firing.packed import pack
 from usae.evidence.metrics.reconstruction.passes import decoded, standardised
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
 from usae.evidence.metrics.summary import HELD_OUT, USAE, concept_numbers, nulls_beside, reconstruction_numbers
-from usae.sae.estimator import Estimator
+from usae.sae.estimator import Concepts
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class HeldOut:
     `measure`.
     """
 
-    sae: Estimator
+    sae: Concepts
     stores: Mapping[str, ActivationStore]
     params: MeasureParams
     seed: int

@@ -22,7 +22,7 @@ from usae.evidence.codes.rows import code_rows, fired_rows
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.dictionaries.directions import side_by_side
 from usae.evidence.metrics.firing.evidence import SUPPORT
-from usae.sae.estimator import Estimator
+from usae.sae.estimator import Concepts
 
 MATCHED_IMAGES = 2000  # most held-out images whose codes are compared, and kept in memory for that
 
@@ -42,7 +42,7 @@ class HeldOutCodes:
     @classmethod
     def of(
         cls,
-        sae: Estimator,
+        sae: Concepts,
         stores: Mapping[str, ActivationStore],
         means: Mapping[str, Array],
         threshold: float,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.errors import UserError
@@ -16,14 +17,14 @@ from usae.common.runtime.progress import progress
 from usae.common.types import Array, Unit
 from usae.evidence.codes.store import CodeChunk, CodeStore, aligned_chunks
 from usae.evidence.metrics.reconstruction.r2 import Ceilings, Reconstruction
-from usae.sae.estimator import Estimator
+from usae.sae.estimator import Concepts, Translator
 from usae.sae.sparse import SparseCodes
 
 BLOCK_IMAGES = 64
 
 
 def reconstruction(
-    sae: Estimator,
+    sae: Concepts,
     codes: Mapping[str, CodeStore],
     activations: Mapping[str, ActivationStore],
     *,
@@ -48,7 +49,7 @@ def reconstruction(
 
 
 def linear_ceilings(
-    sae: Estimator, train: Mapping[str, ActivationStore], val: Mapping[str, ActivationStore], val_images: int
+    sae: Concepts, train: Mapping[str, ActivationStore], val: Mapping[str, ActivationStore], val_images: int
 ) -> Ceilings:
     """R2 on the first `val_images` of `val` of linear maps fitted on all images of `train`, as the SAE was.
 
@@ -66,7 +67,7 @@ def linear_ceilings(
 
 
 def training_products(
-    sae: Estimator, train: Mapping[str, ActivationStore], images: int
+    sae: Concepts, train: Mapping[str, ActivationStore], images: int
 ) -> tuple[Products, Products]:
     """Sums over tokens of the first `images` training images, models side by side: to fit on, to validate."""
     step = max(1, min(BLOCK_IMAGES, images // VALIDATION))
@@ -83,30 +84,36 @@ def model_spans(stores: Mapping[str, ActivationStore]) -> dict[str, slice]:
     return {model: slice(int(a), int(b)) for model, a, b in zip(stores, ends, ends[1:], strict=False)}
 
 
-def standardised(sae: Estimator, model: str, store: ActivationStore, images: Array) -> Array:
+def standardised(sae: Concepts, model: str, store: ActivationStore, images: Array) -> Array:
     """(images, tokens, width) activations of increasing images, in the units in which they are reconstructed."""
     return standard_units(sae, model, store.take(images).astype(np.float32))
 
 
 @torch.inference_mode()
-def standard_units(sae: Estimator, model: str, activations: Array) -> Array:
+def standard_units(sae: Concepts, model: str, activations: Array) -> Array:
     """Raw activations [..., d], float32, in the units in which they are reconstructed."""
     raw = torch.from_numpy(activations).to(sae.device)
     return np.asarray(sae.standardise(model, raw).float().cpu().numpy())
 
 
 @torch.inference_mode()
-def decoded(sae: Estimator, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
+def decoded(sae: Concepts, target: str, sources: Mapping[str, CodeChunk]) -> Iterator[tuple[str, Array]]:
     """Per source model, its codes through the target's decoder, (images, tokens, width)."""
     device = sae.device
     for source, chunk in sources.items():
         indices = torch.from_numpy(chunk.indices.astype(np.int64)).to(device)  # (images, tokens, k)
         values = torch.from_numpy(chunk.values).to(device)  # (images, tokens, k)
-        yield source, sae.decode(target, SparseCodes(indices, values)).float().cpu().numpy()
+        yield source, _translated(sae, source, target, SparseCodes(indices, values)).float().cpu().numpy()
+
+
+def _translated(sae: Concepts, source: str, target: str, codes: SparseCodes) -> Tensor:
+    if isinstance(sae, Translator):
+        return sae.translate(source, target, codes)
+    return sae.decode(target, codes)
 
 
 @torch.inference_mode()
-def features(sae: Estimator, model: str, store: ActivationStore, images: Array, unit: Unit = "image") -> Array:
+def features(sae: Concepts, model: str, store: ActivationStore, images: Array, unit: Unit = "image") -> Array:
     """Standardised activations of consecutive images: tokens (b * t, d), or their means (b, d) in float64."""
     raw = store.take(images)  # (images, tokens, width)
     rows = (
@@ -138,7 +145,7 @@ def _runs(images: int, step: int, description: str) -> Iterator[Array]:
     yield from progress(runs, total=len(runs), description=description, unit="block")
 
 
-def _side_by_side(sae: Estimator, stores: Mapping[str, ActivationStore], images: Array) -> Array:
+def _side_by_side(sae: Concepts, stores: Mapping[str, ActivationStore], images: Array) -> Array:
     """(images * tokens, sum of widths) standardised activations of all models."""
     blocks = [standardised(sae, model, store, images) for model, store in stores.items()]
     return np.concatenate([block.reshape(-1, block.shape[-1]) for block in blocks], axis=1)

@@ -1,0 +1,1 @@
+"""Other methods of finding concepts that models share, a file each, and how they compare (`comparison/`)."""

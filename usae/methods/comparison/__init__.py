@@ -1,0 +1,1 @@
+"""Every method on the same activations and the same questions (stage `compare`)."""

@@ -1,0 +1,1 @@
+"""What methods without training are fitted on, and what they give."""
