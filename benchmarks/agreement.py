@@ -61,7 +61,7 @@ def main() -> None:
         steps, warmup = recipe.epochs * loader.steps_per_epoch, loader.steps_per_epoch
         schedule = Schedule(recipe.learning_rate, recipe.final_learning_rate, warmup, steps)
         engine = Optimisation(sae, recipe, schedule)
-        engine.fast_step = kind(sae, StepRecipe())
+        engine.compute = kind(sae, StepRecipe())
         run(engine, loader, params.seed, steps)
         matrices.append(matrix_of(evaluated(sae.eval(), val, params.measure.threshold)[0], list(val.models)))
         print(f"{kind.__name__}, {steps} steps, held-out R2 (rows: sources {', '.join(sae.models)})")

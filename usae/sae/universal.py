@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -31,7 +31,8 @@ class UniversalSAE(nn.Module):
     """Encoders and dictionaries of several models that share one set of concepts.
 
     widths: model slug -> activation width. `config` travels with the weights: each model's backbone, layer and
-    geometry, and the training settings, so that codes can be made for new images. coarse: concepts of the levels
+    geometry, and the training settings, so that codes can be made for new images; of another method also its name,
+    `method` (see `Estimator`). coarse: concepts of the levels
     up to each one but the last (see `Levels`); empty: one level.
     """
 
@@ -52,7 +53,7 @@ class UniversalSAE(nn.Module):
         self.parts = nn.ModuleDict({model: StandardisedSAE(width, concepts) for model, width in widths.items()})
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "UniversalSAE":
+    def from_pretrained(cls, folder: str | Path) -> Self:
         """The SAE saved in `folder`, in eval mode.
 
         Raises:
@@ -71,7 +72,7 @@ class UniversalSAE(nn.Module):
             ) from error
 
     @classmethod
-    def _read(cls, folder: Path) -> "UniversalSAE":
+    def _read(cls, folder: Path) -> Self:
         """As `from_pretrained`; what is damaged raises what it happens to."""
         config = json.loads((folder / CONFIG).read_text())
         if (version := config.get("format")) != FORMAT_VERSION:
@@ -101,6 +102,7 @@ class UniversalSAE(nn.Module):
             "widths": self.widths,
             "about": self.config,
             "sha256": hashlib.sha256(weights).hexdigest(),
+            **{key: self.config[key] for key in ("method",) if key in self.config},
         }
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 

@@ -79,7 +79,7 @@ def test_all_is_the_mean_of_one_after_the_other(world, recipe, method):
     for own in sources.values():
         assert all(torch.equal(one, two) for one, two in zip(own, standardised, strict=True))
     losses = [
-        reference_step(method("one").sae, {model: standardised}, fresh.optimisation.fast_step.recipe).total
+        reference_step(method("one").sae, {model: standardised}, fresh.optimisation.compute.recipe).total
         for model in fresh.sae.models
     ]
     torch.testing.assert_close(update.loss, torch.stack(losses).mean())

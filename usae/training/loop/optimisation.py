@@ -7,7 +7,7 @@ is the authors' recipe, in which a model's rate moves only when it is the source
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -36,10 +36,25 @@ class Stepped:
     rate: float
 
 
+class Step(Protocol):
+    """Loss and gradients of one batch: `FastStep`, or that of another method."""
+
+    def __call__(
+        self, sources: Mapping[str, Sequence[Tensor]], dead: Mapping[str, Tensor] | None = None
+    ) -> StepLoss:
+        """Of standardised rows by source; leaves gradients in `.grad` of everything that learns."""
+        ...
+
+    def invalidate(self, *models: str) -> None:
+        """The weights of these models have changed."""
+        ...
+
+
 class Optimisation:
     """Steps a universal SAE. `silent`: per source, the steps since each concept last fired.
 
     points: each model's (p, d), where dictionaries are mixtures of them (see `Archetypes`); None: they are free.
+    step: another method's; None: the universal SAE's own.
     """
 
     def __init__(
@@ -49,12 +64,13 @@ class Optimisation:
         schedule: Schedule,
         ranks: Ranks | None = None,
         points: Mapping[str, Tensor] | None = None,
+        step: Step | None = None,
     ) -> None:
         self.sae, self.params, self.schedule, self.ranks = sae.train(), params, schedule, ranks or Ranks()
         recipe = StepRecipe(
             params.loss, params.update, params.aux, params.aux_weight, params.aux_codes, params.precision
         )
-        self.fast_step = FastStep(sae, recipe, ranks)
+        self.compute: Step = step or FastStep(sae, recipe, ranks)
         self.steps = 0
         self.updates: Counter[tuple[str, str]] = Counter()  # of each group of parameters
         self.optimisers = {model: self._optimiser(model) for model in sae.models}
@@ -64,7 +80,7 @@ class Optimisation:
 
     def step(self, sources: Mapping[str, Sequence[Float[Tensor, "n _"]]]) -> Stepped:
         """One update. sources: the models that are encoded, each with standardised rows of every model."""
-        loss = self.fast_step(sources, self._dead(sources) if self.params.aux == "dead" else None)
+        loss = self.compute(sources, self._dead(sources) if self.params.aux == "dead" else None)
         if self.archetypes:
             self.archetypes.backward()
             self._set_rates("archetypes", self.archetypes.optimiser)
@@ -92,7 +108,7 @@ class Optimisation:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a `state`, to the bit."""
         self.sae.load_state_dict(state["sae"])
-        self.fast_step.wide.invalidate(*self.sae.models)
+        self.compute.invalidate(*self.sae.models)
         for model, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][model])
         self.steps = state["steps"]
@@ -120,7 +136,7 @@ class Optimisation:
         optimiser.zero_grad(set_to_none=True)
         for rows, old in zip(coarse, before, strict=True):
             rows.copy_(old.lerp_(rows, self.params.coarse_rate))
-        self.fast_step.wide.invalidate(model)
+        self.compute.invalidate(model)
 
     def _set_rates(self, owner: str, optimiser: torch.optim.Optimizer) -> None:
         """Of each group that has gradients, whose update is counted."""

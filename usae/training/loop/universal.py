@@ -18,6 +18,7 @@ from usae.sae.universal import UniversalSAE
 from usae.training.loop.method import ALL_MODELS, Start, Update
 from usae.training.loop.optimisation import Optimisation
 from usae.training.start import archetypes, calibrate, sae_and_starts
+from usae.training.step.fast import FastStep
 
 SMALLEST_SHARE = 8  # rows of a batch that a model is encoded on: BatchNorm needs several
 
@@ -79,7 +80,8 @@ class UniversalMethod:
 
     def _r2(self, source: str, rows: Sequence[Tensor], codes: SparseCodes) -> Float[Tensor, "2"]:
         """Channel R2 of the step's own reconstructions: of the source, and the mean over the other models."""
-        decoded = self.optimisation.fast_step.reconstruct(codes)
+        assert isinstance(self.optimisation.compute, FastStep)
+        decoded = self.optimisation.compute.reconstruct(codes)
         r2 = torch.stack(
             [_channel_r2(own, decoded[model]) for model, own in zip(self.sae.models, rows, strict=True)]
         )

@@ -103,6 +103,10 @@ class FastStep:
         total = (reconstruction + self.recipe.aux_weight * auxiliary).sum()
         return StepLoss(total, reconstruction, auxiliary, codes)
 
+    def invalidate(self, *models: str) -> None:
+        """The weights of these models have changed."""
+        self.wide.invalidate(*models)
+
     def reconstruct(self, codes: SparseCodes) -> dict[str, Float[Tensor, "n _"]]:
         """What codes decode to in every model, by the dictionaries of the last step (before its update)."""
         parts = sparse_decode(codes, self.wide.rows).split(self.wide.widths, dim=1)

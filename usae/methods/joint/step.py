@@ -1,0 +1,150 @@
+"""One step of the family, by autograd: loss and gradients, without dense codes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from usae.common.seeds import generator
+from usae.methods.joint.family import Family
+from usae.methods.joint.sae import Crosscoder
+from usae.sae.top_k import largest
+from usae.sae.universal import UniversalSAE
+from usae.training.step.objectives import Loss, Objective
+from usae.training.step.reference import StepLoss
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The codes of a batch: concepts and their values, token after token. starts (n,): where a token's begin."""
+
+    concepts: Int[Tensor, " codes"]
+    values: Float[Tensor, " codes"]
+    starts: Int[Tensor, " n"]
+
+    def decoded(self, rows: Float[Tensor, "c d"]) -> Float[Tensor, "n d"]:
+        """Z D."""
+        return F.embedding_bag(self.concepts, rows, self.starts, mode="sum", per_sample_weights=self.values)
+
+    def among(self, first: int, last: int) -> "Codes":
+        """The codes of concepts from `first` to before `last`, the others 0."""
+        inside = (self.concepts >= first) & (self.concepts < last)
+        return Codes(self.concepts, self.values * inside, self.starts)
+
+
+class JointStep:
+    """Callable like `FastStep`: leaves gradients in `.grad` of everything.
+
+    number: of the step, which draws what is read. errors: mean squared error of the last step, by source (one,
+    where all models have one code) and target.
+    """
+
+    def __init__(self, sae: UniversalSAE, family: Family, loss: Loss, seed: int) -> None:
+        self.sae, self.family, self.objective, self.seed = sae, family, Objective(loss), seed
+        self.number = 0
+        self.errors: Float[Tensor, "sources m"] = torch.zeros(0)
+        shares = family.prefixes
+        self.ends = [round(share * sae.concepts) for share in shares] if shares else list(sae.levels.ends)
+
+    def __call__(
+        self,
+        sources: Mapping[str, Sequence[Float[Tensor, "n _"]]],
+        dead: Mapping[str, Bool[Tensor, " c"]] | None = None,
+    ) -> StepLoss:
+        """Of standardised rows, the same for every source. There is no auxiliary term for `dead` concepts."""
+        assert dead is None
+        rows = next(iter(sources.values()))
+        decoders = [self.decoder(model) for model in self.sae.models]
+        wide, offset = torch.cat([each[0] for each in decoders], 1), torch.cat([each[1] for each in decoders])
+        target = torch.cat(list(rows), 1) - offset  # (n, wide)
+        losses, errors = zip(*(self._errors(codes, wide, target) for codes in self.codes(rows)), strict=True)
+        self.errors = torch.stack(errors)
+        by_target = (self.weights() * torch.stack(losses)).sum(0)  # (m,)
+        total = by_target.sum()
+        total.backward()
+        return StepLoss(total.detach(), by_target.detach(), torch.zeros_like(by_target), {})
+
+    def codes(self, rows: Sequence[Float[Tensor, "n _"]]) -> list[list[Codes]]:
+        """Of every source (one, where all models have one code), those that each prefix adds."""
+        pre = self._kept(torch.stack([self._part(m, own) for m, own in zip(self.sae.models, rows, strict=True)]))
+        total = pre.sum(0)
+        sources = [total] if self.family.values == "sum" else list(pre)
+        scores = [total if self.family.chosen_by == "sum" else own for own in sources]
+        norms = self.sae.scale().detach() if isinstance(self.sae, Crosscoder) else 1.0
+        return [self.chosen(score.detach() * norms, own) for score, own in zip(scores, sources, strict=True)]
+
+    def chosen(self, score: Float[Tensor, "n c"], values: Float[Tensor, "n c"]) -> list[Codes]:
+        """The concepts with the largest scores, and ReLU of their values: of all concepts, prefix by prefix, or
+        chosen level by level.
+        """
+        if self.family.prefixes:
+            codes = self._largest(score, values, slice(0, self.sae.concepts), self.sae.k)
+            return [codes.among(*edge) for edge in pairwise((0, *self.ends))]
+        levels = zip(self.sae.levels.concepts, self.sae.levels.codes, strict=True)
+        return [self._largest(score, values, own, codes.stop - codes.start) for own, codes in levels]
+
+    def weights(self) -> Float[Tensor, "sources m"]:
+        """Of the errors of each source and target."""
+        models = len(self.sae.models)
+        if self.family.values == "sum":
+            return torch.ones(1, models)
+        cross = models - 1 if self.family.cross is None else self.family.cross
+        own = torch.eye(models)
+        return own / models + (1 - own) * cross / (models * max(models - 1, 1))
+
+    def decoder(self, model: str) -> tuple[Float[Tensor, "c d"], Float[Tensor, " d"]]:
+        """Rows as they are decoded, and the offset."""
+        if isinstance(self.sae, Crosscoder):
+            return self.sae.rows(model), self.sae.offset(model)
+        rows = self.sae.part(model).gain * self.sae.dictionary(model)
+        return rows, rows.new_zeros(rows.shape[1])
+
+    def invalidate(self, *models: str) -> None:
+        """Nothing is kept from step to step."""
+
+    def _part(self, model: str, rows: Tensor) -> Float[Tensor, "n c"]:
+        pre: Tensor = self.sae.part(model).encoder(rows)
+        return pre
+
+    def _kept(self, pre: Float[Tensor, "m n c"]) -> Float[Tensor, "m n c"]:
+        """Pre-codes of the models that are read, row by row, in place of those of all."""
+        models, tokens = pre.shape[:2]
+        if self.family.kept == 1:
+            return pre
+        drawn = generator(self.seed, "models read in a step", self.number).random((models + 1, tokens))
+        kept = torch.from_numpy(drawn[:models] < self.family.kept)
+        always = torch.from_numpy((drawn[-1] * models).astype(int))  # one that is read where none would be
+        kept[always, torch.arange(tokens)] |= ~kept.any(0)
+        factor = models / kept.sum(0) * kept  # (m, n)
+        return pre * factor.to(pre)[..., None]
+
+    def _largest(self, score: Tensor, values: Tensor, own: slice, count: int) -> Codes:
+        """The largest scores of some concepts: `count` of each token, or as many in all."""
+        part = score[:, own]
+        if self.family.scope == "token":
+            token = torch.arange(len(part), device=part.device).repeat_interleave(count)
+            concept = largest(part, count).flatten()
+        else:
+            least = part.flatten().kthvalue(part.numel() - count * len(part) + 1).values
+            token, concept = ((part >= least) & (part > 0)).nonzero(as_tuple=True)
+        starts = torch.searchsorted(token, torch.arange(len(part), device=part.device))
+        return Codes(concept + own.start, values[token, concept + own.start].relu(), starts)
+
+    def _errors(self, parts: Sequence[Codes], wide: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(m,) loss of every model, mean over prefixes, and (m,) mean squared error of all codes together."""
+        residual, losses = target, []
+        for codes in parts:
+            residual = residual - codes.decoded(wide)
+            losses.append(self._loss(residual))
+        return torch.stack(losses).mean(0), self._by_model(residual.detach().square())
+
+    def _loss(self, residual: Float[Tensor, "n wide"]) -> Float[Tensor, " m"]:
+        parts = residual.split(list(self.sae.widths.values()), 1)
+        return torch.stack([self.objective.value(self.objective.terms(p).sum(), p.numel()) for p in parts])
+
+    def _by_model(self, squares: Float[Tensor, "n wide"]) -> Float[Tensor, " m"]:
+        return torch.stack([part.mean() for part in squares.split(list(self.sae.widths.values()), 1)])
