@@ -39,6 +39,11 @@ class Layout:
         """An SAE for each control, by name, and the independent ones (stage `controls`)."""
         return self.root / "data/controls"
 
+    @property
+    def methods(self) -> Path:
+        """A folder for each method that is trained, in it one for each of its runs (stage `methods`)."""
+        return self.root / "data/methods"
+
     def independent(self, model: str) -> Path:
         """The SAE of one model alone (stage `controls`)."""
         return self.controls / f"independent-{model}"

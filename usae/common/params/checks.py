@@ -4,11 +4,13 @@ import difflib
 import re
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 from usae.common.params.sections import ModelParams, Params, TrainParams
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 TRACKER = re.compile(r"(tensorboard|wandb):.+")
+METHODS = Path(__file__).parents[2] / "methods"
 RESERVED_SLUGS = ("mean", "usae", "independent", "brief", "start", "others")
 
 
@@ -100,6 +102,27 @@ def _controls_faults(params: Params) -> list[str]:
     if same:
         faults.append(f"`controls.k` repeats {same[0]}; name each k once, and not the top-level `k` ({params.k}).")
     return faults
+
+
+def _methods_faults(params: Params) -> list[str]:
+    known = {kind: sorted(_methods_with(kind)) for kind in ("start", "fit")}
+    wanted = (("trained", params.methods.trained, "start"), ("fitted", params.methods.fitted, "fit"))
+    faults = [
+        f"`methods.{key}` names '{name}'; known there: {', '.join(known[kind])}."
+        + "".join(f" Did you mean '{each}'?" for each in difflib.get_close_matches(name, known[kind], n=1))
+        for key, names, kind in wanted
+        for name in names
+        if name not in known[kind]
+    ]
+    for key, names, _ in wanted:
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            faults.append(f"`methods.{key}` names {', '.join(repeated)} more than once; name each method once.")
+    return faults
+
+
+def _methods_with(function: str) -> list[str]:
+    """Names of the files of `usae/methods/` that define `function`: `start` trains, `fit` does without."""
+    return [file.stem for file in METHODS.glob("*.py") if f"\ndef {function}(" in file.read_text()]
 
 
 def _planted_faults(params: Params) -> list[str]:
@@ -212,6 +235,7 @@ CHECKS: tuple[Callable[[Params], list[str]], ...] = (  # in the order in which t
     _k_faults,
     _train_faults,
     _controls_faults,
+    _methods_faults,
     _planted_faults,
     _interventions_faults,
     _images_faults,

@@ -110,6 +110,17 @@ class ControlsParams(Section):
     k: tuple[Count, ...] | None  # further runs with these in place of the top-level k; null = none
 
 
+class MethodsParams(Section):
+    """The field's other methods on the same activations; each is a file of `usae/methods/`."""
+
+    trained: tuple[str, ...]  # names of those that are trained; empty = none
+    fitted: tuple[str, ...]  # names of those that are fitted without training
+    epochs: Count | None  # passes of those that are trained; null = train.epochs
+    images: Count | None  # training images that the others are fitted on; null = all
+    seeds: int = Field(ge=0)  # further starts of each that is trained
+    nulls: bool  # also on re-paired images, and on untrained networks
+
+
 class EncodeParams(Section):
     """What is turned into sparse codes: always all held-out images, and some training images."""
 
@@ -238,6 +249,7 @@ class Params(Section):
     extract: ExtractParams
     train: TrainParams
     controls: ControlsParams
+    methods: MethodsParams
     encode: EncodeParams
     measure: MeasureParams
     planted: PlantedParams

@@ -17,9 +17,9 @@ from usae.common.numerics.ridge import VALIDATION, Products
 from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.metrics.reconstruction.passes import model_spans, standardised
+from usae.methods.runs.variants import SHUFFLED
 from usae.sae.universal import UniversalSAE
 
-RUN, START, SHUFFLED = "run", "start", "shuffled"
 BLOCK_IMAGES = 64
 
 

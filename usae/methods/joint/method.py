@@ -70,7 +70,7 @@ class JointMethod:
         has one number, from all of them.
         """
         variance = torch.stack([(own - own.mean(0)).square().mean() for own in rows])  # (m,)
-        r2 = 1 - self.compute.errors / variance  # (sources, m)
+        r2 = 1 - self.compute.errors() / variance  # (sources, m)
         if len(r2) < len(rows):
             return torch.stack([r2.mean(), r2.new_tensor(math.nan)])
         own = r2.diagonal().sum()

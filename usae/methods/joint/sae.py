@@ -15,11 +15,10 @@ from usae.sae.universal import UniversalSAE
 class SparcSAE(UniversalSAE):
     """Alone, a model chooses its own concepts. Together, the sum of the pre-codes chooses, the values stay own."""
 
-    def together(self, tokens: Mapping[str, Float[Tensor, "... _"]], target: str) -> SparseCodes:
-        """Codes that reconstruct `target` from raw activations of some models: its own where it is among them,
-        else the mean over those that are.
+    def together(self, pre: Mapping[str, Float[Tensor, "... c"]], target: str) -> SparseCodes:
+        """Codes that reconstruct `target` from the pre-codes of some models: its own where it is among them, else
+        the mean over those that are.
         """
-        pre = {model: self.pre_codes(model, raw) for model, raw in tokens.items()}
         chosen = self.levels.top_k(torch.stack(list(pre.values())).sum(0)).indices
         wanted = [pre[target]] if target in pre else list(pre.values())
         values = torch.stack([own.gather(-1, chosen).relu() for own in wanted]).mean(0)
@@ -27,7 +26,7 @@ class SparcSAE(UniversalSAE):
 
 
 class CentredEncoder(nn.Module):
-    """Linear map of tokens less their mean: standardised tokens [n, d] to one model's share of pre-codes [n, c]."""
+    """Linear map of tokens less their mean: standardised tokens [n, d] to a share of the pre-codes [n, c]."""
 
     centre: Tensor
 
@@ -64,19 +63,19 @@ class Crosscoder(UniversalSAE):
     Codes are in the unit of what they add to a model: f times the mean over models of |D_i[k]| over the gain.
     """
 
-    def read(self, tokens: Mapping[str, Float[Tensor, "... _"]]) -> Float[Tensor, "... c"]:
-        """Pre-codes from raw activations of some models."""
-        seen = torch.stack([self.pre_codes(model, raw) for model, raw in tokens.items()]).sum(0)
-        absent = [self.at_mean(model) for model in self.models if model not in tokens]
-        return (seen + torch.stack(absent).sum(0) if absent else seen) * self.scale()
-
     def encode(self, tokens: Mapping[str, Float[Tensor, "... _"]]) -> dict[str, SparseCodes]:
         """One code of the models given together; with one model alone, from that one."""
-        return dict.fromkeys(tokens, self.levels.top_k(self.read(tokens)))
+        pre = {model: self.pre_codes(model, raw) for model, raw in tokens.items()}
+        return dict.fromkeys(tokens, self.levels.top_k(self.sum(pre)))
 
-    def together(self, tokens: Mapping[str, Float[Tensor, "... _"]], target: str) -> SparseCodes:  # noqa: ARG002
-        """The code of raw activations of some models, whatever the target."""
-        return self.levels.top_k(self.read(tokens))
+    def together(self, pre: Mapping[str, Float[Tensor, "... c"]], target: str) -> SparseCodes:  # noqa: ARG002
+        """The code that the pre-codes of some models give, whatever the target."""
+        return self.levels.top_k(self.sum(pre))
+
+    def sum(self, pre: Mapping[str, Float[Tensor, "... c"]]) -> Float[Tensor, "... c"]:
+        """Pre-codes of some models together, in the unit of the codes."""
+        absent = [self.at_mean(model) for model in self.models if model not in pre]
+        return torch.stack(list(pre.values())).sum(0).add(sum(absent, torch.zeros(()))) * self.scale()
 
     def decode(self, model: str, codes: SparseCodes) -> Float[Tensor, "... d"]:
         """See `Estimator`."""

@@ -36,7 +36,7 @@ def scaled(sae: Crosscoder, given: Start) -> None:
     """Give the sum of the encoders the scale that reconstructs all models best on some training images."""
     sample = given.data.rows(np.arange(min(given.data.images, SCALE_IMAGES)))
     sae.train()
-    codes = sae.levels.top_k(sae.read(sample))
+    codes = next(iter(sae.encode(sample).values()))
     product, square = 0.0, 0.0
     for model, raw in sample.items():
         offset = sae.offset(model)

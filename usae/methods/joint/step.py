@@ -19,7 +19,7 @@ from usae.training.step.reference import StepLoss
 
 
 @dataclass(frozen=True)
-class Codes:
+class TokenCodes:
     """The codes of a batch: concepts and their values, token after token. starts (n,): where a token's begin."""
 
     concepts: Int[Tensor, " codes"]
@@ -30,23 +30,23 @@ class Codes:
         """Z D."""
         return F.embedding_bag(self.concepts, rows, self.starts, mode="sum", per_sample_weights=self.values)
 
-    def among(self, first: int, last: int) -> "Codes":
+    def among(self, first: int, last: int) -> "TokenCodes":
         """The codes of concepts from `first` to before `last`, the others 0."""
         inside = (self.concepts >= first) & (self.concepts < last)
-        return Codes(self.concepts, self.values * inside, self.starts)
+        return TokenCodes(self.concepts, self.values * inside, self.starts)
 
 
 class JointStep:
     """Callable like `FastStep`: leaves gradients in `.grad` of everything.
 
-    number: of the step, which draws what is read. errors: mean squared error of the last step, by source (one,
-    where all models have one code) and target.
+    number: of the step, which draws what is read. residuals: what the last one left, by source (one, where all
+    models have one code).
     """
 
     def __init__(self, sae: UniversalSAE, family: Family, loss: Loss, seed: int) -> None:
         self.sae, self.family, self.objective, self.seed = sae, family, Objective(loss), seed
         self.number = 0
-        self.errors: Float[Tensor, "sources m"] = torch.zeros(0)
+        self.residuals: tuple[Float[Tensor, "n wide"], ...] = ()
         shares = family.prefixes
         self.ends = [round(share * sae.concepts) for share in shares] if shares else list(sae.levels.ends)
 
@@ -61,14 +61,13 @@ class JointStep:
         decoders = [self.decoder(model) for model in self.sae.models]
         wide, offset = torch.cat([each[0] for each in decoders], 1), torch.cat([each[1] for each in decoders])
         target = torch.cat(list(rows), 1) - offset  # (n, wide)
-        losses, errors = zip(*(self._errors(codes, wide, target) for codes in self.codes(rows)), strict=True)
-        self.errors = torch.stack(errors)
+        losses, self.residuals = zip(*(self._loss(codes, wide, target) for codes in self.codes(rows)), strict=True)
         by_target = (self.weights() * torch.stack(losses)).sum(0)  # (m,)
         total = by_target.sum()
         total.backward()
         return StepLoss(total.detach(), by_target.detach(), torch.zeros_like(by_target), {})
 
-    def codes(self, rows: Sequence[Float[Tensor, "n _"]]) -> list[list[Codes]]:
+    def codes(self, rows: Sequence[Float[Tensor, "n _"]]) -> list[list[TokenCodes]]:
         """Of every source (one, where all models have one code), those that each prefix adds."""
         pre = self._kept(torch.stack([self._part(m, own) for m, own in zip(self.sae.models, rows, strict=True)]))
         total = pre.sum(0)
@@ -77,7 +76,7 @@ class JointStep:
         norms = self.sae.scale().detach() if isinstance(self.sae, Crosscoder) else 1.0
         return [self.chosen(score.detach() * norms, own) for score, own in zip(scores, sources, strict=True)]
 
-    def chosen(self, score: Float[Tensor, "n c"], values: Float[Tensor, "n c"]) -> list[Codes]:
+    def chosen(self, score: Float[Tensor, "n c"], values: Float[Tensor, "n c"]) -> list[TokenCodes]:
         """The concepts with the largest scores, and ReLU of their values: of all concepts, prefix by prefix, or
         chosen level by level.
         """
@@ -103,6 +102,11 @@ class JointStep:
         rows = self.sae.part(model).gain * self.sae.dictionary(model)
         return rows, rows.new_zeros(rows.shape[1])
 
+    def errors(self) -> Float[Tensor, "sources m"]:
+        """Mean squared error of the last step, by source and target."""
+        widths = torch.tensor(list(self.sae.widths.values()))
+        return torch.stack([self._by_model(each.square().mean(0)) for each in self.residuals]) / widths
+
     def invalidate(self, *models: str) -> None:
         """Nothing is kept from step to step."""
 
@@ -122,7 +126,7 @@ class JointStep:
         factor = models / kept.sum(0) * kept  # (m, n)
         return pre * factor.to(pre)[..., None]
 
-    def _largest(self, score: Tensor, values: Tensor, own: slice, count: int) -> Codes:
+    def _largest(self, score: Tensor, values: Tensor, own: slice, count: int) -> TokenCodes:
         """The largest scores of some concepts: `count` of each token, or as many in all."""
         part = score[:, own]
         if self.family.scope == "token":
@@ -132,19 +136,20 @@ class JointStep:
             least = part.flatten().kthvalue(part.numel() - count * len(part) + 1).values
             token, concept = ((part >= least) & (part > 0)).nonzero(as_tuple=True)
         starts = torch.searchsorted(token, torch.arange(len(part), device=part.device))
-        return Codes(concept + own.start, values[token, concept + own.start].relu(), starts)
+        return TokenCodes(concept + own.start, values[token, concept + own.start].relu(), starts)
 
-    def _errors(self, parts: Sequence[Codes], wide: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(m,) loss of every model, mean over prefixes, and (m,) mean squared error of all codes together."""
-        residual, losses = target, []
+    def _loss(
+        self, parts: Sequence[TokenCodes], wide: Tensor, target: Tensor
+    ) -> tuple[Float[Tensor, " m"], Tensor]:
+        """(m,) of every model, mean over prefixes; and (n, wide) what all codes together leave."""
+        residual, sums = target, []
         for codes in parts:
             residual = residual - codes.decoded(wide)
-            losses.append(self._loss(residual))
-        return torch.stack(losses).mean(0), self._by_model(residual.detach().square())
+            sums.append(self.objective.terms(residual).sum(0))
+        elements = [len(target) * width for width in self.sae.widths.values()]
+        totals = torch.stack([self._by_model(each) for each in sums])  # (prefixes, m)
+        values = [self.objective.value(of, number) for of, number in zip(totals.T, elements, strict=True)]
+        return torch.stack(values).mean(1), residual.detach()
 
-    def _loss(self, residual: Float[Tensor, "n wide"]) -> Float[Tensor, " m"]:
-        parts = residual.split(list(self.sae.widths.values()), 1)
-        return torch.stack([self.objective.value(self.objective.terms(p).sum(), p.numel()) for p in parts])
-
-    def _by_model(self, squares: Float[Tensor, "n wide"]) -> Float[Tensor, " m"]:
-        return torch.stack([part.mean() for part in squares.split(list(self.sae.widths.values()), 1)])
+    def _by_model(self, columns: Float[Tensor, " wide"]) -> Float[Tensor, " m"]:
+        return torch.stack([part.sum() for part in columns.split(list(self.sae.widths.values()))])

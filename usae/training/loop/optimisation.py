@@ -36,7 +36,7 @@ class Stepped:
     rate: float
 
 
-class Step(Protocol):
+class StepFunction(Protocol):
     """Loss and gradients of one batch: `FastStep`, or that of another method."""
 
     def __call__(
@@ -64,13 +64,13 @@ class Optimisation:
         schedule: Schedule,
         ranks: Ranks | None = None,
         points: Mapping[str, Tensor] | None = None,
-        step: Step | None = None,
+        step: StepFunction | None = None,
     ) -> None:
         self.sae, self.params, self.schedule, self.ranks = sae.train(), params, schedule, ranks or Ranks()
         recipe = StepRecipe(
             params.loss, params.update, params.aux, params.aux_weight, params.aux_codes, params.precision
         )
-        self.compute: Step = step or FastStep(sae, recipe, ranks)
+        self.compute: StepFunction = step or FastStep(sae, recipe, ranks)
         self.steps = 0
         self.updates: Counter[tuple[str, str]] = Counter()  # of each group of parameters
         self.optimisers = {model: self._optimiser(model) for model in sae.models}

@@ -109,7 +109,15 @@ def _counted(shares: Array, steps: list[Step], ends: Sequence[int]) -> Iterator[
     for level, concepts in [(None, slice(None)), *enumerate(own, 1)]:
         asked = among(steps, concepts)
         levels = pd.Series([level] * len(steps), dtype="Int8", name="level")
-        yield pd.concat([levels, counts(asked), _agreement(shares[concepts], asked)], axis=1)
+        yield pd.concat([levels, counted(shares[concepts], asked)], axis=1)
+
+
+def counted(shares: Array, steps: list[Step]) -> pd.DataFrame:
+    """Concepts that pass each step and all before it, and how far models agree on them: rows of table `funnel`.
+
+    shares: (c,) smallest co-fire proportions.
+    """
+    return pd.concat([counts(steps), _agreement(shares, steps)], axis=1)
 
 
 def _agreement(shares: Array, steps: list[Step]) -> pd.DataFrame:

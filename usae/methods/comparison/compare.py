@@ -1,0 +1,91 @@
+"""Every method on the same held-out images: the tables of stage `compare`."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from usae.common.layout import Layout
+from usae.common.params import Params
+from usae.common.tables import Table, no_rows, read_table
+from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS
+from usae.evidence.metrics.funnel import Thresholds, control_bar
+from usae.evidence.metrics.labels.labels import carried_by_images
+from usae.evidence.metrics.labels.loading import load_labels
+from usae.evidence.metrics.labels.single import LabelledImages
+from usae.evidence.metrics.summary import HELD_OUT
+from usae.methods.comparison.judging import Judge, Judged
+from usae.methods.comparison.members import Member, OpenedMethods
+from usae.methods.comparison.sharing import sharing_frame
+from usae.methods.comparison.tables import METHOD_CONCEPTS, METHOD_FUNNEL, METHOD_SHARING, METHODS
+
+
+def compare(params: Params, layout: Layout, store_root: Path, device: torch.device) -> dict[Table, pd.DataFrame]:
+    """Tables `methods`, `method_concepts`, `method_funnel` and `method_sharing`.
+
+    Raises:
+        UserError: an SAE, activations or a table of an earlier stage are missing.
+    """
+    opened = OpenedMethods.load(params, layout, store_root, device)
+    judge = judge_of(opened)
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    judged = list(side_by_side(judge.judge, opened.members(), threads))
+    return {**tables(judged), METHOD_SHARING: sharing(opened)}
+
+
+def side_by_side(judge: Callable[[Member], Judged], members: Iterable[Member], threads: int) -> Iterator[Judged]:
+    """What is found of each member, in order; so many at once, and no more of them open than that."""
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[Judged]] = deque()
+        for member in members:
+            waiting.append(pool.submit(judge, member))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        for judged in waiting:
+            yield judged.result()
+
+
+def sharing(opened: OpenedMethods) -> pd.DataFrame:
+    """Table `method_sharing`; without rows where no crosscoder has norms of its own."""
+    threshold, held_out = opened.params.measure.threshold, opened.material.held_out
+    frames = [
+        sharing_frame(sae, held_out, threshold, opened.params.seed).assign(method=method, run=run)
+        for method, run, sae in opened.crosscoders()
+    ]
+    return pd.concat(frames, ignore_index=True)[METHOD_SHARING.names] if frames else no_rows(METHOD_SHARING)
+
+
+def judge_of(opened: OpenedMethods) -> Judge:
+    """What all members are asked, by the run's params and its controls."""
+    params, layout = opened.params, opened.layout
+    controls = read_table(layout.table(CONTROL_CONCEPTS))
+    bar = control_bar(controls, len(params.models), Thresholds(params.measure.agreement).bar)
+    device = opened.material.device
+    return Judge(opened.stores, params.measure, params.seed, device, bar, labelled_images(opened))
+
+
+def labelled_images(opened: OpenedMethods) -> LabelledImages | None:
+    """Held-out images with labels; None where there are none."""
+    store = next(iter(opened.stores.values()))
+    labels = load_labels(opened.layout.images, HELD_OUT, store.images)
+    if labels is None:
+        return None
+    images, carried = carried_by_images(labels, np.arange(store.images), store.tokens)
+    return LabelledImages.some(images, carried.toarray().astype(bool))
+
+
+def tables(judged: Iterable[Judged]) -> dict[Table, pd.DataFrame]:
+    """The tables, in the order of the members."""
+    found = list(judged)
+    rows = pd.DataFrame([row for each in found for row in each.rows], columns=METHODS.names)
+    concepts = [each.concepts for each in found if each.concepts is not None]
+    funnels = [each.funnel for each in found if each.funnel is not None]
+    return {
+        METHODS: rows,
+        METHOD_CONCEPTS: pd.concat(concepts, ignore_index=True)[METHOD_CONCEPTS.names],
+        METHOD_FUNNEL: pd.concat(funnels, ignore_index=True)[METHOD_FUNNEL.names],
+    }

@@ -1,0 +1,146 @@
+"""All that is compared: methods in each of their forms and runs, opened (stage `compare`)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from usae.activations.store import ActivationStore
+from usae.activations.store.manifests import load_manifests
+from usae.common.layout import START as BEFORE
+from usae.common.layout import Layout
+from usae.common.methods import method_module
+from usae.common.params import Params
+from usae.evidence.controls.names import SEED
+from usae.evidence.estimators import load_estimator
+from usae.evidence.metrics.summary import HELD_OUT, TRAIN
+from usae.methods.comparison.cost import cost
+from usae.methods.comparison.readings import readings, refitted
+from usae.methods.fitting.material import Material
+from usae.methods.fitting.reading import Reading
+from usae.methods.joint.sae import FreeCrosscoder
+from usae.methods.runs.variants import RUN, SHUFFLED, START, UNTRAINED, method_variants
+from usae.sae.universal import UniversalSAE
+
+USAE = "usae"
+BOUNDS, FITTED, JOINT = "bounds", "without training", "joint"
+
+
+@dataclass(frozen=True)
+class Member:
+    """What one row of the comparison is of. run: RUN, START, SHUFFLED, UNTRAINED or SEED and a number."""
+
+    block: str
+    method: str
+    run: str
+    reading: Reading
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Method, form and run."""
+        return self.method, self.reading.form, self.run
+
+
+@dataclass(frozen=True)
+class OpenedMethods:
+    """What earlier stages made. stores: held-out activations by model, those of untrained networks too."""
+
+    params: Params
+    layout: Layout
+    material: Material
+    before: Material
+    stores: Mapping[str, ActivationStore]
+
+    @classmethod
+    def load(cls, params: Params, layout: Layout, store_root: Path, device: torch.device) -> "OpenedMethods":
+        """Open activations and SAEs.
+
+        Raises:
+            UserError: something is missing.
+        """
+        manifests = load_manifests(layout.manifests, params.models)
+        random = load_manifests(layout.untrained, params.models)
+        train = {model: manifest.open(TRAIN, store_root) for model, manifest in manifests.items()}
+        stores = {model: each.open(HELD_OUT, store_root) for model, each in (manifests | random).items()}
+        held_out = {model: stores[model] for model in manifests}
+        total = min(store.images for store in train.values())
+        images = np.linspace(0, total - 1, min(params.methods.images or total, total)).astype(np.int64)
+        units = _universal(layout.usae, device)
+        material, before = (
+            Material(
+                run,
+                units,
+                {model: _universal(layout.independent(model) / inside, device) for model in params.models},
+                train,
+                held_out,
+                images,
+                params.k,
+                params.seed,
+                device,
+            )
+            for run, inside in ((RUN, ""), (START, BEFORE))
+        )
+        return cls(params, layout, material, before, stores)
+
+    def members(self) -> Iterator[Member]:
+        """Everything, the universal SAE first, opened one after another."""
+        yield from self._usae()
+        for name in self.params.methods.trained:
+            yield from self._trained(name)
+        for name in self.params.methods.fitted:
+            module = method_module(name)
+            for material in (self.material, self.before, self.material.repaired()):
+                for reading in module.fit(material):
+                    yield Member(getattr(module, "BLOCK", FITTED), name, material.run, reading)
+
+    def _usae(self) -> Iterator[Member]:
+        folders = {RUN: self.layout.usae, START: self.layout.usae / BEFORE}
+        seeds = range(1, self.params.controls.seeds + 1)
+        controls = (*(f"{SEED}{number}" for number in seeds), SHUFFLED, UNTRAINED)
+        folders |= {name: self.layout.controls / name for name in controls}
+        for run, folder in folders.items():
+            sae = _universal(folder, self.material.device)
+            yield Member(JOINT, USAE, run, Reading(concepts=sae, numbers=self._cost(sae) if run == RUN else {}))
+            if run in (RUN, START, SHUFFLED):
+                yield Member(JOINT, USAE, run, refitted(sae, self.material))
+
+    def _trained(self, name: str) -> Iterator[Member]:
+        block = getattr(method_module(name), "BLOCK", JOINT)
+        for run in method_variants(self.params, name):
+            folder = self.layout.methods / name / run
+            for called, inside in ((run, folder), (START, folder / BEFORE)):
+                if called == START and run != RUN:
+                    continue
+                sae = _universal(inside, self.material.device)
+                for reading in readings(sae, self.material):
+                    numbers = self._cost(sae) if called == RUN else {}
+                    yield Member(block, name, called, replace(reading, numbers=numbers))
+
+    def crosscoders(self) -> Iterator[tuple[str, str, FreeCrosscoder]]:
+        """Method, run and SAE of those whose decoders have norms of their own, of these networks."""
+        for name in self.params.methods.trained:
+            folders = {RUN: RUN, START: f"{RUN}/{BEFORE}", SHUFFLED: SHUFFLED}
+            for run, inside in folders.items():
+                folder = self.layout.methods / name / inside
+                if run == SHUFFLED and run not in method_variants(self.params, name):
+                    continue
+                sae = _universal(folder, self.material.device)
+                if isinstance(sae, FreeCrosscoder):
+                    yield name, run, sae
+
+    def _cost(self, sae: UniversalSAE) -> Mapping[str, float]:
+        store = next(iter(self.material.stores.values()))
+        return cost(sae, store.images, store.tokens)
+
+
+def _universal(folder: Path, device: torch.device) -> UniversalSAE:
+    """An SAE of the family.
+
+    Raises:
+        UserError: there is none.
+    """
+    sae = load_estimator(folder).to(device)
+    assert isinstance(sae, UniversalSAE)
+    return sae
