@@ -17,6 +17,7 @@ CHECKED = [
     "usae.sae.sparse",
     "usae.sae.top_k",
     "usae.sae.universal",
+    "usae.methods.joint",
     "usae.training.step",
     "usae.activations.sampling",
     "usae.backbones.networks.feature_maps",

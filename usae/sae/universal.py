@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -53,7 +53,7 @@ class UniversalSAE(nn.Module):
         self.parts = nn.ModuleDict({model: StandardisedSAE(width, concepts) for model, width in widths.items()})
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
+    def from_pretrained(cls, folder: str | Path) -> "UniversalSAE":
         """The SAE saved in `folder`, in eval mode.
 
         Raises:
@@ -72,7 +72,7 @@ class UniversalSAE(nn.Module):
             ) from error
 
     @classmethod
-    def _read(cls, folder: Path) -> Self:
+    def _read(cls, folder: Path) -> "UniversalSAE":
         """As `from_pretrained`; what is damaged raises what it happens to."""
         config = json.loads((folder / CONFIG).read_text())
         if (version := config.get("format")) != FORMAT_VERSION:
