@@ -92,7 +92,7 @@ def ridge_r2(
     return {
         (source, target): value
         for source, columns in spans.items()
-        for target, value in _explained(fit, validation, test, columns, spans, rank).items()
+        for target, value in explained(fit, validation, test, columns, spans, rank).items()
     }
 
 
@@ -104,17 +104,49 @@ def ridge_r2_others(fit: Products, validation: Products, test: Products, spans: 
     if len(spans) < 2:
         return {}
     everything = np.arange(len(fit.origin))
-    explained: dict[str, float] = {}
+    values: dict[str, float] = {}
     for target, span in spans.items():
         others = np.delete(everything, span)
-        explained |= _explained(fit, validation, test, others, {target: span})
-    return explained
+        values |= explained(fit, validation, test, others, {target: span})
+    return values
+
+
+def explained(
+    fit: Products,
+    validation: Products,
+    test: Products,
+    source: slice | Array,
+    targets: Spans,
+    rank: int | None = None,
+) -> dict[str, float]:
+    """Target -> R2 on `test`, about its own mean there, of the map from the columns `source`; see `ridge_r2`.
+
+    source: a slice, or (d_i,) numbers of columns.
+    """
+    trial, final = Regression(fit, source), Regression(fit.merged(validation), source)
+    variances = np.diag(test.about(test.mean))
+    values = {}
+    for target, span in targets.items():
+        best = int(np.argmin(trial.errors(validation, span, PENALTIES, rank)))
+        error = float(final.errors(test, span, PENALTIES[[best]], rank)[0])
+        total = float(variances[span].sum())
+        values[target] = 1 - error / total if total > 0 else float("nan")
+    return values
 
 
 def ridge_map(fit: Products, validation: Products, source: slice, target: slice) -> LinearMap:
     """The map that `ridge_r2` judges, from the columns `source` to the columns `target`, in their own units."""
-    best = int(np.argmin(Regression(fit, source).errors(validation, target, PENALTIES)))
-    return Regression(fit.merged(validation), source).linear_map(target, float(PENALTIES[best]))
+    return ridge_maps(fit, validation, source, {"target": target})["target"]
+
+
+def ridge_maps(fit: Products, validation: Products, source: slice | Array, targets: Spans) -> dict[str, LinearMap]:
+    """`ridge_map` to each of several targets, by name, each with a penalty of its own."""
+    trial, final = Regression(fit, source), Regression(fit.merged(validation), source)
+    maps = {}
+    for target, span in targets.items():
+        best = int(np.argmin(trial.errors(validation, span, PENALTIES)))
+        maps[target] = final.linear_map(span, float(PENALTIES[best]))
+    return maps
 
 
 class Regression:
@@ -158,23 +190,3 @@ class Regression:
             return np.asarray(weights)
         leading = np.linalg.eigh(cross.T @ weights)[1][:, -rank:]  # (d_j, rank)
         return np.asarray(weights @ leading @ leading.T)
-
-
-def _explained(
-    fit: Products,
-    validation: Products,
-    test: Products,
-    source: slice | Array,
-    targets: Spans,
-    rank: int | None = None,
-) -> dict[str, float]:
-    """Target -> R2 on `test` about its own mean there, of the map from the columns `source`; see `ridge_r2`."""
-    trial, final = Regression(fit, source), Regression(fit.merged(validation), source)
-    variances = np.diag(test.about(test.mean))
-    explained = {}
-    for target, span in targets.items():
-        best = int(np.argmin(trial.errors(validation, span, PENALTIES, rank)))
-        error = float(final.errors(test, span, PENALTIES[[best]], rank)[0])
-        total = float(variances[span].sum())
-        explained[target] = 1 - error / total if total > 0 else float("nan")
-    return explained
