@@ -45,14 +45,6 @@ class InUnits:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
 
-def gains(material: Material) -> dict[str, float]:
-    """Norm of what a code of 1 adds to each model: that of the universal SAE's concepts.
-
-    SAEs of one model by itself have rows of norm 1: their codes are divided by it.
-    """
-    return {model: float(material.units.part(model).gain) for model in material.models}
-
-
 def tokens_of(material: Material) -> int:
     """Per image."""
     return next(iter(material.stores.values())).tokens

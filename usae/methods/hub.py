@@ -1,0 +1,51 @@
+"""The concepts of one model, the hub, read from and written to every other model by regression.
+
+Nothing is trained but the hub's own SAE. The encoder of another model is the hub's after the best linear map to
+the hub's activations, its decoder the regression of its activations on the hub's codes: what a newcomer to a
+universal SAE gets (stage `onboarding`), for an SAE of one model.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from usae.common.numerics.ridge import VALIDATION, LinearMap, Products, ridge_map, ridge_maps
+from usae.evidence.onboarding.newcomer import add_codes
+from usae.methods.fitting.affine import AffineSAE
+from usae.methods.fitting.material import Material
+from usae.methods.fitting.own import own_codes, own_decoder, own_encoder
+from usae.methods.fitting.reading import Reading
+
+
+def fit(material: Material) -> list[Reading]:
+    """A reading for each hub, form hub-SLUG."""
+    return [Reading(f"hub-{hub}", through(material, hub, _decoders(material, hub))) for hub in material.models]
+
+
+def through(material: Material, hub: str, decoders: Mapping[str, LinearMap]) -> AffineSAE:
+    """The hub's concepts: its own encoder and decoder, regressed encoders and given `decoders` of the others."""
+    spans, levels = material.spans, material.alone[hub].levels
+    encoders = {hub: own_encoder(material, hub)}
+    for model in decoders:
+        encoders[model] = ridge_map(*material.products, spans[model], spans[hub]).then(encoders[hub])
+    everyone = {hub: own_decoder(material, hub), **decoders}
+    readers, writers = ({model: maps[model] for model in material.models} for maps in (encoders, everyone))
+    return AffineSAE(material.units, readers, writers, levels, material.device)
+
+
+def _decoders(material: Material, hub: str) -> dict[str, LinearMap]:
+    """Other models' activations from the hub's codes."""
+    fit, validation = code_products(material, hub)
+    c = material.alone[hub].concepts
+    targets = {m: slice(c + span.start, c + span.stop) for m, span in material.spans.items() if m != hub}
+    return ridge_maps(fit, validation, slice(0, c), targets)
+
+
+def code_products(material: Material, hub: str) -> tuple[Products, Products]:
+    """Sums over training tokens of the hub's codes beside all models' activations: to fit on, to validate."""
+    origin = np.concatenate([np.zeros(material.alone[hub].concepts), material.products[0].origin])
+    sums = Products.none(origin), Products.none(origin)
+    for number, block in enumerate(material.blocks()):
+        codes = own_codes(material, hub, block[hub])
+        add_codes(sums[number % VALIDATION == 0], codes, np.concatenate(list(block.values()), axis=1))
+    return sums
