@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment
 
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.correlation import CrossCorrelation
+from usae.common.numerics.partners import means_and_deviations, one_to_one, regression
 from usae.common.numerics.ranking import roc_auc
 from usae.common.numerics.ridge import LinearMap
 from usae.common.runtime.progress import progress
@@ -30,7 +30,6 @@ from usae.sae.estimator import Estimator
 
 ACTIVATIONS, INDEPENDENT = "activations", "independent"  # streams, beside the names of universal SAEs
 BLOCK_IMAGES = 64
-MeanStd = tuple[Array, Array]  # (c,) means and standard deviations of codes
 
 
 @dataclass
@@ -139,37 +138,15 @@ def matched_codes(
             pair.update(rows[one], rows[other])
     matches = {}
     for (one, other), pair in sums.items():
-        matches[one, other], matches[other, one] = _there_and_back(pair)
+        partners, (left, right) = one_to_one(pair.correlations), means_and_deviations(pair)
+        matches[one, other] = regression(partners, left, right)
+        matches[other, one] = regression(partners.back, right, left)
     return matches
 
 
 def _code_rows(sae: Estimator, model: str, store: ActivationStore, images: range) -> sparse.csr_array:
     """(images * tokens, c) codes, rounded as stored ones are."""
     return code_rows(code_chunk(sae, model, store.take(images), np.asarray(images), sae.device), sae.concepts)
-
-
-def _there_and_back(sums: CrossCorrelation) -> tuple[LinearMap, LinearMap]:
-    """Maps of codes between two SAEs whose concepts are matched by correlation."""
-    correlations = sums.correlations
-    rows, columns = linear_sum_assignment(correlations, maximize=True)
-    matched = correlations[rows, columns]
-    moments = [_mean_std(side / sums.rows) for side in (sums.left_sums, sums.right_sums)]
-    return _regressions(matched, rows, columns, *moments), _regressions(matched, columns, rows, *moments[::-1])
-
-
-def _regressions(r: Array, own: Array, partner: Array, source: MeanStd, target: MeanStd) -> LinearMap:
-    """Each code `partner` of the target from its match `own` of the source; r: their correlations."""
-    spread = source[1][own]
-    slopes = r * np.divide(target[1][partner], spread, out=np.zeros(len(own)), where=spread > 0)
-    weights = sparse.csr_array((slopes, (own, partner)), shape=(len(source[0]), len(target[0])))
-    offset = target[0].copy()
-    offset[partner] -= slopes * source[0][own]
-    return LinearMap(weights, offset)
-
-
-def _mean_std(sums: Array) -> MeanStd:
-    """Mean and standard deviation from means of values and of squares (2, c)."""
-    return sums[0], np.sqrt(np.maximum(sums[1] - sums[0] ** 2, 0))
 
 
 def _frame(routes: Sequence[Route], carried: Array, exclusive: bool) -> pd.DataFrame:
