@@ -6,8 +6,9 @@ import torch
 
 from tests.support.leaks import assert_no_leak, codes_r2
 from tests.support.materials import material_of, of_tokens
-from usae.methods.fitting.material import START, Material
+from usae.methods.fitting.material import Material
 from usae.methods.kmeans import fit, lloyd
+from usae.methods.runs.variants import START
 from usae.sae.sparse import SparseCodes
 
 A, B = [0, 0, 10, 10], [5, 5, -5, -5]

@@ -7,8 +7,8 @@ from tests.support.leaks import assert_no_leak
 from tests.support.materials import material_of
 from usae.common.numerics.ridge import Products
 from usae.common.numerics.shared_coordinates import shared_coordinates
-from usae.methods.fitting.material import START
 from usae.methods.linear import fit, shared_r2
+from usae.methods.runs.variants import START
 
 
 def worlds(images=40, tokens=4):

@@ -9,7 +9,8 @@ import torch
 
 from tests.support.worlds import store_at
 from usae.activations.store import ActivationStore
-from usae.methods.fitting.material import RUN, Material
+from usae.methods.fitting.material import Material
+from usae.methods.runs.variants import RUN
 from usae.sae.layers import STD_EPSILON
 from usae.sae.universal import UniversalSAE
 

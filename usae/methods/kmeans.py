@@ -14,9 +14,10 @@ from torch import Tensor
 
 from usae.common.seeds import generator
 from usae.common.types import Array
-from usae.methods.fitting.material import START, Material
+from usae.methods.fitting.material import Material
 from usae.methods.fitting.reading import Reading
 from usae.methods.fitting.units import InUnits, drawn_rows
+from usae.methods.runs.variants import START
 from usae.sae.sparse import SparseCodes
 from usae.training.start.kmeans import cluster_means, members_of
 

@@ -13,9 +13,10 @@ from usae.common.numerics.ridge import Products, ridge_r2, ridge_r2_others
 from usae.common.numerics.shared_coordinates import SharedCoordinates, largest_value, shared_coordinates
 from usae.common.seeds import generator
 from usae.common.types import Array, Pair
-from usae.methods.fitting.material import START, Material
+from usae.methods.fitting.material import Material
 from usae.methods.fitting.reading import Reading
 from usae.methods.fitting.repairing import crossed, repaired_blocks
+from usae.methods.runs.variants import START
 
 REPAIRINGS = 20
 QUANTILE = 0.95
