@@ -6,8 +6,8 @@ import torch
 
 from tests.support.leaks import assert_no_leak
 from tests.support.materials import material_of
-from usae.methods.fitting.material import START
 from usae.methods.rosetta import channel_correlations, fit, published
+from usae.methods.runs.variants import START
 
 R = np.array([[0.9, 0.8], [0.85, 0.1]])
 BOTH = {("a", "b"): R, ("b", "a"): R.T}

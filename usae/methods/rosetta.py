@@ -17,9 +17,10 @@ from usae.common.numerics.ridge import Products, explained
 from usae.common.seeds import generator
 from usae.common.types import Array, Pair
 from usae.evidence.metrics.alignment.buddies import NEAREST, best_buddies, rosetta_units
-from usae.methods.fitting.material import START, Material
+from usae.methods.fitting.material import Material
 from usae.methods.fitting.reading import Reading
 from usae.methods.fitting.units import InUnits, drawn_rows
+from usae.methods.runs.variants import START
 from usae.sae.sparse import SparseCodes, sparse_decode, top_k
 
 TOKENS = 20_000  # drawn, of which the percentiles are
