@@ -7,6 +7,7 @@ from tests.support.materials import material_of, sae_with
 from usae.common.numerics.partners import Partners
 from usae.common.types import Pair
 from usae.evidence.metrics.alignment.buddies import best_buddies
+from usae.methods.comparison.together import r2_together
 from usae.methods.fitting.material import Material
 from usae.methods.matched import fit, mutual, renumbered
 
@@ -70,6 +71,13 @@ def test_codes_of_one_cause_have_one_number(tmp_path):
     codes = {model: each.dense(CAUSES).detach() for model, each in concepts.encode(raw).items()}
     np.testing.assert_allclose(codes["a"], codes["b"], atol=1e-3)
     np.testing.assert_allclose(codes["a"], codes["c"], atol=1e-3)
+
+
+def test_codes_of_several_models_are_averaged_by_number(tmp_path):
+    material = world(tmp_path)
+    r2 = r2_together(fit(material)[0].concepts, material.held_out)
+    assert len(r2) == 6
+    np.testing.assert_allclose(list(r2.values()), 1, atol=2e-3)
 
 
 def test_a_concept_without_a_partner_fires_in_its_model_alone(tmp_path):

@@ -5,32 +5,25 @@ the hub's activations, its decoder the regression of its activations on the hub'
 universal SAE gets (stage `onboarding`), for an SAE of one model.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from usae.common.numerics.ridge import VALIDATION, LinearMap, Products, ridge_map, ridge_maps
 from usae.evidence.onboarding.newcomer import add_codes
 from usae.methods.fitting.affine import AffineSAE
 from usae.methods.fitting.material import Material
-from usae.methods.fitting.own import own_codes, own_decoder, own_encoder
+from usae.methods.fitting.own import own_codes, through
 from usae.methods.fitting.reading import Reading
 
 
 def fit(material: Material) -> list[Reading]:
     """A reading for each hub, form hub-SLUG."""
-    return [Reading(f"hub-{hub}", through(material, hub, _decoders(material, hub))) for hub in material.models]
+    return [Reading(f"hub-{hub}", _concepts(material, hub)) for hub in material.models]
 
 
-def through(material: Material, hub: str, decoders: Mapping[str, LinearMap]) -> AffineSAE:
-    """The hub's concepts: its own encoder and decoder, regressed encoders and given `decoders` of the others."""
-    spans, levels = material.spans, material.alone[hub].levels
-    encoders = {hub: own_encoder(material, hub)}
-    for model in decoders:
-        encoders[model] = ridge_map(*material.products, spans[model], spans[hub]).then(encoders[hub])
-    everyone = {hub: own_decoder(material, hub), **decoders}
-    readers, writers = ({model: maps[model] for model in material.models} for maps in (encoders, everyone))
-    return AffineSAE(material.units, readers, writers, levels, material.device)
+def _concepts(material: Material, hub: str) -> AffineSAE:
+    spans, decoders = material.spans, _decoders(material, hub)
+    to_hub = {model: ridge_map(*material.products, spans[model], spans[hub]) for model in decoders}
+    return through(material, hub, to_hub, decoders)
 
 
 def _decoders(material: Material, hub: str) -> dict[str, LinearMap]:

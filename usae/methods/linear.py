@@ -18,6 +18,7 @@ from usae.methods.fitting.reading import Reading
 from usae.methods.fitting.repairing import crossed, repaired_blocks
 from usae.methods.runs.variants import START
 
+BLOCK = "bounds"  # of the comparison: there are no concepts
 REPAIRINGS = 20
 QUANTILE = 0.95
 

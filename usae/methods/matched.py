@@ -28,6 +28,7 @@ from usae.methods.fitting.material import Material
 from usae.methods.fitting.own import gain, own_decoder
 from usae.methods.fitting.reading import Reading
 from usae.methods.fitting.units import InUnits
+from usae.sae.levels import Levels
 from usae.sae.sparse import SparseCodes, sparse_decode
 from usae.sae.universal import UniversalSAE
 
@@ -49,6 +50,15 @@ class MatchedSAEs(InUnits):
     numbers: Mapping[str, Array]
     slopes: Mapping[Pair, Array]
     offsets: Mapping[Pair, Array]
+
+    @property
+    def levels(self) -> Levels:
+        """Of the common numbers, which have none of their own: one."""
+        return Levels((self.concepts,), self.k)
+
+    def pre_codes(self, model: str, tokens: Float[Tensor, "... d"]) -> Float[Tensor, "... c"]:
+        """Codes in the common numbers, 0 for all others: what several models' are averaged of."""
+        return self._encoded(model, tokens).dense(self.concepts)
 
     def encode(self, tokens: Mapping[str, Float[Tensor, "... _"]]) -> dict[str, SparseCodes]:
         """See `Concepts`: the codes of the model's own SAE, in the common numbers."""

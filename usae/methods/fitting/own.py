@@ -4,7 +4,7 @@ Its statistics are those of the universal SAE, its rows have norm 1. So here, to
 norm of the universal SAE's concepts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from scipy import sparse
 from usae.common.numerics.ridge import LinearMap
 from usae.common.types import Array
 from usae.evidence.onboarding.newcomer import affine, matrix
+from usae.methods.fitting.affine import AffineSAE
 from usae.methods.fitting.material import Material
 from usae.sae.universal import UniversalSAE
 
@@ -32,6 +33,19 @@ def own_decoder(material: Material, model: str) -> LinearMap:
     """Codes (c,) to standardised tokens (d,)."""
     rows = unit_rows(material.alone[model], model) * gain(material, model)
     return LinearMap(rows, np.zeros(rows.shape[1]))
+
+
+def through(
+    material: Material, hub: str, to_hub: Mapping[str, LinearMap], decoders: Mapping[str, LinearMap]
+) -> AffineSAE:
+    """The concepts of the hub's SAE: read from the others by maps of their activations to the hub's, `to_hub`, and
+    written by their `decoders`; from and to the hub by its own.
+    """
+    own = own_encoder(material, hub)
+    encoders = {hub: own, **{model: translation.then(own) for model, translation in to_hub.items()}}
+    everyone = {hub: own_decoder(material, hub), **decoders}
+    readers, writers = ({model: maps[model] for model in material.models} for maps in (encoders, everyone))
+    return AffineSAE(material.units, readers, writers, material.alone[hub].levels, material.device)
 
 
 @torch.inference_mode()

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.support.leaks import assert_no_leak, codes_r2
+from tests.support.materials import material_of, sae_with
+from usae.methods import hub
+from usae.methods.atlas import atlas_model, fit
+from usae.methods.fitting.material import Material
+
+CAUSES, K = 5, 2
+
+
+def world(folder, same=False) -> Material:
+    """Sparse causes that all models turn; the SAE of each has them as its concepts, or all models are one."""
+    rng = np.random.default_rng(0)
+    causes = rng.random((60, 9, CAUSES)) * (rng.random((60, 9, CAUSES)) < 0.2)
+    turns = {m: np.linalg.qr(rng.normal(size=(w, w)))[0][:CAUSES] for m, w in zip("abc", (6, 8, 7), strict=True)}
+    if same:
+        turns = dict.fromkeys("abc", turns["a"])
+    alone = {model: sae_with({model: rows}, K) for model, rows in turns.items()}
+    rows = {model: causes @ turn for model, turn in turns.items()}
+    return material_of(folder, rows, alone=alone, concepts=CAUSES, k=K)
+
+
+@pytest.mark.parametrize(("form", "name"), [(0, "procrustes"), (1, "ridge")])
+def test_turned_models_are_read_and_written_as_the_atlas_is(tmp_path, form, name):
+    material = world(tmp_path)
+    reading = fit(material)[form]
+    assert reading.form == name
+    values = [codes_r2(reading.concepts, material, i, j) for i in "abc" for j in "abc"]
+    np.testing.assert_allclose(values, values[0], atol=1e-3)
+    assert values[0] > 0.7
+    chance = (1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5) / 5
+    assert reading.numbers["retrieval_mrr"] == reading.numbers["retrieval_top_1"] == 1
+    assert reading.numbers["retrieval_auc"] == 1
+    assert reading.numbers["retrieval_mrr_chance"] == pytest.approx(chance)
+    assert (reading.numbers["retrieval_top_1_chance"], reading.numbers["retrieval_top_5_chance"]) == (0.2, 1.0)
+
+
+@pytest.mark.parametrize("form", [0, 1])
+def test_models_that_are_the_same_have_the_atlas_codes(tmp_path, form):
+    material = world(tmp_path, same=True)
+    reading = fit(material)[form]
+    raw = torch.from_numpy(np.array(material.held_out["a"].take(range(60)))).flatten(0, 1)
+    codes = [reading.concepts.encode({model: raw})[model].dense(CAUSES) for model in "abc"]
+    np.testing.assert_allclose(codes[1], codes[0], atol=1e-3)
+    np.testing.assert_allclose(codes[2], codes[0], atol=1e-3)
+    assert reading.numbers["retrieval_mrr"] == 1
+
+
+def test_the_codes_of_ridge_are_those_of_the_hub(tmp_path):
+    material = world(tmp_path)
+    _, ridge = fit(material)
+    reading = hub.fit(material)[int(ridge.numbers["hub"])]
+    assert reading.form == f"hub-{atlas_model(material)}"
+    for model in "abc":
+        np.testing.assert_allclose(
+            ridge.concepts.encoders[model].weights, reading.concepts.encoders[model].weights
+        )
+
+
+def test_the_atlas_is_the_model_that_linear_maps_serve_best(tmp_path):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 40, 4, 3))
+    assert atlas_model(material_of(tmp_path, {"a": a, "both": np.concatenate([a, b], axis=2), "b": b})) == "both"
+
+
+def test_translators_of_re_paired_images_find_no_partners(tmp_path):
+    for reading in fit(world(tmp_path).repaired()):
+        assert reading.numbers["retrieval_mrr"] < 0.8
+
+
+def test_one_model_alone_needs_no_atlas(tmp_path):
+    assert fit(material_of(tmp_path, {"a": np.random.default_rng(0).normal(size=(20, 2, 3))})) == []
+
+
+def test_held_out_tokens_of_another_model_do_not_matter(tmp_path):
+    assert_no_leak(fit, world(tmp_path), tmp_path / "other")

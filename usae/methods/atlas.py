@@ -1,0 +1,106 @@
+"""The concepts of one model's SAE as an atlas of the others, by linear translators of activations.
+
+Model i's tokens are translated to the atlas model's activations and read by its encoder; its concepts are
+translated back to model j's activations (after Atlas-Alignment, arXiv 2510.27413).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from usae.activations.store import image_spans
+from usae.common.numerics.correlation import CrossCorrelation
+from usae.common.numerics.matching import unit
+from usae.common.numerics.procrustes import procrustes
+from usae.common.numerics.ridge import LinearMap, ridge_map, ridge_r2
+from usae.common.types import Array
+from usae.evidence.metrics.reconstruction.passes import standardised
+from usae.methods.fitting.material import BLOCK_IMAGES, Material
+from usae.methods.fitting.own import own_codes, own_decoder, through, unit_rows
+from usae.methods.fitting.reading import Reading
+
+FIRST = 5  # of a ranking
+
+Translate = Callable[[Material, str, str], LinearMap]
+
+
+def fit(material: Material) -> list[Reading]:
+    """Forms procrustes and ridge, both with the same atlas model. Empty for one model alone."""
+    if len(material.models) < 2:
+        return []
+    hub = atlas_model(material)
+    others = [model for model in material.models if model != hub]
+    correlations = {model: held_out_correlations(material, hub, model) for model in others}
+    translators: Mapping[str, Translate] = {"procrustes": _procrustes, "ridge": _ridge}
+    return [_reading(form, material, hub, translate, correlations) for form, translate in translators.items()]
+
+
+def atlas_model(material: Material) -> str:
+    """The model from and to which linear maps explain most, on the training images that choose penalties."""
+    fit, validation = material.products
+    r2 = ridge_r2(fit, validation, validation, material.spans)
+    return max(material.models, key=lambda hub: sum(value for pair, value in r2.items() if hub in pair))
+
+
+def _reading(
+    form: str, material: Material, hub: str, translate: Translate, correlations: Mapping[str, Array]
+) -> Reading:
+    to_hub = {model: translate(material, model, hub) for model in correlations}
+    from_hub = {model: translate(material, hub, model) for model in correlations}
+    decoders = {model: own_decoder(material, hub).then(each) for model, each in from_hub.items()}
+    numbers = retrieval(material, hub, from_hub, correlations) | {"hub": float(material.models.index(hub))}
+    return Reading(form, through(material, hub, to_hub, decoders), numbers=numbers)
+
+
+def _procrustes(material: Material, source: str, target: str) -> LinearMap:
+    fit, validation = material.products
+    return procrustes(fit.merged(validation), material.spans[source], material.spans[target])
+
+
+def _ridge(material: Material, source: str, target: str) -> LinearMap:
+    return ridge_map(*material.products, material.spans[source], material.spans[target])
+
+
+def retrieval(
+    material: Material, hub: str, from_hub: Mapping[str, LinearMap], correlations: Mapping[str, Array]
+) -> dict[str, float]:
+    """Is a concept's direction, translated, nearest to its true partner's among those of the model's own SAE?
+
+    Means over concepts and models of its reciprocal rank, of whether it is first and among the first FIRST, and of
+    the share of other concepts that are farther (the area under the ROC curve), each with what chance gives.
+    """
+    ranks = np.concatenate([_ranks(material, hub, m, from_hub[m], r) for m, r in correlations.items()])
+    c = np.concatenate([np.full(int((r.max(axis=1) > 0).sum()), r.shape[1]) for r in correlations.values()])
+    harmonic = {size: (1 / np.arange(1, size + 1)).sum() for size in set(c.tolist())}
+    values = {
+        "retrieval_mrr": 1 / ranks,
+        "retrieval_top_1": ranks == 1,
+        f"retrieval_top_{FIRST}": ranks <= FIRST,
+        "retrieval_auc": (c - ranks) / np.maximum(c - 1, 1),
+        "retrieval_mrr_chance": np.array([harmonic[size] / size for size in c.tolist()]),
+        "retrieval_top_1_chance": 1 / c,
+        f"retrieval_top_{FIRST}_chance": np.minimum(FIRST / c, 1),
+    }
+    return {name: float(np.mean(each)) if len(c) else float("nan") for name, each in values.items()}
+
+
+def _ranks(material: Material, hub: str, model: str, translation: LinearMap, correlations: Array) -> Array:
+    """(concepts,) place of the true partner, 1 the nearest; of the hub's concepts that have a partner."""
+    translated = unit_rows(material.alone[hub], hub) @ translation.weights
+    cosines = unit(translated) @ unit_rows(material.alone[model], model).T  # (c, c)
+    known = np.flatnonzero(correlations.max(axis=1) > 0)
+    cosines, partner = cosines[known], correlations[known].argmax(axis=1)
+    return np.asarray(1 + (cosines > cosines[np.arange(len(known)), partner][:, None]).sum(axis=1))
+
+
+def held_out_correlations(material: Material, hub: str, model: str) -> Array:
+    """(c, c) of the held-out codes of the hub's SAE with those of a model's own: the largest is the partner's."""
+    sums = CrossCorrelation(material.alone[hub].concepts, material.alone[model].concepts)
+    stores = {each: material.held_out[each] for each in (hub, model)}
+    for span in image_spans(range(min(store.images for store in stores.values())), BLOCK_IMAGES):
+        rows = {
+            each: standardised(material.units, each, store, np.asarray(span)) for each, store in stores.items()
+        }
+        one, other = (own_codes(material, each, part.reshape(-1, part.shape[-1])) for each, part in rows.items())
+        sums.update(one, other)
+    return sums.correlations
