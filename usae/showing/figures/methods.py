@@ -81,7 +81,7 @@ def modes_picture(compared: Compared) -> Picture:
     figure.legend(handles=patches, loc="outside lower left", ncols=1)
     note = (
         "Only the upper bar says how well one model's codes speak of another model. The grey one is an "
-        "autoencoder of all models together: the target itself chose and filled the codes, so it is no translation "
+        "autoencoder of all models together: the target itself chose and filled the codes: no translation "
         "and no win. No bar: not measured."
     )
     return Picture(name, claim, note, figure)
@@ -159,8 +159,7 @@ def _point(axes: Axes, compared: Compared, each: ComparedMethod) -> None:
         axes.annotate("", xy=end, xytext=start, arrowprops=arrow)
         axes.plot(*start, "x", color=colour, markersize=5, clip_on=False)
     if np.isfinite(repaired).all():
-        axes.plot(*repaired, "o", markerfacecolor=PAPER, markeredgecolor=colour, markersize=6, markeredgewidth=1.3,
-                  clip_on=False)  # fmt: skip
+        axes.plot(*repaired, "o", markerfacecolor="none", markeredgecolor=colour, markersize=6, clip_on=False)
     axes.plot(*end, "o", color=colour, markersize=8, zorder=4, clip_on=False)
 
 
@@ -180,7 +179,7 @@ def _name_points(axes: Axes, compared: Compared, points: list[ComparedMethod]) -
 
 
 def _mark(marker: str, colour: str, label: str, filled: bool = True) -> Line2D:
-    face = colour if filled else PAPER
+    face = colour if filled else "none"
     return Line2D([], [], marker=marker, linestyle="", color=colour, markerfacecolor=face, label=label)
 
 

@@ -27,9 +27,9 @@ class ComparedMethod:
 
     @property
     def label(self) -> str:
-        """'hub, language', 'sparc'."""
-        form = self.form.removeprefix(f"{self.method}-")
-        return f"{self.method}, {form}" if form else self.method
+        """'hub (language)', 'sparc'."""
+        form = self.form.removeprefix("hub-")
+        return f"{self.method} ({form})" if form else self.method
 
 
 @dataclass(frozen=True)
