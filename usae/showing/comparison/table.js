@@ -17,6 +17,8 @@ for (const table of document.querySelectorAll("table.methods")) {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...column.childNodes);
+    button.querySelector(".tip").removeAttribute("tabindex");
+    button.setAttribute("aria-description", button.querySelector(".tip").dataset.tip);
     column.append(button);
     button.addEventListener("click", () => sort(table, column, column.getAttribute("aria-sort") === "descending" ? "asc" : "desc"));
   }
