@@ -1,4 +1,5 @@
-"""Stage `report`: the figures in `reports/figures/` and the concept explorer, `reports/index.html`.
+"""Stage `report`: figures in `reports/figures/`, the concept explorer, `reports/index.html`, and the comparison of
+methods, `reports/methods.html`.
 
 dvc repro report
 """
@@ -6,6 +7,7 @@ dvc repro report
 from pipeline import stage
 from usae.common.layout import Layout
 from usae.common.params import Params
+from usae.showing.comparison import write_comparison
 from usae.showing.explorer import write_report
 from usae.showing.maximisation.pictures import CURVES
 from usae.showing.results.readme import readme
@@ -16,7 +18,9 @@ from usae.showing.results.run import Run
 def main(params: Params) -> str:
     """Draw what the other stages measured, and say in `reports/README.md` what their tables hold."""
     layout = Layout()
-    page = write_report(Run.load(layout.root, params), layout.reports)
+    run = Run.load(layout.root, params)
+    page = write_report(run, layout.reports)
+    write_comparison(run, layout.reports)
     tables = [*sorted(layout.reports.glob("*.parquet")), layout.maximised / CURVES]
     (layout.reports / "README.md").write_text(readme(tables))
     return f"open {page} ({page.stat().st_size / 1e6:.1f} MB, works offline)"

@@ -135,6 +135,7 @@ def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Ma
         support=data["support"],
         levels="level" in data["concepts"],
         images=len(run.index),
+        compared=len(run.reports["methods"]) > 0,
     )
     check_budget(text, len(data["cards"]), _size(data["photos"]) + _size(data["cards"]), run.params)
     return text

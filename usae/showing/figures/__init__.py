@@ -9,12 +9,17 @@ from usae.showing.figures.evidence import consistency_picture, null_picture
 from usae.showing.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.showing.figures.funnel import funnel_picture
 from usae.showing.figures.interventions import onboarding_picture, stitching_picture
+from usae.showing.figures.ladder import ladder_picture
 from usae.showing.figures.likeness import alignment_picture, null_kinds_picture
 from usae.showing.figures.matrix import r2_picture
+from usae.showing.figures.method_funnels import method_funnels_picture
+from usae.showing.figures.methods import costs_picture, modes_picture, translation_picture
 from usae.showing.figures.ood import ood_picture
 from usae.showing.figures.planted import planted_picture
+from usae.showing.figures.sharing import sharing_picture
 from usae.showing.figures.stability import stability_picture
 from usae.showing.figures.theme import Picture
+from usae.showing.results.compared import Compared
 from usae.showing.results.reports import Reports
 
 
@@ -45,4 +50,16 @@ def pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[
     ]
 
 
-__all__ = ["Picture", "pictures"]
+def method_pictures(compared: Compared) -> list[Picture]:
+    """The figures of the page that compares methods, in its order."""
+    return [
+        translation_picture(compared),
+        ladder_picture(compared),
+        modes_picture(compared),
+        method_funnels_picture(compared),
+        sharing_picture(compared.sharing),
+        costs_picture(compared),
+    ]
+
+
+__all__ = ["Picture", "method_pictures", "pictures"]

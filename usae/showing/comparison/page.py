@@ -1,0 +1,86 @@
+"""Write the page that compares methods (stage `report`): rules, tables, figures; it needs no network, no script.
+
+The template, its style and its script lie beside this file; the look is the explorer's.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from usae.showing.comparison.table import COST, QUALITY, RUNS, dashes, lines
+from usae.showing.comparison.words import (
+    BLOCK_TEXTS,
+    MODE_LABELS,
+    MODE_TEXTS,
+    standing,
+    summary,
+    without_evidence,
+)
+from usae.showing.explorer.charts import chart_uri
+from usae.showing.explorer.page import HERE as EXPLORER
+from usae.showing.figures import Picture, method_pictures
+from usae.showing.figures.sharing import RUN_NAMES, sharing_counts
+from usae.showing.results.compared import Compared
+from usae.showing.results.run import Run
+
+HERE = Path(__file__).parent
+FIGURES = Path("figures")
+PAGE = "methods.html"
+
+
+def write_comparison(run: Run, folder: Path) -> Path:
+    """Write `folder/methods.html`, one sentence where nothing was compared, and figures into `folder/figures`."""
+    compared = Compared.of(run.reports)
+    drawn = method_pictures(compared) if compared.methods else []
+    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn}
+    page = folder / PAGE
+    page.write_text(render(compared, run.params.models, drawn, files), encoding="utf-8")
+    return page
+
+
+def render(compared: Compared, models: Sequence[str], drawn: Sequence[Picture], files: Mapping[str, Path]) -> str:
+    """The page as text; `files` holds the SVG file of every figure by name."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    styles = [(folder / "style.css").read_text(encoding="utf-8") for folder in (EXPLORER, HERE)]
+    return environment.get_template("template.html.jinja").render(
+        models=list(models),
+        listed=" and ".join([", ".join(models[:-1]), models[-1]] if len(models) > 1 else models),
+        style=Markup("\n".join(styles)),
+        script=Markup((HERE / "table.js").read_text(encoding="utf-8")),
+        compared=compared.methods,
+        summary=summary(compared),
+        standing=standing(compared),
+        without_evidence=without_evidence(compared),
+        blocks=BLOCK_TEXTS,
+        modes=MODE_LABELS,
+        warnings=MODE_TEXTS,
+        runs=list(RUNS.values()),
+        quality=QUALITY,
+        quality_lines=lines(compared, models, QUALITY),
+        quality_dashes=dashes(compared, QUALITY),
+        cost=COST,
+        cost_lines=lines(compared, models, COST),
+        cost_dashes=dashes(compared, COST),
+        sharing=_sharing(compared.sharing),
+        figures=drawn,
+        uris={name: chart_uri(path) for name, path in files.items()},
+    )
+
+
+def _sharing(sharing: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Rows of the table of norms: method, run, and the counts as texts."""
+    counts = sharing_counts(sharing)
+    names = ("latents", "shared", "between", "exclusive", "still_there")
+    return [
+        (row["method"], RUN_NAMES.get(row["run"], row["run"]), *(f"{row[name]:,}" for name in names))
+        for row in counts.to_dict("records")
+    ]
