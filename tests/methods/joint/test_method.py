@@ -1,4 +1,4 @@
-"""Methods of the family train in the run's loop: from its start, to the bit after an interruption, and for good."""
+"""Methods of the family train in the run's loop: from its start, and to the bit after an interruption."""
 
 from dataclasses import replace
 
@@ -109,7 +109,7 @@ def single_cross_r2(sae, rows):
     """Of b from codes of a alone."""
     target = sae.standardise("b", rows["b"])
     guess = sae.decode("b", sae.encode({"a": rows["a"]})["a"])
-    return float(1 - (target - guess).square().sum() / (target - target.mean(0)).square().sum())
+    return 1 - ((target - guess).square().sum() / (target - target.mean(0)).square().sum()).item()
 
 
 def test_trained_on_re_paired_images_it_tells_nothing_and_its_log_does_not_know(world, recipe):

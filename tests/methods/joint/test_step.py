@@ -151,7 +151,7 @@ def test_weights_of_the_errors():
     step = JointStep(fresh()[0], SPARC, "l2", 0)
     expected = (
         torch.full((3, 3), 1 / 6) + torch.eye(3) / 6
-    )  # lambda 1: the cross terms of a source weigh as its own
+    )  # a source's cross terms weigh as its own
     torch.testing.assert_close(step.weights(), expected)
     errors = torch.tensor([[0.2, 0.6], [0.8, 0.4]])  # self .2 and .4, cross .6 and .8
     for cross, total in ((1.0, 1.0), (0.5, 0.65)):
