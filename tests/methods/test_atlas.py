@@ -5,7 +5,7 @@ import torch
 from tests.support.leaks import assert_no_leak, codes_r2
 from tests.support.materials import material_of, sae_with
 from usae.methods import hub
-from usae.methods.atlas import atlas_model, fit
+from usae.methods.atlas import cross_r2, fit
 from usae.methods.fitting.material import Material
 
 CAUSES, K = 5, 2
@@ -53,17 +53,31 @@ def test_the_codes_of_ridge_are_those_of_the_hub(tmp_path):
     material = world(tmp_path)
     _, ridge = fit(material)
     reading = hub.fit(material)[int(ridge.numbers["hub"])]
-    assert reading.form == f"hub-{atlas_model(material)}"
+    assert reading.form == f"hub-{material.models[int(ridge.numbers['hub'])]}"
     for model in "abc":
         np.testing.assert_allclose(
             ridge.concepts.encoders[model].weights, reading.concepts.encoders[model].weights
         )
 
 
-def test_the_atlas_is_the_model_that_linear_maps_serve_best(tmp_path):
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 40, 4, 3))
-    assert atlas_model(material_of(tmp_path, {"a": a, "both": np.concatenate([a, b], axis=2), "b": b})) == "both"
+def test_the_atlas_is_the_model_whose_concepts_serve_all_best(tmp_path):
+    """The SAEs of a and c have concepts, but none that fires."""
+    material = world(tmp_path)
+    for model in "ac":
+        material.alone[model].part(model).encoder.norm.bias.data.fill_(-100)
+    assert [material.models[int(reading.numbers["hub"])] for reading in fit(material)] == ["b", "b"]
+
+
+def test_what_an_atlas_explains_is_asked_of_other_models_alone(tmp_path):
+    material = world(tmp_path)
+    concepts = fit(material)[0].concepts
+    rows = {
+        model: np.array(store.take(range(60))).reshape(-1, store.width)
+        for model, store in material.held_out.items()
+    }
+    pairs = [(i, j) for i in "abc" for j in "abc" if i != j]
+    expected = np.mean([codes_r2(concepts, material, *pair) for pair in pairs])
+    assert cross_r2(concepts, rows) == pytest.approx(expected, abs=1e-3)
 
 
 def test_translators_of_re_paired_images_find_no_partners(tmp_path):

@@ -5,51 +5,67 @@ translated back to model j's activations (after Atlas-Alignment, arXiv 2510.2741
 """
 
 from collections.abc import Callable, Mapping
+from itertools import permutations
 
 import numpy as np
+import torch
 
 from usae.activations.store import image_spans
 from usae.common.numerics.correlation import CrossCorrelation
 from usae.common.numerics.matching import unit
 from usae.common.numerics.procrustes import procrustes
-from usae.common.numerics.ridge import LinearMap, ridge_map, ridge_r2
-from usae.common.types import Array
+from usae.common.numerics.ridge import LinearMap, ridge_map
+from usae.common.seeds import generator
+from usae.common.types import Array, Pair
 from usae.evidence.metrics.reconstruction.passes import standardised
+from usae.methods.fitting.affine import AffineSAE
 from usae.methods.fitting.material import BLOCK_IMAGES, Material
 from usae.methods.fitting.own import own_codes, own_decoder, through, unit_rows
 from usae.methods.fitting.reading import Reading
+from usae.methods.fitting.units import drawn_rows
 
 FIRST = 5  # of a ranking
+TOKENS = 2048  # of training, by which the atlas model is chosen
 
 Translate = Callable[[Material, str, str], LinearMap]
 
 
 def fit(material: Material) -> list[Reading]:
-    """Forms procrustes and ridge, both with the same atlas model. Empty for one model alone."""
+    """Forms procrustes and ridge, each with the atlas model that serves it best. Empty for one model alone."""
     if len(material.models) < 2:
         return []
-    hub = atlas_model(material)
-    others = [model for model in material.models if model != hub]
-    correlations = {model: held_out_correlations(material, hub, model) for model in others}
+    rows = drawn_rows(material, TOKENS, generator(material.seed, "tokens to choose an atlas by"))
     translators: Mapping[str, Translate] = {"procrustes": _procrustes, "ridge": _ridge}
-    return [_reading(form, material, hub, translate, correlations) for form, translate in translators.items()]
+    return [_reading(form, material, translate, rows) for form, translate in translators.items()]
 
 
-def atlas_model(material: Material) -> str:
-    """The model from and to which linear maps explain most, on the training images that choose penalties."""
-    fit, validation = material.products
-    r2 = ridge_r2(fit, validation, validation, material.spans)
-    return max(material.models, key=lambda hub: sum(value for pair, value in r2.items() if hub in pair))
+def _reading(form: str, material: Material, translate: Translate, rows: Mapping[str, Array]) -> Reading:
+    maps = {pair: translate(material, *pair) for pair in permutations(material.models, 2)}
+    atlases = {hub: _concepts(material, hub, maps) for hub in material.models}
+    hub = max(atlases, key=lambda model: cross_r2(atlases[model], rows))
+    numbers = retrieval(material, hub, maps) | {"hub": float(material.models.index(hub))}
+    return Reading(form, atlases[hub], numbers=numbers)
 
 
-def _reading(
-    form: str, material: Material, hub: str, translate: Translate, correlations: Mapping[str, Array]
-) -> Reading:
-    to_hub = {model: translate(material, model, hub) for model in correlations}
-    from_hub = {model: translate(material, hub, model) for model in correlations}
-    decoders = {model: own_decoder(material, hub).then(each) for model, each in from_hub.items()}
-    numbers = retrieval(material, hub, from_hub, correlations) | {"hub": float(material.models.index(hub))}
-    return Reading(form, through(material, hub, to_hub, decoders), numbers=numbers)
+def _concepts(material: Material, hub: str, maps: Mapping[Pair, LinearMap]) -> AffineSAE:
+    others = [model for model in material.models if model != hub]
+    decoders = {model: own_decoder(material, hub).then(maps[hub, model]) for model in others}
+    return through(material, hub, {model: maps[model, hub] for model in others}, decoders)
+
+
+@torch.inference_mode()
+def cross_r2(concepts: AffineSAE, rows: Mapping[str, Array]) -> float:
+    """Mean over pairs of models of R2 about the channel means, of standardised tokens (n, d) of each."""
+    codes = {}
+    for model, own in rows.items():
+        pre = concepts.encoders[model](own).astype(np.float32)
+        codes[model] = concepts.levels.top_k(torch.from_numpy(pre).to(concepts.device))
+    errors = {
+        (source, target): rows[target] - concepts.decode(target, codes[source]).cpu().numpy()
+        for source, target in permutations(rows, 2)
+    }
+    spread = {model: float(np.square(own - own.mean(axis=0)).sum()) for model, own in rows.items()}
+    return float(np.mean([1 - np.square(error).sum() / spread[target] for (_, target), error in errors.items()]))
 
 
 def _procrustes(material: Material, source: str, target: str) -> LinearMap:
@@ -61,15 +77,15 @@ def _ridge(material: Material, source: str, target: str) -> LinearMap:
     return ridge_map(*material.products, material.spans[source], material.spans[target])
 
 
-def retrieval(
-    material: Material, hub: str, from_hub: Mapping[str, LinearMap], correlations: Mapping[str, Array]
-) -> dict[str, float]:
+def retrieval(material: Material, hub: str, maps: Mapping[Pair, LinearMap]) -> dict[str, float]:
     """Is a concept's direction, translated, nearest to its true partner's among those of the model's own SAE?
 
     Means over concepts and models of its reciprocal rank, of whether it is first and among the first FIRST, and of
     the share of other concepts that are farther (the area under the ROC curve), each with what chance gives.
     """
-    ranks = np.concatenate([_ranks(material, hub, m, from_hub[m], r) for m, r in correlations.items()])
+    others = [model for model in material.models if model != hub]
+    correlations = {model: held_out_correlations(material, hub, model) for model in others}
+    ranks = np.concatenate([_ranks(material, hub, m, maps[hub, m], r) for m, r in correlations.items()])
     c = np.concatenate([np.full(int((r.max(axis=1) > 0).sum()), r.shape[1]) for r in correlations.values()])
     harmonic = {size: (1 / np.arange(1, size + 1)).sum() for size in set(c.tolist())}
     values = {
