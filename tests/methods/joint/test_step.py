@@ -149,9 +149,7 @@ def test_a_chosen_concept_may_be_silent():
 
 def test_weights_of_the_errors():
     step = JointStep(fresh()[0], SPARC, "l2", 0)
-    expected = (
-        torch.full((3, 3), 1 / 6) + torch.eye(3) / 6
-    )  # a source's cross terms weigh as its own
+    expected = torch.full((3, 3), 1 / 6) + torch.eye(3) / 6  # a source's cross terms weigh as its own
     torch.testing.assert_close(step.weights(), expected)
     errors = torch.tensor([[0.2, 0.6], [0.8, 0.4]])  # self .2 and .4, cross .6 and .8
     for cross, total in ((1.0, 1.0), (0.5, 0.65)):

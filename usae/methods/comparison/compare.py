@@ -18,7 +18,7 @@ from usae.evidence.metrics.labels.labels import carried_by_images
 from usae.evidence.metrics.labels.loading import load_labels
 from usae.evidence.metrics.labels.single import LabelledImages
 from usae.evidence.metrics.summary import HELD_OUT
-from usae.methods.comparison.judging import Judge, Judged
+from usae.methods.comparison.judging import Judge, MemberTables
 from usae.methods.comparison.members import Member, OpenedMethods
 from usae.methods.comparison.sharing import sharing_frame
 from usae.methods.comparison.tables import METHOD_CONCEPTS, METHOD_FUNNEL, METHOD_SHARING, METHODS
@@ -37,10 +37,12 @@ def compare(params: Params, layout: Layout, store_root: Path, device: torch.devi
     return {**tables(judged), METHOD_SHARING: sharing(opened)}
 
 
-def side_by_side(judge: Callable[[Member], Judged], members: Iterable[Member], threads: int) -> Iterator[Judged]:
+def side_by_side(
+    judge: Callable[[Member], MemberTables], members: Iterable[Member], threads: int
+) -> Iterator[MemberTables]:
     """What is found of each member, in order; so many at once, and no more of them open than that."""
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[Judged]] = deque()
+        waiting: deque[Future[MemberTables]] = deque()
         for member in members:
             waiting.append(pool.submit(judge, member))
             if len(waiting) > threads:
@@ -78,7 +80,7 @@ def labelled_images(opened: OpenedMethods) -> LabelledImages | None:
     return LabelledImages.some(images, carried.toarray().astype(bool))
 
 
-def tables(judged: Iterable[Judged]) -> dict[Table, pd.DataFrame]:
+def tables(judged: Iterable[MemberTables]) -> dict[Table, pd.DataFrame]:
     """The tables, in the order of the members."""
     found = list(judged)
     rows = pd.DataFrame([row for each in found for row in each.rows], columns=METHODS.names)

@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Judged:
+class MemberTables:
     """rows: of table `methods`. concepts, funnel: of the tables of these names; None where there are no codes."""
 
     rows: list[Row]
@@ -56,14 +56,14 @@ class Judge:
     bar: float
     labelled: LabelledImages | None
 
-    def judge(self, member: Member) -> Judged:
+    def judge(self, member: Member) -> MemberTables:
         """Everything that the member can be asked."""
         reading, concepts = member.reading, member.reading.concepts
         rows = [_row(measure, value) for measure, value in reading.numbers.items()]
         rows += _r2_rows(SINGLE, reading.r2) + _mean_rows(SINGLE, reading.r2)
         rows += _together_rows({("others", target): value for target, value in reading.others.items()})
         if concepts is None:
-            return Judged(_named(member, rows))
+            return MemberTables(_named(member, rows))
         stores = {model: self.stores[model] for model in concepts.models}
         opened = HeldOut(concepts, stores, self.params, self.seed, self.device)
         measured = opened.measured()
@@ -78,7 +78,9 @@ class Judge:
             rows += _together_rows(r2_together(concepts, stores))
         if member.run in (RUN, START):
             rows += self._labels(opened, concepts)
-        return Judged(_named(member, rows), _owned(member, evidence), _owned(member, counted(agreement, steps)))
+        return MemberTables(
+            _named(member, rows), _owned(member, evidence), _owned(member, counted(agreement, steps))
+        )
 
     def _counts(self, measured: Measured, evidence: pd.DataFrame, steps: Sequence[Step]) -> Iterator[Row]:
         """How many concepts are left after each step; of the last one also how that moves with the images."""
