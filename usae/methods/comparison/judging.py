@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from usae.activations.store import ActivationStore
+from usae.common.numerics.numbers import rounded
 from usae.common.params import MeasureParams
 from usae.common.types import Array
 from usae.evidence.metrics.contrast.measured import HeldOut, Measured
@@ -130,7 +131,9 @@ def _mean_rows(
     for name, values in parts.items():
         if values:
             mean = float(np.mean(values))
-            rows.append(_row(name, mean, mode=mode, bounds=interval(mean, draws[name]) if draws else None))
+            rows.append(
+                _row(name, rounded(mean), mode=mode, bounds=interval(mean, draws[name]) if draws else None)
+            )
     return rows
 
 

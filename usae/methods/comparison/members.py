@@ -97,8 +97,9 @@ class OpenedMethods:
 
     def _usae(self) -> Iterator[Member]:
         folders = {RUN: self.layout.usae, START: self.layout.usae / BEFORE}
-        seeds = range(1, self.params.controls.seeds + 1)
-        controls = (*(f"{SEED}{number}" for number in seeds), SHUFFLED, UNTRAINED)
+        seeds = range(1, min(self.params.controls.seeds, self.params.methods.seeds) + 1)
+        nulls = (SHUFFLED, UNTRAINED) if self.params.methods.nulls else (SHUFFLED,)
+        controls = (*(f"{SEED}{number}" for number in seeds), *nulls)
         folders |= {name: self.layout.controls / name for name in controls}
         for run, folder in folders.items():
             sae = _universal(folder, self.material.device)

@@ -19,12 +19,14 @@ from torch import Tensor
 
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.seeds import generator
+from usae.evidence.onboarding.newcomer import matrix
 from usae.methods.joint.sae import FreeCrosscoder
 from usae.sae.sparse import SparseCodes, transposed_product
 
 BLOCK_IMAGES = 64
 REPAIRINGS = 5  # of the images within a block, for the floor
 ERROR, WRITTEN = "eps", "r"
+TINY = 1e-12
 STREAM = "re-paired images of latent scaling"
 
 
@@ -33,11 +35,15 @@ class Scaling:
 
     def __init__(self, concepts: int) -> None:
         self.squares = torch.zeros(concepts, dtype=torch.float64)  # of the codes
+        self.moved = torch.zeros(REPAIRINGS, concepts, dtype=torch.float64)  # of codes times those of other images
         self.products: dict[tuple[str, ...], Float[Tensor, "c d"]] = {}  # codes times a target, summed over tokens
 
-    def count(self, codes: SparseCodes) -> None:
-        """Add the codes of some tokens."""
-        self.squares.index_add_(0, codes.indices.flatten().cpu(), codes.values.flatten().double().cpu().square())
+    def count(self, codes: SparseCodes, orders: Sequence[Tensor]) -> None:
+        """Add the codes of some tokens; orders: REPAIRINGS permutations of the tokens."""
+        rows = matrix(codes, len(self.squares))
+        self.squares += torch.from_numpy(np.asarray(rows.multiply(rows).sum(axis=0)).ravel())
+        for total, order in zip(self.moved, orders, strict=True):
+            total += torch.from_numpy(np.asarray(rows.multiply(rows[order.numpy()]).sum(axis=0)).ravel())
 
     def add(self, key: tuple[str, ...], codes: SparseCodes, target: Float[Tensor, "n d"]) -> None:
         """Add what the same tokens' target gives."""
@@ -46,8 +52,15 @@ class Scaling:
 
     def energy(self, key: tuple[str, ...], given_back: Float[Tensor, "c d"] | float = 0.0) -> Float[Tensor, " c"]:
         """|f|^2 |v|^2 of the best directions v, (c,); given_back: what the target lacks for each latent's code."""
-        directions = self.products[key] / self.squares.clamp_min(1e-12)[:, None] + given_back
+        directions = self.products[key] / self.squares.clamp_min(TINY)[:, None] + given_back
         return self.squares * directions.square().sum(1)
+
+    def floor(
+        self, key: tuple[str, ...], number: int, given_back: Float[Tensor, "c d"] | float
+    ) -> Float[Tensor, " c"]:
+        """The same where targets, with what they lack, are those of other images."""
+        share = (self.moved[number] / self.squares.clamp_min(TINY))[:, None]
+        return self.energy((*key, str(number)), share * given_back)
 
 
 @torch.inference_mode()
@@ -56,7 +69,7 @@ def sharing_frame(
 ) -> pd.DataFrame:
     """Rows of table `method_sharing` of one crosscoder, on all images of `stores`."""
     norms = sae.norms().double().cpu()
-    relative = norms / norms.sum(0).clamp_min(1e-12)  # (m, c)
+    relative = norms / norms.sum(0).clamp_min(TINY)  # (m, c)
     scaling, fires = Scaling(sae.concepts), torch.zeros(len(sae.models), sae.concepts, dtype=torch.int64)
     for number, raw in enumerate(_blocks(sae, stores)):
         fires += _scale(
@@ -83,17 +96,19 @@ def _scale(
 ) -> Float[Tensor, "m c"]:
     """Add the code of all models on some images; and their fires where each is read alone."""
     codes = next(iter(sae.encode({model: own.flatten(0, 1) for model, own in raw.items()}).values()))
-    scaling.count(codes)
-    orders = [torch.from_numpy(draw.permutation(len(next(iter(raw.values()))))) for draw in draws]
+    images, tokens = next(iter(raw.values())).shape[:2]
+    places = torch.arange(images * tokens).unflatten(0, (images, tokens))
+    orders = [places[torch.from_numpy(draw.permutation(images))].flatten() for draw in draws]
+    scaling.count(codes, orders)
     fires = []
     for model, own in raw.items():
         alone = sae.encode({model: own.flatten(0, 1)})[model]
         fires.append(torch.bincount(alone.indices[alone.values > threshold].cpu(), minlength=sae.concepts))
-        guess = sae.decode(model, codes).unflatten(0, own.shape[:2])
-        for kind, target in ((ERROR, sae.standardise(model, own) - guess), (WRITTEN, guess - sae.offset(model))):
-            scaling.add((model, kind), codes, target.flatten(0, 1))
+        guess, truth = sae.decode(model, codes), sae.standardise(model, own).flatten(0, 1)
+        for kind, target in ((ERROR, truth - guess), (WRITTEN, guess - sae.offset(model))):
+            scaling.add((model, kind), codes, target)
             for number, order in enumerate(orders):
-                scaling.add((model, kind, str(number)), codes, target[order].flatten(0, 1))
+                scaling.add((model, kind, str(number)), codes, target[order])
     return torch.stack(fires)
 
 
@@ -102,7 +117,7 @@ def _ratios(sae: FreeCrosscoder, scaling: Scaling, kind: str, strongest: Tensor)
     found = []
     for model in sae.models:
         own = (sae.rows(model) / sae.scale()[:, None]).double().cpu() if kind == ERROR else 0.0
-        floor = torch.stack([scaling.energy((model, kind, str(number))) for number in range(REPAIRINGS)]).mean(0)
+        floor = torch.stack([scaling.floor((model, kind), number, own) for number in range(REPAIRINGS)]).mean(0)
         found.append((scaling.energy((model, kind), own) - floor).clamp_min(0) / sae.part(model).gain.cpu() ** 2)
     energies = torch.stack(found)  # (m, c)
     top = energies.gather(0, strongest[None])
