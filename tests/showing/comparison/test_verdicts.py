@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 
 from tests.support import compared as tables
-from usae.showing.comparison.verdicts import Judged, better, beyond_start, judged, sign, verdict, word
+from usae.showing.comparison.verdicts import Outcome, better, beyond_start, outcome, sign, verdict, word
 from usae.showing.results.compared import Compared
 from usae.showing.results.reports import Reports
 
-LOW = Judged((0.30, 0.31, 0.32), 0.28, 0.33)
+LOW = Outcome((0.30, 0.31, 0.32), 0.28, 0.33)
 
 
 @pytest.mark.parametrize(
     ("other", "wanted"),
     [
-        (Judged((0.40, 0.41, 0.42), 0.38, 0.43), True),
-        (Judged((0.33, 0.34, 0.35), 0.34, 0.36), True),  # .03 apart, the seeds .02
-        (Judged((0.325, 0.325, 0.325), 0.34, 0.36), False),  # .015 apart, the seeds of the other .02
-        (Judged((0.31, 0.60, 0.61), 0.38, 0.43), False),  # one pair of seeds says otherwise
-        (Judged((0.40, 0.41, 0.42), 0.33, 0.45), False),  # the intervals over images meet
-        (Judged((0.40, 0.41, 0.42), np.nan, np.nan), False),
+        (Outcome((0.40, 0.41, 0.42), 0.38, 0.43), True),
+        (Outcome((0.33, 0.34, 0.35), 0.34, 0.36), True),  # .03 apart, the seeds .02
+        (Outcome((0.325, 0.325, 0.325), 0.34, 0.36), False),  # .015 apart, the seeds of the other .02
+        (Outcome((0.31, 0.60, 0.61), 0.38, 0.43), False),  # one pair of seeds says otherwise
+        (Outcome((0.40, 0.41, 0.42), 0.33, 0.45), False),  # the intervals over images meet
+        (Outcome((0.40, 0.41, 0.42), np.nan, np.nan), False),
     ],
 )
 def test_better_by_all_three_rules(other, wanted):
@@ -97,13 +97,13 @@ def test_worse_methods_lose(equal):
 
 
 def test_shared_concepts_count_beyond_the_methods_own_floors(equal):
-    assert judged(opened(equal), opened(equal).reference, "shared").seeds[0] == 40 - 24
+    assert outcome(opened(equal), opened(equal).reference, "shared").seeds[0] == 40 - 24
     table = changed(equal, "sparc", "shared", 2)  # its start has twice as many, too
     compared = opened(table)
-    assert judged(compared, compared.named("sparc"), "shared").seeds[0] == 80 - 48
+    assert outcome(compared, compared.named("sparc"), "shared").seeds[0] == 80 - 48
     higher = changed(equal, "sparc", "shared", 60, run="shuffled")  # more on re-paired images than at the start
     compared = opened(higher)
-    assert judged(compared, compared.named("sparc"), "shared").seeds[0] == 40 - 60
+    assert outcome(compared, compared.named("sparc"), "shared").seeds[0] == 40 - 60
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(1, "one seed"), (2, "2 seeds")])

@@ -22,7 +22,7 @@ MEASURE_NAMES = {CROSS: "cross R²", SHARED: "shared concepts"}
 
 
 @dataclass(frozen=True)
-class Judged:
+class Outcome:
     """One measure of one method. seeds: its value from each start; low, high: of the run over images, or NaN."""
 
     seeds: tuple[float, ...]
@@ -48,14 +48,14 @@ class Verdict:
         return f"{self.word}: {self.why}" if self.word and self.why else self.word or self.why
 
 
-def better(one: Judged, other: Judged) -> bool:
+def better(one: Outcome, other: Outcome) -> bool:
     """Whether `one` is higher by all three rules."""
     difference = float(np.mean(one.seeds) - np.mean(other.seeds))
     beyond_seeds = difference > max(one.spread, other.spread) and min(one.seeds) > max(other.seeds)
     return beyond_seeds and one.low > other.high
 
 
-def sign(one: Judged, other: Judged) -> int:
+def sign(one: Outcome, other: Outcome) -> int:
     """1: `one` is better; -1: `other` is; 0: neither."""
     return int(better(one, other)) - int(better(other, one))
 
@@ -72,7 +72,7 @@ def word(signs: Sequence[int], matched: Sequence[int] | None) -> str:
     return f"usae {WINS}" if -1 in signs else TIE
 
 
-def judged(compared: Compared, method: ComparedMethod, measure: str) -> Judged:
+def outcome(compared: Compared, method: ComparedMethod, measure: str) -> Outcome:
     """A measure as it is judged; shared concepts are those beyond the method's own floors, NaN where one of the
     two was not asked.
     """
@@ -80,7 +80,7 @@ def judged(compared: Compared, method: ComparedMethod, measure: str) -> Judged:
     floors = [compared.value(method, SHARED, run) for run in (BEFORE, REPAIRED)]
     floor = float(np.max(floors)) if measure == SHARED else 0.0
     seeds = tuple(value - floor for value in compared.seeds(method, measure))
-    return Judged(seeds, estimate.low - floor, estimate.high - floor)
+    return Outcome(seeds, estimate.low - floor, estimate.high - floor)
 
 
 def verdict(compared: Compared, method: ComparedMethod) -> Verdict:
@@ -115,11 +115,11 @@ def _not_judged(compared: Compared, method: ComparedMethod, reference: ComparedM
     steps = [compared.value(each, "steps") for each in (method, reference)]
     if np.isfinite(steps).all() and steps[0] != steps[1]:
         return "another number of steps"
-    measures = [judged(compared, each, name) for each in (method, reference) for name in MEASURE_NAMES]
+    measures = [outcome(compared, each, name) for each in (method, reference) for name in MEASURE_NAMES]
     return _missing(measures)
 
 
-def _missing(measures: Sequence[Judged]) -> str:
+def _missing(measures: Sequence[Outcome]) -> str:
     """What the rules need and these measures lack."""
     seeds = min(len(each.seeds) for each in measures)
     if seeds < LEAST_SEEDS:
@@ -129,7 +129,7 @@ def _missing(measures: Sequence[Judged]) -> str:
 
 
 def _signs(compared: Compared, method: ComparedMethod, other: ComparedMethod) -> list[int]:
-    return [sign(judged(compared, method, name), judged(compared, other, name)) for name in MEASURE_NAMES]
+    return [sign(outcome(compared, method, name), outcome(compared, other, name)) for name in MEASURE_NAMES]
 
 
 def _matched(
