@@ -2,9 +2,9 @@
 
 A method is *better* on a measure where the difference of the means exceeds the range of the seeds of both, has one
 sign in all pairs of seeds, and the intervals over images do not meet (stricter than that of the difference). It
-*wins* where it is better on one measure, worse on none, and so at the same compute: against the universal SAE
-whose encoders are all updated in every step, where it updates more of them than the reference. *Trade*: better on
-one, worse on another. *Tie*: neither. A third measure, planted concepts, is not in table `methods`.
+*wins* where it is better on one measure, worse on none, and so at the same compute: against the universal SAE that
+reads every token from every model, where it computes more than the reference. *Trade*: better on one, worse on
+another. *Tie*: neither. A third measure, planted concepts, is not in table `methods`.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ import numpy as np
 from usae.showing.results.compared import BEFORE, BOUNDS, END, PUBLISHED, REPAIRED, Compared, ComparedMethod
 
 LEAST_SEEDS = 3
-MATCHED = "usae_all"  # the reference with as many encoder updates as methods that update all of them
-CROSS, SHARED, UPDATES = "r2_cross_mean", "shared", "encoder_updates"
+MATCHED = "usae_all"  # the reference at the compute of methods that read every token from every model
+CROSS, SHARED = "r2_cross_mean", "shared"
+COMPUTE = ("encoder_updates", "gflop")
 BETTER, WINS, TRADE, TIE = "better", "wins", "trade", "tie"
 MEASURE_NAMES = {CROSS: "cross R²", SHARED: "shared concepts"}
 
@@ -135,8 +136,8 @@ def _signs(compared: Compared, method: ComparedMethod, other: ComparedMethod) ->
 def _matched(
     compared: Compared, method: ComparedMethod, reference: ComparedMethod, signs: Sequence[int]
 ) -> Sequence[int] | None:
-    """The signs at the same compute: the same ones where it updates no more encoders; None: not known."""
-    if not compared.value(method, UPDATES) > compared.value(reference, UPDATES):
+    """The signs at the same compute: the same ones where it computes no more; None: not known."""
+    if not any(compared.value(method, name) > compared.value(reference, name) for name in COMPUTE):
         return signs
     equal = compared.named(MATCHED)
     if equal is None or method == equal or _not_judged(compared, method, equal):
