@@ -15,26 +15,26 @@ STEPS = ("alive", "in all models", "significant", "agreement", "beyond controls"
 COSTS = ("label_auc", "label_auc_start", "l0", "steps", "encoder_updates", "parameters", "gflop")
 # Row by row; of `shared` also the start, on re-paired images, on untrained networks.
 TEXT = """
-bounds | ridge |  | 1 0.349 - 0.523 - |  |
-bounds | reduced_rank |  | 0.86 0.34 - 0.41 - |  |
-bounds | mcca |  | 0.48 0.263 - - - |  |
-without training|matched | hungarian | 0.92 0.09 0.05 0.13 - | 256 250 130 14 9 2 4 | 0.78 0.74 16 - - - -
-without training|matched | mutual | 0.92 0.07 0.04 0.1 - | 256 60 33 12 8 0 1 | 0.76 0.74 16 - - - -
-without training|hub|hub-supervised | 0.58 0.278 0.2 0.34 0.52 | 256 240 180 66 71 30 12 | 0.8 0.79 16 - - 39000 -
-without training|hub|hub-distilled | 0.49 0.228 0.18 0.3 0.45 | 256 224 160 40 44 21 9 | 0.77 0.77 16 - - 39000 -
-without training|hub|hub-language | 0.56 0.29 0.21 0.35 0.5 | 256 235 172 71 60 33 10 | 0.81 0.79 16 - - 39000 -
-without training|atlas|hub-language | 0.54 0.288 0.2 0.31 0.48 | 256 240 150 50 48 25 - | 0.79 0.78 16 - - - -
-without training|rosetta |  | 0.2 0.05 - - - | 24 24 20 6 - 0 2 | 0.62 - - - - - -
-without training|kmeans |  | 0.73 0.01 -0.02 0.05 0.2 | 256 250 90 22 24 1 6 | 0.75 0.74 16 - - 78000 -
-joint | usae |  | 0.84 0.392 0.09 0.46 0.68 | 256 250 190 40 24 1 3 | 0.86 0.79 16 752 250.7 157000 960
-joint | usae_all |  | 0.86 0.402 0.09 0.49 0.7 | 256 251 200 44 24 0 3 | 0.87 0.79 16 752 752 157000 2690
-joint | sparc_local |  | 0.82 0.38 0.09 0.47 0.71 | 256 251 196 41 24 0 2 | 0.86 0.79 16 752 752 157000 2690
-joint | sparc |  | 0.718 0.318 0.09 0.464 0.756 | 256 254 230 81 24 2 5 | 0.83 0.79 14.2 752 752 157000 2700
-joint | crosscoder_unit |  | 0.693 0.156 0.02 0.256 0.738 | 256 240 150 19 24 0 1 | 0.8 0.79 16 752 752 157000 1440
-joint|crosscoder|masked | 0.785 0.199 0.03 0.3 0.809 | 256 200 140 16 24 0 2 | 0.79 0.78 9.3 752 752 158000 2110
-joint|crosscoder|calibrated|0.811 0.234 0.05 0.33 0.809 | 256 230 160 23 24 0 2 | 0.82 0.79 16 752 752 158000 2110
-joint|crosscoder|refitted|0.802 0.347 0.214 0.39 0.809 | 256 250 210 90 95 61 20 |0.84 0.82 16 752 752 197000 2110
-as published|usae_published||0.1 -0.13 -0.14 0 0.08 | 256 256 120 18 20 - - | 0.7 0.71 16 752 250.7 157000 960
+bounds|linear|ridge|1 0.349 - 0.523 -||
+bounds|linear|rank-16|0.86 0.34 - 0.41 -||
+bounds|linear|mcca-16|0.48 0.263 - - -||
+without training|matched|hungarian|0.92 0.09 0.05 0.13 -|256 250 130 14 9 2 4|0.78 0.74 16 - - - -
+without training|matched|mutual|0.92 0.07 0.04 0.1 -|256 60 33 12 8 0 1|0.76 0.74 16 - - - -
+without training|hub|hub-supervised|0.58 0.278 0.2 0.34 0.52|256 240 180 66 71 30 12|0.8 0.79 16 - - 39000 -
+without training|hub|hub-distilled|0.49 0.228 0.18 0.3 0.45|256 224 160 40 44 21 9|0.77 0.77 16 - - 39000 -
+without training|hub|hub-language|0.56 0.29 0.21 0.35 0.5|256 235 172 71 60 33 10|0.81 0.79 16 - - 39000 -
+without training|atlas|ridge|0.54 0.288 0.2 0.31 0.48|256 240 150 50 48 25 -|0.79 0.78 16 - - - -
+without training|rosetta|cliques|0.2 0.05 - - -|24 24 20 6 - 0 2|0.62 - - - - - -
+without training|kmeans||0.73 0.01 -0.02 0.05 0.2|256 250 90 22 24 1 6|0.75 0.74 16 - - 78000 -
+joint|usae||0.84 0.392 0.09 0.46 0.68|256 250 190 40 24 1 3|0.86 0.79 16 752 250.7 157000 960
+joint|usae_all||0.86 0.402 0.09 0.49 0.7|256 251 200 44 24 0 3|0.87 0.79 16 752 752 157000 2690
+joint|sparc_local||0.82 0.38 0.09 0.47 0.71|256 251 196 41 24 0 2|0.86 0.79 16 752 752 157000 2690
+joint|sparc||0.718 0.318 0.09 0.464 0.756|256 254 230 81 24 2 5|0.83 0.79 14.2 752 752 157000 2700
+joint|crosscoder_unit||0.693 0.156 0.02 0.256 0.738|256 240 150 19 24 0 1|0.8 0.79 16 752 752 157000 1440
+joint|crosscoder|masked|0.785 0.199 0.03 0.3 0.809|256 200 140 16 24 0 2|0.79 0.78 9.3 752 752 158000 2110
+joint|crosscoder|calibrated|0.811 0.234 0.05 0.33 0.809|256 230 160 23 24 0 2|0.82 0.79 16 752 752 158000 2110
+joint|crosscoder|refitted|0.802 0.347 0.214 0.39 0.809|256 250 210 90 95 61 20|0.84 0.82 16 752 752 197000 2110
+as published|usae_published||0.1 -0.13 -0.14 0 0.08|256 256 120 18 20 - -|0.7 0.71 16 752 250.7 157000 960
 """
 
 

@@ -3,10 +3,18 @@
 import pytest
 
 from tests.support import compared as tables
+from tests.support.imports import ROOT
 from tests.support.synthetic_run import MODELS
 from usae.showing.comparison.table import COST, QUALITY, dashes, lines, signed, signed_count
-from usae.showing.comparison.words import budget, standing, summary, without_evidence
-from usae.showing.results.compared import Compared
+from usae.showing.comparison.words import (
+    METHOD_TEXTS,
+    budget,
+    described,
+    standing,
+    summary,
+    without_evidence,
+)
+from usae.showing.results.compared import Compared, ComparedMethod
 from usae.showing.results.reports import Reports
 
 DASH = "\u2013"
@@ -38,7 +46,7 @@ def test_cells_hold_the_numbers_of_the_tables(quality):
     }  # fmt: skip
     published = cells(quality["usae_published"])
     assert (published["cross"], published["shared"], published["beyond"]) == ("\u22120.13", "18", "\u22122")
-    assert cells(quality["ridge"])["shared"] == DASH
+    assert cells(quality["linear (ridge)"])["shared"] == DASH
 
 
 def test_costs(compared):
@@ -57,11 +65,9 @@ def test_differences_have_a_sign_and_zero_has_none():
 
 def test_dashes_have_their_reason(compared):
     found = dashes(compared, QUALITY)
-    assert "at its start: nothing was measured before a first step (rosetta)" in found
+    assert "at its start: nothing was measured before a first step (rosetta (cliques))" in found
     assert any(text.startswith("re-paired: no twin on re-paired images (usae_published)") for text in found)
-    assert not [
-        text for text in found if "ridge (" in text and "rosetta" not in text
-    ]  # bounds have their own words
+    assert not [text for text in found if "linear" in text]  # bounds have words of their own
     assert "steps: fitted in closed form (8 methods)" in dashes(compared, COST)
 
 
@@ -99,7 +105,7 @@ def test_details_hold_the_matrix_and_the_funnel(quality):
     assert line.matrix[-1][1] == ["0.76"] * 3
     assert line.counts[-1] == ("beyond controls", ["81", "24", "2", "5"])
     assert quality["usae_published"].counts[-1] == ("beyond controls", ["18", "20", DASH, DASH])
-    assert quality["ridge"].counts == []
+    assert quality["linear (ridge)"].counts == []
 
 
 def test_blocks_keep_their_order_and_are_left_out_where_empty(compared):
@@ -129,6 +135,22 @@ def test_what_can_be_called_better_depends_on_seeds(compared):
     )
     alone = tables.seeds(tables.methods(few[:1]), 3)
     assert standing(opened(alone)).startswith("In this run no other method has the 3 seeds")
+
+
+def test_a_method_and_its_form_are_described():
+    assert described(ComparedMethod("bounds", "linear", "rank-16")) == (
+        "a dense linear map between models; the best one of this rank"
+    )
+    assert described(ComparedMethod("joint", "crosscoder", "masked")) == (
+        "one code of all models, free norms; the other models count as their means"
+    )
+    assert described(ComparedMethod("without training", "hub", "hub-language")).endswith("read into it by ridge")
+    assert described(ComparedMethod("joint", "new", "")) == ""
+
+
+def test_every_method_of_the_package_is_described():
+    names = {path.stem for path in (ROOT / "usae/methods").glob("*.py")} - {"__init__"}
+    assert names <= set(METHOD_TEXTS)
 
 
 def test_another_budget_is_said():

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 
 from tests.support import compared as tables
-from usae.showing.comparison.verdicts import Judged, better, beyond_start, judged, sign, verdict, word
+from usae.showing.comparison.verdicts import Outcome, better, beyond_start, outcome, sign, verdict, word
 from usae.showing.results.compared import Compared
 from usae.showing.results.reports import Reports
 
-LOW = Judged((0.30, 0.31, 0.32), 0.28, 0.33)
+LOW = Outcome((0.30, 0.31, 0.32), 0.28, 0.33)
 
 
 @pytest.mark.parametrize(
     ("other", "wanted"),
     [
-        (Judged((0.40, 0.41, 0.42), 0.38, 0.43), True),
-        (Judged((0.33, 0.34, 0.35), 0.34, 0.36), True),  # .03 apart, the seeds .02
-        (Judged((0.325, 0.325, 0.325), 0.34, 0.36), False),  # .015 apart, the seeds of the other .02
-        (Judged((0.31, 0.60, 0.61), 0.38, 0.43), False),  # one pair of seeds says otherwise
-        (Judged((0.40, 0.41, 0.42), 0.33, 0.45), False),  # the intervals over images meet
-        (Judged((0.40, 0.41, 0.42), np.nan, np.nan), False),
+        (Outcome((0.40, 0.41, 0.42), 0.38, 0.43), True),
+        (Outcome((0.33, 0.34, 0.35), 0.34, 0.36), True),  # .03 apart, the seeds .02
+        (Outcome((0.325, 0.325, 0.325), 0.34, 0.36), False),  # .015 apart, the seeds of the other .02
+        (Outcome((0.31, 0.60, 0.61), 0.38, 0.43), False),  # one pair of seeds says otherwise
+        (Outcome((0.40, 0.41, 0.42), 0.33, 0.45), False),  # the intervals over images meet
+        (Outcome((0.40, 0.41, 0.42), np.nan, np.nan), False),
     ],
 )
 def test_better_by_all_three_rules(other, wanted):
@@ -87,6 +87,13 @@ def test_a_win_has_to_hold_at_the_same_compute(equal):
     assert text(more[more["method"] != "usae_all"], "sparc") == "better: cross R²"
 
 
+def test_equal_updates_may_hide_more_compute(equal):
+    cheaper = changed(changed(equal, "sparc", "r2_cross_mean", 1.2), "usae", "encoder_updates", 3)
+    without = cheaper[cheaper["method"] != "usae_all"]
+    assert text(without, "sparc") == "better: cross R²"  # 2,700 GFLOP to 960
+    assert text(changed(without, "sparc", "gflop", 0.1), "sparc") == "wins: cross R²"
+
+
 def test_better_on_one_and_worse_on_the_other_is_a_trade(equal):
     table = changed(changed(equal, "sparc", "r2_cross_mean", 0.8), "sparc", "shared", 2)
     assert text(table, "sparc") == "trade: cross R² less, shared concepts more"
@@ -97,13 +104,13 @@ def test_worse_methods_lose(equal):
 
 
 def test_shared_concepts_count_beyond_the_methods_own_floors(equal):
-    assert judged(opened(equal), opened(equal).reference, "shared").seeds[0] == 40 - 24
+    assert outcome(opened(equal), opened(equal).reference, "shared").seeds[0] == 40 - 24
     table = changed(equal, "sparc", "shared", 2)  # its start has twice as many, too
     compared = opened(table)
-    assert judged(compared, compared.named("sparc"), "shared").seeds[0] == 80 - 48
+    assert outcome(compared, compared.named("sparc"), "shared").seeds[0] == 80 - 48
     higher = changed(equal, "sparc", "shared", 60, run="shuffled")  # more on re-paired images than at the start
     compared = opened(higher)
-    assert judged(compared, compared.named("sparc"), "shared").seeds[0] == 40 - 60
+    assert outcome(compared, compared.named("sparc"), "shared").seeds[0] == 40 - 60
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(1, "one seed"), (2, "2 seeds")])
@@ -131,5 +138,5 @@ def test_beyond_its_own_start():
     found = {each.label: beyond_start(compared, each) for each in compared.methods}
     assert found["sparc"] is True
     assert found["kmeans"] is False
-    assert found["rosetta"] is None
-    assert found["ridge"] is None
+    assert found["rosetta (cliques)"] is None
+    assert found["linear (ridge)"] is None

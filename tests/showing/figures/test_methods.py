@@ -123,7 +123,7 @@ def test_modes_have_a_bar_for_what_was_measured(few):
     assert np.nansum(np.isclose(widths, 0.756)) == 1
     assert np.isnan(widths).sum() == 1  # ridge has no joint mode
     names = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
-    assert names == ["ridge", "hub (supervised)", "usae", "usae_all", "sparc_local", "sparc"]
+    assert names == ["linear (ridge)", "hub (supervised)", "usae", "usae_all", "sparc_local", "sparc"]
 
 
 def test_the_ladder_has_the_rungs_that_there_are(few):
@@ -134,6 +134,8 @@ def test_the_ladder_has_the_rungs_that_there_are(few):
     whole = ladder_picture(opened(tables.ROWS))
     rungs = [label.get_text().split("\n")[0] for label in whole.figure.axes[0].get_yticklabels()]
     assert rungs[-2:] == ["crosscoder_unit", "crosscoder (calibrated)"]
+    gap = ladder_picture(opened([tables.ROWS[11], tables.ROWS[14]]))
+    assert gap.claim.endswith("to sparc (0.32): every model a source, a cross pair weighs less, the sum selects")
     assert "dvc repro compare" in ladder_picture(opened(tables.ROWS[11:12])).note
 
 

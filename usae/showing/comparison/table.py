@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from usae.showing.comparison.verdicts import CROSS, SHARED, verdict
-from usae.showing.comparison.words import METHOD_TEXTS, MODE_LABELS, budget
+from usae.showing.comparison.words import MODE_LABELS, budget, described
 from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.figures.method_style import colour_of
 from usae.showing.figures.theme import MISSING
@@ -202,7 +202,7 @@ def _line(compared: Compared, method: ComparedMethod, models: Sequence[str], hea
         label=method.label,
         block=method.block,
         colour=colour_of(method),
-        text=METHOD_TEXTS.get(method.method, ""),
+        text=described(method),
         other=budget(compared, method),
         cells=[cell(compared, method, heading) for heading in headings],
         verdict=verdict(compared, method).text or MISSING,

@@ -2,9 +2,9 @@
 
 A method is *better* on a measure where the difference of the means exceeds the range of the seeds of both, has one
 sign in all pairs of seeds, and the intervals over images do not meet (stricter than that of the difference). It
-*wins* where it is better on one measure, worse on none, and so at the same compute: against the universal SAE
-whose encoders are all updated in every step, where it updates more of them than the reference. *Trade*: better on
-one, worse on another. *Tie*: neither. A third measure, planted concepts, is not in table `methods`.
+*wins* where it is better on one measure, worse on none, and so at the same compute: against the universal SAE that
+reads every token from every model, where it computes more than the reference. *Trade*: better on one, worse on
+another. *Tie*: neither. A third measure, planted concepts, is not in table `methods`.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,15 @@ import numpy as np
 from usae.showing.results.compared import BEFORE, BOUNDS, END, PUBLISHED, REPAIRED, Compared, ComparedMethod
 
 LEAST_SEEDS = 3
-MATCHED = "usae_all"  # the reference with as many encoder updates as methods that update all of them
-CROSS, SHARED, UPDATES = "r2_cross_mean", "shared", "encoder_updates"
+MATCHED = "usae_all"  # the reference at the compute of methods that read every token from every model
+CROSS, SHARED = "r2_cross_mean", "shared"
+COMPUTE = ("encoder_updates", "gflop")
 BETTER, WINS, TRADE, TIE = "better", "wins", "trade", "tie"
 MEASURE_NAMES = {CROSS: "cross R²", SHARED: "shared concepts"}
 
 
 @dataclass(frozen=True)
-class Judged:
+class Outcome:
     """One measure of one method. seeds: its value from each start; low, high: of the run over images, or NaN."""
 
     seeds: tuple[float, ...]
@@ -48,14 +49,14 @@ class Verdict:
         return f"{self.word}: {self.why}" if self.word and self.why else self.word or self.why
 
 
-def better(one: Judged, other: Judged) -> bool:
+def better(one: Outcome, other: Outcome) -> bool:
     """Whether `one` is higher by all three rules."""
     difference = float(np.mean(one.seeds) - np.mean(other.seeds))
     beyond_seeds = difference > max(one.spread, other.spread) and min(one.seeds) > max(other.seeds)
     return beyond_seeds and one.low > other.high
 
 
-def sign(one: Judged, other: Judged) -> int:
+def sign(one: Outcome, other: Outcome) -> int:
     """1: `one` is better; -1: `other` is; 0: neither."""
     return int(better(one, other)) - int(better(other, one))
 
@@ -72,7 +73,7 @@ def word(signs: Sequence[int], matched: Sequence[int] | None) -> str:
     return f"usae {WINS}" if -1 in signs else TIE
 
 
-def judged(compared: Compared, method: ComparedMethod, measure: str) -> Judged:
+def outcome(compared: Compared, method: ComparedMethod, measure: str) -> Outcome:
     """A measure as it is judged; shared concepts are those beyond the method's own floors, NaN where one of the
     two was not asked.
     """
@@ -80,7 +81,7 @@ def judged(compared: Compared, method: ComparedMethod, measure: str) -> Judged:
     floors = [compared.value(method, SHARED, run) for run in (BEFORE, REPAIRED)]
     floor = float(np.max(floors)) if measure == SHARED else 0.0
     seeds = tuple(value - floor for value in compared.seeds(method, measure))
-    return Judged(seeds, estimate.low - floor, estimate.high - floor)
+    return Outcome(seeds, estimate.low - floor, estimate.high - floor)
 
 
 def verdict(compared: Compared, method: ComparedMethod) -> Verdict:
@@ -115,11 +116,11 @@ def _not_judged(compared: Compared, method: ComparedMethod, reference: ComparedM
     steps = [compared.value(each, "steps") for each in (method, reference)]
     if np.isfinite(steps).all() and steps[0] != steps[1]:
         return "another number of steps"
-    measures = [judged(compared, each, name) for each in (method, reference) for name in MEASURE_NAMES]
+    measures = [outcome(compared, each, name) for each in (method, reference) for name in MEASURE_NAMES]
     return _missing(measures)
 
 
-def _missing(measures: Sequence[Judged]) -> str:
+def _missing(measures: Sequence[Outcome]) -> str:
     """What the rules need and these measures lack."""
     seeds = min(len(each.seeds) for each in measures)
     if seeds < LEAST_SEEDS:
@@ -129,14 +130,14 @@ def _missing(measures: Sequence[Judged]) -> str:
 
 
 def _signs(compared: Compared, method: ComparedMethod, other: ComparedMethod) -> list[int]:
-    return [sign(judged(compared, method, name), judged(compared, other, name)) for name in MEASURE_NAMES]
+    return [sign(outcome(compared, method, name), outcome(compared, other, name)) for name in MEASURE_NAMES]
 
 
 def _matched(
     compared: Compared, method: ComparedMethod, reference: ComparedMethod, signs: Sequence[int]
 ) -> Sequence[int] | None:
-    """The signs at the same compute: the same ones where it updates no more encoders; None: not known."""
-    if not compared.value(method, UPDATES) > compared.value(reference, UPDATES):
+    """The signs at the same compute: the same ones where it computes no more; None: not known."""
+    if not any(compared.value(method, name) > compared.value(reference, name) for name in COMPUTE):
         return signs
     equal = compared.named(MATCHED)
     if equal is None or method == equal or _not_judged(compared, method, equal):

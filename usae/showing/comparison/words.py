@@ -21,23 +21,37 @@ BLOCK_TEXTS = {
     PUBLISHED: "by the authors' own recipe, made for far more steps: not to be compared with the other blocks",
 }
 METHOD_TEXTS = {
-    "ridge": "the best linear map between models",
-    "reduced_rank": "the best one through k dense numbers",
-    "mcca": "k dense coordinates that all models have in common",
     "linear": "a dense linear map between models",
     "matched": "an SAE of each model, concepts paired afterwards",
     "hub": "one model's SAE, all models read into it by ridge",
     "atlas": "one model's SAE, activations mapped to that model",
     "rosetta": "channels that correlate between models",
-    "kmeans": "clusters of places, over all models at once",
-    "usae": "one dictionary, one model a source in each step",
-    "usae_all": "the same, every model a source in each step",
-    "sparc_local": "the same, cross pairs weighed by SPARC's lambda",
-    "sparc": "all models choose the concepts together",
+    "kmeans": "clusters of tokens, over all models at once",
+    "usae": "one dictionary, each token read from one model",
+    "usae_all": "usae, each token read from every model",
+    "sparc_local": "every token read from every model, others weigh less",
+    "sparc": "all models choose a token's concepts together",
+    "sparc_even": "the same, all models weigh alike",
     "crosscoder_unit": "one code of all models, unit rows",
     "crosscoder": "one code of all models, free norms",
-    "crosscoder_masked": "the same, trained on random subsets of the models",
-    "archetypal": "concepts are mixtures of the same image places",
+    "crosscoder_masked": "crosscoder, trained on random parts of the models",
+    "crosscoder_dedicated": "crosscoder, some concepts of each model alone",
+    "batch_top_k": "usae, the largest codes of a batch",
+    "matryoshka": "usae, coarse concepts nested in finer ones",
+    "archetypal": "usae, concepts are mixtures of the same tokens",
+}
+FORM_TEXTS = {
+    "ridge": "by ridge regression",
+    "rank-": "the best one of this rank",
+    "mcca-": "through coordinates that all models have in common",
+    "hungarian": "one to one",
+    "mutual": "those that are each other's nearest",
+    "masked": "the other models count as their means",
+    "calibrated": "each concept stretched to what it lacks",
+    "refitted": "encoders by ridge: compare with their own floors only",
+    "procrustes": "by rotation",
+    "cliques": "nearest in every pair of models",
+    "published": "by the paper's rule",
 }
 MODE_LABELS = {SINGLE: "one model", OTHERS: "all but the target", ALL: "all, the target too"}
 MODE_TEXTS = {
@@ -75,6 +89,12 @@ def without_evidence(compared: Compared) -> str:
     if not below:
         return ""
     return f"In this run that is so for {', '.join(below)}."
+
+
+def described(method: ComparedMethod) -> str:
+    """What the method does, and what its form is, in a line."""
+    form = next((text for name, text in FORM_TEXTS.items() if method.form.startswith(name)), "")
+    return "; ".join(text for text in (METHOD_TEXTS.get(method.method, ""), form) if text)
 
 
 def budget(compared: Compared, method: ComparedMethod) -> str:

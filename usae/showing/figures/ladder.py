@@ -1,5 +1,7 @@
 """From the universal SAE to the crosscoder, one switch at a time (stage `report`, from table `methods`)."""
 
+import textwrap
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,13 +13,14 @@ from usae.showing.figures.theme import INK, MUTED, RC, Picture, headline
 from usae.showing.results.compared import BEFORE, JOINT, Compared, ComparedMethod
 
 LADDER = {
-    "usae": "one source a step",
+    "usae": "a token has one source",
     "usae_all": "every model a source",
     "sparc_local": "a cross pair weighs less",
     "sparc": "the sum selects",
     "crosscoder_unit": "the sum gives values",
     "crosscoder": "free norms, batch selects",
 }
+CHARACTERS = 30  # in a line beside a rung
 PANELS = {
     "r2_self_mean": "self R²",
     "r2_cross_mean": "cross R², one model's codes",
@@ -36,18 +39,18 @@ def ladder_picture(compared: Compared) -> Picture:
         return nothing(name, "There are no two rungs between the universal SAE and the crosscoder")
     claim = _claim(compared, rungs)
     shown = [measure for measure in PANELS if any(np.isfinite(compared.value(each, measure)) for each in rungs)]
-    figure = Figure(figsize=(2.3 * len(shown) + 3.0, 2.6 + 0.55 * len(rungs)), layout="constrained")
+    figure = Figure(figsize=(2.3 * len(shown) + 3.0, 2.6 + 0.7 * len(rungs)), layout="constrained")
     headline(figure, claim)
     row = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, measure in zip(row, shown, strict=True):
         _panel(axes, compared, rungs, measure)
-    row[0].set_yticks(range(len(rungs)), [f"{each.label}\n{LADDER[each.method]}" for each in rungs])
+    above = [None, *rungs[:-1]]
+    row[0].set_yticks(range(len(rungs)), [_named(each, last) for each, last in zip(rungs, above, strict=True)])
     row[0].set_ylim(len(rungs) - 0.5, -0.5)
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     note = (
-        "Each rung changes one thing of the one above it, named below its name. Everything is read from one "
-        "model's codes; a crosscoder, which has none, by its calibrated form. Rungs that were not trained are "
-        "left out."
+        "Below each name: what it changes of the one above it, one thing where no rung is missing. Everything is "
+        "read from one model's codes; a crosscoder, which has none, by its calibrated form."
     )
     return Picture(name, claim, note, figure)
 
@@ -62,8 +65,21 @@ def _claim(compared: Compared, rungs: list[ComparedMethod]) -> str:
     above, below = rungs[most], rungs[most + 1]
     return (
         f"Cross R² changes most from {above.label} ({r2[most]:.2f}) to {below.label} ({r2[most + 1]:.2f}): "
-        f"{LADDER[below.method]}"
+        f"{_switches(above, below)}"
     )
+
+
+def _named(rung: ComparedMethod, above: ComparedMethod | None) -> str:
+    """Its name and, below it, what it changes."""
+    changes = _switches(above, rung) if above else LADDER[rung.method]
+    return f"{rung.label}\n{textwrap.fill(changes, CHARACTERS)}"
+
+
+def _switches(above: ComparedMethod, below: ComparedMethod) -> str:
+    """What `below` changes of `above`, the rungs between them too."""
+    names = list(LADDER)
+    first, last = (names.index(each.method) for each in (above, below))
+    return ", ".join(LADDER[name] for name in names[first + 1 : last + 1])
 
 
 def _panel(axes: Axes, compared: Compared, rungs: list[ComparedMethod], measure: str) -> None:
@@ -80,8 +96,9 @@ def _panel(axes: Axes, compared: Compared, rungs: list[ComparedMethod], measure:
     for height, value in zip(heights, after, strict=True):
         if np.isfinite(value):
             text = f"{value:.0f}" if measure == "shared" else f"{value:.3g}"
-            axes.annotate(text, (value, height), xytext=(8, 0), textcoords="offset points", va="center",
-                          fontsize=9.5)  # fmt: skip
+            axes.annotate(
+                text, (value, height), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9.5
+            )
     axes.set_title(PANELS[measure])
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.margins(x=0.3)

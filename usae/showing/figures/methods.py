@@ -107,8 +107,8 @@ def costs_picture(compared: Compared) -> Picture:
     figure.legend(handles=[*block_legend(rows), *signs], loc="outside lower left", ncols=3)
     note = (
         "Label AUC: of the best concept of each label, from codes of one model. Costs are of training alone, on "
-        "logarithmic scales; a method fitted in closed form has none. Methods that update every encoder in every "
-        "step spend as many times more as there are models."
+        "logarithmic scales; a method fitted in closed form has none. What reads every token from every model "
+        "computes more than what reads it from one."
     )
     return Picture(name, claim, note, figure)
 

@@ -98,7 +98,7 @@ def sentence(name: str, claim: str, text: str) -> Picture:
 
 def wrapped(text: str, width: float) -> str:
     """Break a title where the figure, `width` inches wide, ends."""
-    return textwrap.fill(text, int(width * CHARACTERS_PER_INCH))
+    return textwrap.fill(text.replace(" %", "\u00a0%"), int(width * CHARACTERS_PER_INCH))
 
 
 def percent(share: float) -> str:
