@@ -127,7 +127,13 @@ def follow(work: Work, computed: Iterator[int]) -> None:
 
 
 def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manifest:
-    """The manifest of the finished stores."""
+    """The manifest of the finished stores.
+
+    Raises:
+        UserError: chunks and their moments do not belong together.
+    """
+    for store in stores.values():
+        store.refuse_foreign_moments()
     extraction, train = extractor.extraction, stores["train"]
     order = extraction.params.statistics if train.resampled else "after"
     sample, sample_images = sample_moments(train, extraction.params.statistics_images, order)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usae.activations.store.files import write_whole
 from usae.backbones.networks.backbone import Backbone
+from usae.common.files.whole import write_whole
 from usae.common.params import MaximiseParams
 from usae.sae.universal import UniversalSAE
 from usae.showing.maximisation.ascent import Ascent, ascend, resize, to_rgba, torch_generator
