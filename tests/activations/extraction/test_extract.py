@@ -340,3 +340,13 @@ def test_files_that_change_places_are_never_described_and_are_computed_again(ext
         finding.fault.damaged.unlink()
     assert extract(resampled) == whole
     assert contents(store) == before
+
+
+def test_activations_that_are_all_alike_are_refused(extraction):
+    def silence(network):
+        for parameter in network.parameters():
+            parameter.zero_()
+
+    pinned(extraction.weights, silence)
+    with pytest.raises(UserError, match="'m' gives the same activations everywhere: there is nothing to find"):
+        extract(extraction)

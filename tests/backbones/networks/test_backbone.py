@@ -245,3 +245,73 @@ def test_tensors_that_two_modules_share_are_pinned_for_both(tmp_path):
     network, _ = pinned(tmp_path, BackboneParams(factory=f"{tmp_path}/mine.py:Shared", weights="random", size=16))
     loaded = Backbone.load(tmp_path / "w", layer=0, grid=2)
     assert torch.equal(loaded.network.again.weight, network.conv.weight)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "module", "list", "tensor", "text", "numbers"])
+def test_a_checkpoint_that_is_no_state_dict_is_one_sentence_and_runs_nothing(tmp_path, kind):
+    class Malicious:
+        def __reduce__(self):
+            return (open, (f"{tmp_path}/ran", "w"))
+
+    contents = {
+        "pickle": Malicious(),
+        "module": torch.nn.Linear(2, 2),
+        "list": [torch.zeros(1)],
+        "tensor": torch.zeros(1),
+        "numbers": {"a": 3},
+    }
+    file = tmp_path / "weights.pt"
+    torch.save(contents[kind], file) if kind in contents else file.write_text("some text")
+    with pytest.raises(UserError, match=r"neither safetensors nor a plain torch .*No code of it was run"):
+        load_checkpoint(build(TINY), file)
+    assert not (tmp_path / "ran").exists()
+
+
+ODD = """
+import torch
+from torch import nn
+
+class Maps(nn.Module):
+    def __init__(self, gives):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 4, 4)
+        self.gives = gives
+
+    def forward_intermediates(self, x, indices, norm, output_fmt, intermediates_only):
+        if self.gives == "KeyError":
+            raise KeyError(7)
+        maps = self.conv(x)
+        many = {"tuple": [(maps, maps)], "nothing": None, "narrow": [maps[:, :0]]}
+        return (many | {"complex": [torch.complex(maps, maps)]})[self.gives]
+
+def built(what):
+    if what == "KeyError":
+        return {}["there is no such key"]
+    return {"None": None, "list": [1], "function": built}[what]
+"""
+
+
+@pytest.mark.parametrize("what", ["None", "list", "function", "KeyError"])
+def test_factories_that_give_no_network_are_named(tmp_path, what):
+    (tmp_path / "odd.py").write_text(ODD)
+    params = BackboneParams(factory=f"{tmp_path}/odd.py:built", kwargs={"what": what}, weights="random", size=16)
+    with pytest.raises(UserError, match=r"odd.py:built' (should give a torch module, f|could not be built)"):
+        build(params)
+
+
+@pytest.mark.parametrize(
+    ("gives", "sentence"),
+    [
+        ("tuple", "It says: (it gives a tuple, not a tensor|TypeCheckError)"),  # tests check types
+        ("nothing", "It says: TypeError"),
+        ("KeyError", "It says: KeyError: 7"),
+        ("complex", "gives complex numbers, of which a store would keep the real part alone"),
+        ("narrow", r"gives maps without channels, \(1, 0, 4, 4\)"),
+    ],
+)
+def test_maps_that_no_store_can_hold_are_refused(tmp_path, gives, sentence):
+    (tmp_path / "odd.py").write_text(ODD)
+    params = BackboneParams(factory=f"{tmp_path}/odd.py:Maps", kwargs={"gives": gives}, weights="random", size=16)
+    pinned(tmp_path, params)
+    with pytest.raises(UserError, match=sentence):
+        Backbone.load(tmp_path / "w", layer=0)

@@ -48,6 +48,16 @@ def write_output(path: Path, *contents: bytes | memoryview) -> None:
             partial.unlink(missing_ok=True)
 
 
+def disk_sentence(error: OSError) -> str:
+    """What to say of an error of the system that no `write_whole` met: where, what there is, what to do."""
+    where = Path(error.filename) if isinstance(error.filename, str) else Path()
+    named = f" ({error.filename})" if error.filename else ""
+    return (
+        f"{error.strerror or error}{named}; {size_text(free_bytes(where.absolute()))} are free there. "
+        f"{_remedy(error)} and run the same command again: what is finished is kept."
+    )
+
+
 def free_bytes(path: Path) -> int:
     """Room left on the disk of `path`, which need not exist yet."""
     while not os.path.exists(path):  # Path.exists raises where a name is too long
@@ -81,10 +91,13 @@ def _partial(path: Path, contents: tuple[bytes | memoryview, ...]) -> Path:
 def _refusal(path: Path, contents: tuple[bytes | memoryview, ...], error: OSError) -> UserError:
     """What was needed, what there is, and what to do."""
     need, have = size_text(sum(map(len, contents))), size_text(free_bytes(path.parent))
-    remedy = "Is the disk read-only, or a file where a folder should be? See to it that files can be written there"
-    if error.errno in NO_ROOM:
-        remedy = "Make room, or move the stores (`runtime.store` or $USAE_STORE),"
     return UserError(
-        f"{path} could not be written ({error.strerror}): it needs {need}, {have} are free there. {remedy} "
-        "and run the same command again: what is finished is kept."
+        f"{path} could not be written ({error.strerror}): it needs {need}, {have} are free there. "
+        f"{_remedy(error)} and run the same command again: what is finished is kept."
     )
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in NO_ROOM:
+        return "Make room, or move the stores (`runtime.store` or $USAE_STORE),"
+    return "Is the disk read-only, or a file where a folder should be? See to it that files can be written there"

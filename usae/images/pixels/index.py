@@ -163,6 +163,8 @@ def _rows(records: Iterable[Record], root: Path | None) -> list[dict[str, object
 
 
 def _check(record: Record) -> Record:
+    if record.fault is not None:
+        return record
     try:
         data = record.data if record.path is None else _read(record.path)
         decode(data or b"")
