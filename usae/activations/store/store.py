@@ -58,7 +58,12 @@ class ActivationStore:
         described = metadata(shape, chunk_images, dtype, {"usae_schema": SCHEMA_VERSION, **attributes})
         if not (path / "zarr.json").is_file():
             write_whole(path / "zarr.json", described)
-        store, wanted = cls.open(path), cls._parsed(path, json.loads(described))
+        wanted = cls._parsed(path, json.loads(described))
+        try:
+            store = cls.open(path)
+        except UserError as error:
+            remedy = f"`rm {path / 'zarr.json'}`, then run the same command again: it is written anew."
+            raise UserError(f"{error} {remedy}") from error
         if faults := differences(store._contents(), wanted._contents()):
             raise UserError.listing(
                 f"The store {path} holds something else than its name says. Move it away or remove it "
