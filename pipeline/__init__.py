@@ -8,8 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from usae.common.errors import Interrupted, UserError
-from usae.common.params import Params, load_params
+from usae.common.runtime.interrupts import one_line
+
+sys.excepthook = one_line  # before the imports that take seconds
+
+from usae.common.errors import Interrupted, UserError  # noqa: E402
+from usae.common.files.whole import disk_sentence  # noqa: E402
+from usae.common.params import Params, load_params  # noqa: E402
 
 log = logging.getLogger("usae")
 
@@ -22,8 +27,8 @@ def stage(function: Callable[..., str]) -> Callable[[], None]:
     """Turn `function(params, *arguments) -> summary` into a command.
 
     Arguments come from the command line (the matrix stages pass a model's slug). A `UserError` ends the
-    command with its text and status 1, `Interrupted` with that of its signal (130, 143); anything else is a bug
-    and keeps its traceback.
+    command with its text and status 1, as does what a disk refuses, `Interrupted` with the status of its signal
+    (130, 143), Ctrl-C with one line; anything else is a bug and keeps its traceback.
     """
     name = function.__module__ if function.__module__ != "__main__" else _main_module(function)
     wanted = list(inspect.signature(function).parameters)[1:]
@@ -41,6 +46,8 @@ def stage(function: Callable[..., str]) -> Callable[[], None]:
             sys.exit(error.status)
         except UserError as error:
             sys.exit(f"\n{error}")
+        except OSError as error:
+            sys.exit(f"\n{disk_sentence(error)}")
         log.info("%s: %s (%.1f s)", " ".join([name, *sys.argv[1:]]), summary, time.monotonic() - started)
 
     return command

@@ -75,7 +75,14 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def manifest(run):
-    return json.loads((run / "manifests" / "m.json").read_text())
+    return sealed(run / "manifests" / "m.json")
+
+
+def sealed(path: Path) -> dict:
+    """What a JSON file says, if that is what its checksum is of."""
+    said = json.loads(path.read_text())
+    assert int(said.pop("crc32c"), 16) == castagnoli(json.dumps(said, sort_keys=True).encode())
+    return said
 
 
 @pytest.fixture(params=["train", "val"])
@@ -152,7 +159,7 @@ def test_moments_are_those_of_the_stored_values(split):
     part, folder = split
     for chunk in range(len(part["crc32c"])):
         whole = (folder / "moments" / f"{chunk}.f64").read_bytes()
-        assert struct.unpack("<I", whole[-4:])[0] == castagnoli(whole[:-4])
+        assert struct.unpack("<I", whole[-4:])[0] ^ int(part["crc32c"][chunk], 16) == castagnoli(whole[:-4])
         mean, m2 = np.frombuffer(whole[:-4], "<f8").reshape(2, WIDTH)
         images = range(chunk * CHUNK, min((chunk + 1) * CHUNK, part["images"]))
         rows = chunks(folder, part["images"])[images.start : images.stop].reshape(-1, WIDTH).astype(float)
@@ -170,7 +177,8 @@ def test_moments_before_resampling_are_those_of_the_layers_own_tokens(run):
         rows, count = own[images.start : images.stop], len(images)  # (images, tokens, width)
         whole = (folder / "before" / f"{chunk}.f64").read_bytes()
         assert len(whole) == 16 * (WIDTH + count) + 4
-        assert struct.unpack("<I", whole[-4:])[0] == castagnoli(whole[:-4])
+        owner = int(coarse["train"]["crc32c"][chunk], 16)
+        assert struct.unpack("<I", whole[-4:])[0] ^ owner == castagnoli(whole[:-4])
         channels, of_images = whole[: 16 * WIDTH], whole[16 * WIDTH : -4]
         mean, m2 = np.frombuffer(channels, "<f8").reshape(2, WIDTH)
         image_mean, image_m2 = np.frombuffer(of_images, "<f8").reshape(2, count)
@@ -212,7 +220,7 @@ def test_the_manifests_statistics(run, manifest):
     np.testing.assert_allclose([manifest["mean"], manifest["std"]], [first.mean(), first.std(ddof=1)], rtol=1e-10)
     np.testing.assert_allclose(manifest["channel_mean"], read.mean((0, 1)), rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(manifest["channel_std"], read.std((0, 1)), rtol=1e-10)
-    config = json.loads((run / "weights" / "m" / "config.json").read_text())
+    config = sealed(run / "weights" / "m" / "config.json")
     assert manifest["backbone"] == config
     weights = (run / "weights" / "m" / "model.safetensors").read_bytes()
     assert hashlib.sha256(weights).hexdigest() == config["sha256"]
@@ -227,6 +235,12 @@ def test_the_manifests_statistics(run, manifest):
 def test_image_i_is_row_i_of_the_readable_rows(run, manifest):
     total = 0
     for split in ("train", "val"):
+        whole = (run / "images" / f"{split}.parquet").read_bytes()
+        footer = len(whole) - 8 - struct.unpack("<I", whole[-8:-4])[0]
+        assert whole[footer - 8 : footer - 4] == b"CRC3"
+        assert struct.unpack("<I", whole[footer - 4 : footer])[0] == castagnoli(
+            whole[: footer - 8] + whole[footer:]
+        )
         table = pq.read_table(run / "images" / f"{split}.parquet")
         assert table.column_names[:7] == ["key", "path", "bytes", "label", "caption", "digest", "fault"]
         assert json.loads(table.schema.metadata[b"usae.label_names"]) == ["class0", "class1"]
@@ -250,7 +264,7 @@ def test_the_sae_is_json_and_little_endian_floats(run):
     rows = np.frombuffer(whole[8 + length :][start:stop], "<f4").reshape(CONCEPTS, WIDTH)
     expected = UniversalSAE.from_pretrained(run / "usae").dictionary("m").detach().numpy()
     np.testing.assert_allclose(rows / np.linalg.norm(rows, axis=1, keepdims=True), expected, atol=1e-6)
-    config = json.loads((run / "usae" / "config.json").read_text())
+    config = sealed(run / "usae" / "config.json")
     assert (config["format"], config["k"], config["concepts"], config["widths"]) == (3, K, CONCEPTS, {"m": WIDTH})
     assert config["sha256"] == hashlib.sha256(whole).hexdigest()
 
@@ -260,7 +274,17 @@ def test_codes_are_a_group_of_two_arrays(run, manifest):
     indices, values = group["indices"], group["values"]
     assert indices.shape == values.shape == (manifest["val"]["images"], GRID * GRID, K)
     assert (indices.dtype, values.dtype) == (np.uint16, np.float16)
-    assert dict(group.attrs) == {"model": "m", "sae": "usae", "concepts": CONCEPTS, "k": K, "grid": GRID}
+    attributes = dict(group.attrs)
+    checksums, seal = attributes.pop("chunks"), attributes.pop("crc32c")
+    assert attributes == {"model": "m", "sae": "usae", "concepts": CONCEPTS, "k": K, "grid": GRID}
+    for name, array in (("indices", indices), ("values", values)):
+        for chunk, expected in enumerate(checksums[name]):
+            whole = (run / "codes" / "val" / "m" / name / "c" / str(chunk) / "0" / "0").read_bytes()
+            assert struct.unpack("<I", whole[-4:])[0] == castagnoli(whole[:-4]) == int(expected, 16)
+        assert [codec["name"] for codec in array.metadata.to_dict()["codecs"]] == ["bytes", "zstd", "crc32c"]
+    arrays = [[str(a.dtype), list(a.shape), list(a.chunks)] for a in (indices, values)]
+    said = json.dumps({**attributes, "chunks": checksums, "arrays": arrays}, sort_keys=True)
+    assert int(seal, 16) == castagnoli(said.encode())
     for used, picked in zip((values[:] > 0).reshape(-1, K), indices[:].reshape(-1, K), strict=True):
         assert len(set(picked[used])) == used.sum()
 

@@ -9,6 +9,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from usae.common.files.whole import disk_sentence
+from usae.common.runtime.interrupts import one_line
+
 # Imported when asked for: `usae --help` should not wait for torch.
 COMMANDS = {
     "store": "usae.activations.commands.store",
@@ -21,8 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Hand the arguments to a command; its exit status, 2 where there is no such command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] in COMMANDS:
-        status: int = importlib.import_module(COMMANDS[words[0]]).main(words[1:])
-        return status
+        sys.excepthook = one_line
+        try:
+            return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
+        except OSError as error:
+            sys.stderr.write(f"{disk_sentence(error)}\n")
+            return 1
     asked = not words or words[0] in ("-h", "--help")
     if not asked:
         sys.stderr.write(f"usae: '{words[0]}' is no command; there are {', '.join(COMMANDS)}.\n")

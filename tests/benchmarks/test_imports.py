@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-MODULES = sorted(path.stem for path in (Path(__file__).parents[2] / "benchmarks").glob("*.py"))
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+FILES = [*BENCHMARKS.glob("*.py"), *BENCHMARKS.glob("*/*.py")]
+MODULES = sorted(".".join(path.relative_to(BENCHMARKS).with_suffix("").parts) for path in FILES)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,6 +1,5 @@
 """What was saved says which method it is of."""
 
-import json
 import sys
 from types import ModuleType
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from usae.common.errors import UserError
+from usae.common.files.json_files import read_json, write_json
 from usae.evidence.estimators import contribution_norms, level_ends, load_estimator
 from usae.sae.estimator import Estimator
 from usae.sae.sparse import SparseCodes
@@ -24,8 +24,7 @@ def test_a_universal_sae_is_loaded_as_such(tmp_path):
 
 def test_another_method_is_loaded_by_its_name(tmp_path, monkeypatch):
     UniversalSAE({"a": 4, "b": 6}, 8, 2).save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"method": "another"}))
+    write_json(tmp_path / "config.json", read_json(tmp_path / "config.json") | {"method": "another"})
     with pytest.raises(UserError, match="There is no method 'another': usae/methods/another.py does not exist"):
         load_estimator(tmp_path)
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from usae import UniversalSAE
 from usae.common.errors import UserError
+from usae.common.files.json_files import read_json, write_json
 from usae.sae.sparse import SparseCodes, sparse_decode, top_k
 
 WIDTHS = {"a": 6, "b": 4}
@@ -103,7 +104,7 @@ def test_errors_say_what_to_do(sae, tmp_path):
 def test_an_sae_of_another_version_is_refused(tmp_path):
     UniversalSAE({"a": 4}, 8, 2).save_pretrained(tmp_path)
     file = tmp_path / "config.json"
-    file.write_text(file.read_text().replace('"format": 3', '"format": 2'))
+    write_json(file, {**read_json(file), "format": 2})
     with pytest.raises(UserError, match="has format 2, this version reads 3; run `dvc repro train`"):
         UniversalSAE.from_pretrained(tmp_path)
 
@@ -125,13 +126,18 @@ def flipped(file):
         ("config.json", lambda file: file.write_text('{"format": 3}'), "widths|levels"),
         (
             "config.json",
-            lambda file: file.write_text(file.read_text().replace('"a": 4', '"a": 5')),
+            lambda file: write_json(file, {**read_json(file), "widths": {"a": 5}}),
             "Error.* loading",
         ),
         (
             "config.json",
-            lambda file: file.write_text(file.read_text().replace('"k": 2', '"k": "2"')),
+            lambda file: write_json(file, {**read_json(file), "k": "2"}),
             "Type-check|not supported",
+        ),
+        (
+            "config.json",
+            lambda file: file.write_text(file.read_text().replace('"k": 2', '"k": 3')),
+            "config.json has checksum .{8}, it says",
         ),
     ],
 )

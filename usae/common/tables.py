@@ -4,15 +4,14 @@ The declaration validates and types what a stage writes, and is stored in the Pa
 `description` and `unit` of each field), from which stage `report` prints `reports/README.md`.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from usae.common.errors import UserError
+from usae.common.files.parquet_files import read_parquet, write_parquet
 
 
 @dataclass(frozen=True)
@@ -59,17 +58,15 @@ def write_table(declared: Table, frame: pd.DataFrame, path: Path) -> None:
     are missing or undeclared, or hold values that the declared type cannot.
     """
     table = pa.Table.from_arrays(_arrays(declared, frame), schema=declared.schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial, compression="zstd")
-    os.replace(partial, path)
+    write_parquet(path, table)
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table of `reports/`; UserError when it is absent."""
+    """Read a table of `reports/`; UserError when it is absent or damaged."""
     if not path.is_file():
         raise UserError(f"Expected the table {path}, found none. Run `dvc repro` to write it.")
-    return pd.read_parquet(path)
+    frame: pd.DataFrame = read_parquet(path, "dvc repro").to_pandas()
+    return frame
 
 
 def descriptions(schema: pa.Schema) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What the measures do with any estimator: open it, whatever its method, and read its decoder."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -10,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from usae.common.files.json_files import read_json
 from usae.common.methods import UNIVERSAL, method_module
 from usae.common.types import Array
 from usae.sae.estimator import Concepts, Estimator
 from usae.sae.sparse import SparseCodes
-from usae.sae.universal import CONFIG, UniversalSAE
+from usae.sae.universal import CONFIG, UniversalSAE, damaged
 
 
 def load_estimator(folder: str | Path) -> Estimator:
@@ -23,10 +23,13 @@ def load_estimator(folder: str | Path) -> Estimator:
     The key `method` of `config.json` is NAME; a universal SAE's has none.
 
     Raises:
-        UserError: there is none, it is of another version, or of a method that is not here.
+        UserError: there is none, it is damaged, of another version, or of a method that is not here.
     """
     file = Path(folder) / CONFIG
-    name = json.loads(file.read_text()).get("method", UNIVERSAL) if file.is_file() else UNIVERSAL
+    try:
+        name = read_json(file).get("method", UNIVERSAL) if file.is_file() else UNIVERSAL
+    except (OSError, ValueError) as error:
+        raise damaged(folder, error) from error
     if name == UNIVERSAL:
         return UniversalSAE.from_pretrained(folder)
     return cast(Estimator, method_module(name).ESTIMATOR.from_pretrained(folder))

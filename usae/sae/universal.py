@@ -5,7 +5,6 @@ appendix A.1. Trained by stage `train`, read by everything after it.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from usae.common.errors import UserError
+from usae.common.files.json_files import read_json, write_json
+from usae.common.files.whole import write_output
 from usae.sae.estimator import Estimator
 from usae.sae.layers import StandardisedSAE
 from usae.sae.levels import Levels
@@ -65,16 +66,12 @@ class UniversalSAE(nn.Module):
         try:
             return cls._read(folder)
         except DAMAGED as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"The SAE in '{folder}' is damaged ({reason}). `dvc checkout` brings back what was trained; where "
-                "that is gone, remove the folder and run `dvc repro`."
-            ) from error
+            raise damaged(folder, error) from error
 
     @classmethod
     def _read(cls, folder: Path) -> "UniversalSAE":
         """As `from_pretrained`; what is damaged raises what it happens to."""
-        config = json.loads((folder / CONFIG).read_text())
+        config = read_json(folder / CONFIG)
         if (version := config.get("format")) != FORMAT_VERSION:
             raise UserError(
                 f"The SAE in '{folder}' has format {version}, this version reads {FORMAT_VERSION}; "
@@ -91,9 +88,8 @@ class UniversalSAE(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json`; the same SAE gives the same bytes."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         weights = save({name: value.cpu().contiguous() for name, value in self.state_dict().items()})
-        (folder / WEIGHTS).write_bytes(weights)
+        write_output(folder / WEIGHTS, weights)
         config = {
             "format": FORMAT_VERSION,
             "k": self.k,
@@ -104,7 +100,7 @@ class UniversalSAE(nn.Module):
             "sha256": hashlib.sha256(weights).hexdigest(),
             **{key: self.config[key] for key in ("method",) if key in self.config},
         }
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        write_json(folder / CONFIG, config)
 
     @property
     def device(self) -> torch.device:
@@ -152,6 +148,15 @@ class UniversalSAE(nn.Module):
     def dictionary(self, model: str) -> Float[Tensor, "c d"]:
         """The concepts of `model` at unit norm."""
         return self.part(model).dictionary.unit()
+
+
+def damaged(folder: str | Path, error: Exception) -> UserError:
+    """What to say of an SAE whose files are not as they were written."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(
+        f"The SAE in '{folder}' is damaged ({reason}). `dvc checkout` brings back what was trained; where "
+        "that is gone, remove the folder and run `dvc repro`."
+    )
 
 
 ESTIMATOR: type[Estimator] = UniversalSAE  # the types are held to the protocol here

@@ -193,10 +193,8 @@ def test_damaged_moments_before_resampling_are_found_and_computed_again(extracti
     before, file = contents(store), store.native_moments_path(1)
     file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
     (finding,) = verify(StoreTarget(store.path, whole), deep=True)
-    assert (
-        str(finding.fault)
-        == f"The file of chunk 1's moments before resampling ({file}) does not match its checksum."
-    )
+    name = f"The file of chunk 1's moments before resampling ({file})"
+    assert str(finding.fault) == f"{name} does not match its checksum, or is another chunk's."
     assert finding.command == f"rm {file} && dvc repro -f -s extract@m"
     assert not list(verify(StoreTarget(store.path, whole), deep=False))
     file.unlink()
@@ -323,3 +321,32 @@ def test_a_disk_without_room_is_refused_before_anything_is_computed(extraction):
     huge = dataclasses.replace(create_store(extractor, "train"), images=10**12, chunk_images=10**11)
     with pytest.raises(UserError, match=r"There is no room for the activations: 768TB are still to be written"):
         announce([extractor.left("train", huge)])
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("place", ["chunk_path", "moments_path", "native_moments_path"])
+def test_files_that_change_places_are_never_described_and_are_computed_again(extraction, split, place):
+    """Without the manifest, which dvc removes before it runs a stage, only the files themselves can tell."""
+    resampled = having(extraction, grid=2, statistics="before", chunk_images=1)
+    whole = extract(resampled)
+    store = whole.open(split, train_store(resampled, whole).path.parent)
+    before = contents(store)
+    one, other = getattr(store, place)(0), getattr(store, place)(1)
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second), other.write_bytes(first)
+    with pytest.raises(UserError, match=rf"Run `usae store verify --repair {store.path}`, then the same command"):
+        extract(resampled)
+    for finding in verify(StoreTarget(store.path, whole), deep=True):
+        finding.fault.damaged.unlink()
+    assert extract(resampled) == whole
+    assert contents(store) == before
+
+
+def test_activations_that_are_all_alike_are_refused(extraction):
+    def silence(network):
+        for parameter in network.parameters():
+            parameter.zero_()
+
+    pinned(extraction.weights, silence)
+    with pytest.raises(UserError, match="'m' gives the same activations everywhere: there is nothing to find"):
+        extract(extraction)

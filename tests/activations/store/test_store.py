@@ -1,13 +1,15 @@
 import os
 import struct
+from pathlib import Path
 
 import dask.array
 import numpy as np
 import pytest
 import zarr
 
-from usae.activations.store import TRAILER, ActivationStore, Moments, check_room, chunk_images_for, store_root
+from usae.activations.store import ActivationStore, Moments, check_room, chunk_images_for, store_root
 from usae.common.errors import UserError
+from usae.common.files.sealed import TRAILER, write_sealed
 
 
 def values(images=10, tokens=3, width=5, seed=0, dtype="float16"):
@@ -97,7 +99,7 @@ def test_damaged_moments_never_become_statistics(make_store):
     store.moments_path(0).write_bytes(raw)
     store.moments_path(1).write_bytes(raw[:16])
     with pytest.raises(
-        UserError, match="The file of chunk 0's moments .* does not match its checksum. `usae store"
+        UserError, match="The file of chunk 0's moments .* does not match its checksum, or is .* `usae store"
     ):
         store.moments(0)
     assert not store.done(1)
@@ -219,3 +221,54 @@ def test_room_is_counted_before_the_first_chunk(tmp_path, make_store):
     huge = ActivationStore.create(tmp_path / "huge", (10**9, 196, 768), 10**8, "float16", {})
     with pytest.raises(UserError, match=r"There is no room for the activations: 301T?B? ?.*free there. Make room"):
         check_room([store, huge])
+
+
+def swap(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second), other.write_bytes(first)
+
+
+@pytest.mark.parametrize("place", ["moments_path", "chunk_path"])
+def test_moments_fit_the_chunk_they_were_written_with_and_no_other(make_store, place):
+    """Each file is sound by itself: no checksum of its own contents would tell."""
+    store = make_store("s", values(), chunk_images=4)
+    swap(getattr(store, place)(0), getattr(store, place)(1))
+    assert not store.faults()
+    faults = store.faults(deep=True)
+    assert [fault.damaged for fault in faults] == [store.moments_path(0), store.moments_path(1)]
+    assert str(faults[0]).endswith("does not match its checksum, or is another chunk's.")
+    with pytest.raises(UserError, match="is another chunk's"):
+        store.moments(0)
+    with pytest.raises(UserError, match=r"(?s)verify --repair .*, then the same command again.*0.f64.*1.f64"):
+        store.refuse_foreign_moments()
+    assert store.moments(2)
+
+
+def test_moments_of_earlier_versions_are_taken_as_they_are(make_store):
+    store = make_store("s", values(), chunk_images=4)
+    moments = store.moments(1)
+    write_sealed(store.moments_path(1), np.stack([moments.mean, moments.m2]).astype("<f8"))
+    assert not store.faults(deep=True)
+    np.testing.assert_array_equal(store.moments(1).mean, moments.mean)
+
+
+FOREIGN = {
+    "list": "[]",
+    "null": "null",
+    "no shape": '{"codecs": [{"name": "bytes"}, {"name": "crc32c"}]}',
+    "codecs": '{"codecs": 3}',
+    "chunks of 0 images": lambda text: text.replace('"chunk_shape": [\n        4', '"chunk_shape": [\n        0'),
+    "type": lambda text: text.replace('"float16"', '"float17"'),
+    "attributes": lambda text: text.replace('"usae_schema": 1', '"config": []'),
+}
+
+
+@pytest.mark.parametrize("damage", FOREIGN)
+def test_any_other_metadata_is_no_activation_store(make_store, damage):
+    store = make_store("s", values())
+    file, change = store.path / "zarr.json", FOREIGN[damage]
+    changed = change if isinstance(change, str) else change(file.read_text())
+    assert changed != file.read_text()
+    file.write_text(changed)
+    with pytest.raises(UserError, match=r"is not an activation store: .* See docs/format.md"):
+        ActivationStore.open(store.path)

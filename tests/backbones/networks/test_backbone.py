@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from usae.backbones.networks.building import build
 from usae.backbones.networks.timm_import import timm
 from usae.backbones.weights.checkpoints import load_checkpoint
 from usae.common.errors import UserError
+from usae.common.files.json_files import write_json
 from usae.common.params import BackboneParams
 
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 5}
@@ -30,6 +32,13 @@ class Plain(nn.Module):
 
 class Blind(nn.Module):
     pass
+"""
+
+SHARED = """
+class Shared(Plain):
+    def __init__(self):
+        super().__init__()
+        self.again = self.conv
 """
 
 
@@ -159,7 +168,7 @@ def test_a_factory_must_say_its_size_and_give_maps(tmp_path):
 def test_the_config_is_complete_json(tmp_path):
     identity = pinned(tmp_path)[1]
     raw = json.loads((tmp_path / "w" / "config.json").read_text())
-    assert set(raw) == {field.name for field in dataclasses.fields(identity)}
+    assert set(raw) == {field.name for field in dataclasses.fields(identity)} | {"crc32c"}
     assert raw["timm_version"] == timm.__version__
 
 
@@ -182,3 +191,127 @@ def test_weights_that_changed_after_they_were_pinned_are_refused(tmp_path, damag
     )
     with pytest.raises(UserError, match=expected):
         Backbone.load(tmp_path / "w")
+
+
+def test_a_description_that_is_not_as_it_was_written_is_refused(tmp_path):
+    """Another mean or layer count is another network's pixels, and a store of its own."""
+    pinned(tmp_path)
+    file = tmp_path / "w" / "config.json"
+    whole = file.read_text()
+    damages = [whole[:40], "[]", "{}", "", whole.replace("0.5", "0.7"), whole.replace('"size": 32', '"size": 33')]
+    for damage in damages:
+        assert damage != whole
+        file.write_text(damage)
+        with pytest.raises(UserError, match=r"damaged \(config.json is not whole.*-s weights@w`") as error:
+            read_identity(tmp_path / "w")
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_factory_file_that_changed_after_it_was_pinned_never_runs(tmp_path):
+    (tmp_path / "mine.py").write_text(FACTORY)
+    params = BackboneParams(factory=f"{tmp_path}/mine.py:Plain", weights="random", size=16)
+    pinned(tmp_path, params)
+    (tmp_path / "w" / "factory.py").write_text(f"open('{tmp_path}/ran', 'w')\n")
+    with pytest.raises(UserError, match=r"factory.py should have the SHA-256"):
+        Backbone.load(tmp_path / "w")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    _, identity = pinned(tmp_path)
+    save_file({"other": torch.zeros(2)}, tmp_path / "w" / "model.safetensors")
+    digest = hashlib.sha256((tmp_path / "w" / "model.safetensors").read_bytes()).hexdigest()
+    write_json(tmp_path / "w" / "config.json", dataclasses.asdict(dataclasses.replace(identity, sha256=digest)))
+    with pytest.raises(UserError, match="the weights are not those of the network that config.json describes"):
+        Backbone.load(tmp_path / "w")
+
+
+def test_networks_with_random_weights_have_a_stage_of_their_own(tmp_path):
+    with pytest.raises(UserError, match="run `dvc repro untrained@vit`"):
+        Backbone.load(tmp_path / "untrained" / "weights" / "vit")
+    pinned(tmp_path / "untrained" / "weights")
+    (tmp_path / "untrained" / "weights" / "w" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="`dvc repro -f -s untrained@w` pins it anew"):
+        Backbone.load(tmp_path / "untrained" / "weights" / "w")
+
+
+def test_others_may_read_what_is_pinned(tmp_path):
+    pinned(tmp_path)
+    assert len({path.stat().st_mode for path in (tmp_path / "w").iterdir()}) == 1
+
+
+def test_tensors_that_two_modules_share_are_pinned_for_both(tmp_path):
+    (tmp_path / "mine.py").write_text(FACTORY + SHARED)
+    network, _ = pinned(tmp_path, BackboneParams(factory=f"{tmp_path}/mine.py:Shared", weights="random", size=16))
+    loaded = Backbone.load(tmp_path / "w", layer=0, grid=2)
+    assert torch.equal(loaded.network.again.weight, network.conv.weight)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "module", "list", "tensor", "text", "numbers"])
+def test_a_checkpoint_that_is_no_state_dict_is_one_sentence_and_runs_nothing(tmp_path, kind):
+    class Malicious:
+        def __reduce__(self):
+            return (open, (f"{tmp_path}/ran", "w"))
+
+    contents = {
+        "pickle": Malicious(),
+        "module": torch.nn.Linear(2, 2),
+        "list": [torch.zeros(1)],
+        "tensor": torch.zeros(1),
+        "numbers": {"a": 3},
+    }
+    file = tmp_path / "weights.pt"
+    torch.save(contents[kind], file) if kind in contents else file.write_text("some text")
+    with pytest.raises(UserError, match=r"neither safetensors nor a plain torch .*No code of it was run"):
+        load_checkpoint(build(TINY), file)
+    assert not (tmp_path / "ran").exists()
+
+
+ODD = """
+import torch
+from torch import nn
+
+class Maps(nn.Module):
+    def __init__(self, gives):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 4, 4)
+        self.gives = gives
+
+    def forward_intermediates(self, x, indices, norm, output_fmt, intermediates_only):
+        if self.gives == "KeyError":
+            raise KeyError(7)
+        maps = self.conv(x)
+        many = {"tuple": [(maps, maps)], "nothing": None, "narrow": [maps[:, :0]]}
+        return (many | {"complex": [torch.complex(maps, maps)]})[self.gives]
+
+def built(what):
+    if what == "KeyError":
+        return {}["there is no such key"]
+    return {"None": None, "list": [1], "function": built}[what]
+"""
+
+
+@pytest.mark.parametrize("what", ["None", "list", "function", "KeyError"])
+def test_factories_that_give_no_network_are_named(tmp_path, what):
+    (tmp_path / "odd.py").write_text(ODD)
+    params = BackboneParams(factory=f"{tmp_path}/odd.py:built", kwargs={"what": what}, weights="random", size=16)
+    with pytest.raises(UserError, match=r"odd.py:built' (should give a torch module, f|could not be built)"):
+        build(params)
+
+
+@pytest.mark.parametrize(
+    ("gives", "sentence"),
+    [
+        ("tuple", "It says: (it gives a tuple, not a tensor|TypeCheckError)"),  # tests check types
+        ("nothing", "It says: TypeError"),
+        ("KeyError", "It says: KeyError: 7"),
+        ("complex", "gives complex numbers, of which a store would keep the real part alone"),
+        ("narrow", r"gives maps without channels, \(1, 0, 4, 4\)"),
+    ],
+)
+def test_maps_that_no_store_can_hold_are_refused(tmp_path, gives, sentence):
+    (tmp_path / "odd.py").write_text(ODD)
+    params = BackboneParams(factory=f"{tmp_path}/odd.py:Maps", kwargs={"gives": gives}, weights="random", size=16)
+    pinned(tmp_path, params)
+    with pytest.raises(UserError, match=sentence):
+        Backbone.load(tmp_path / "w", layer=0)

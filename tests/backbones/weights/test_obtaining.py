@@ -1,5 +1,3 @@
-import json
-
 import huggingface_hub.constants
 import pytest
 import torch
@@ -9,6 +7,7 @@ from usae.backbones.networks.building import build
 from usae.backbones.weights.obtaining import obtain, obtain_untrained, trained
 from usae.backbones.weights.pretraining import ARCHITECTURES, shipped
 from usae.common.errors import UserError
+from usae.common.files.json_files import read_json
 from usae.common.params import BackboneParams
 
 
@@ -33,7 +32,7 @@ def test_shipped_weights_are_pinned_and_probed(tmp_path, params):
     assert identity.size == 64
     pinned = load_file(tmp_path / "w" / "model.safetensors")
     assert all(torch.equal(pinned[name], value) for name, value in shipped("supervised").items())
-    records = json.loads((tmp_path / "w" / "probes.json").read_text())
+    records = read_json(tmp_path / "w" / "probes.json")["probes"]
     groups = {}
     for record in records:
         groups.setdefault(record["group"], []).append(record["auc_trained"] - record["auc_untrained"])

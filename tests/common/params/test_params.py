@@ -1,3 +1,5 @@
+import copy
+import functools
 import re
 from itertools import product
 from pathlib import Path
@@ -141,7 +143,7 @@ def test_faults_between_keys_come_together(raw_params):
         "`images.path` is empty, but `images.source: folder` reads from there",
         "`zoo.language.backbone` should name exactly one of `timm` and `factory`.",
         "expected 'module:callable' or 'file.py:callable'",
-        "The slug 'Bad Slug' should be lower-case letters",
+        "The slug 'Bad Slug' should be up to 64 lower-case letters",
     ):
         assert sentence in str(error.value)
 
@@ -253,3 +255,66 @@ def test_every_k_of_the_controls_fits_the_levels(raw_params):
     with pytest.raises(UserError, match=re.escape("`controls.k` has 200: `train.levels` makes 2 levels")) as error:
         parse_params(raw_params)
     assert "`controls.k` has 32" not in str(error.value)
+
+
+def test_more_models_than_can_be_counted_are_refused_before_anything_runs(raw_params):
+    raw_params["models"] = [f"m{number}" for number in range(13)]
+    raw_params["zoo"] = dict.fromkeys(raw_params["models"], raw_params["zoo"]["supervised"])
+    with pytest.raises(UserError, match="`models` names 13 models, .* at most 12; name fewer"):
+        parse_params(raw_params)
+    raw_params["models"] = raw_params["models"][:12]
+    assert len(parse_params(raw_params).models) == 12
+
+
+def numbers(value, where=()):
+    """Every number of the settings, and where it stands."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from numbers(item, (*where, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield where
+
+
+def test_no_number_is_infinite_or_larger_than_anything_there_is(raw_params):
+    places = [where for where in numbers(raw_params) if where[0] != "zoo" and where[-1] != "seed"]
+    assert len(places) > 50
+    parsed = parse_params(raw_params)
+    for *sections, key in places:
+        whole = isinstance(getattr(functools.reduce(getattr, sections, parsed), key), int)
+        for value in (float("inf"), float("nan"), *([10**12] if whole else [])):
+            changed = copy.deepcopy(raw_params)
+            functools.reduce(dict.__getitem__, sections, changed)[key] = value
+            with pytest.raises(UserError, match=f"`{'.'.join([*sections, key])}`"):
+                parse_params(changed)
+
+
+@pytest.mark.parametrize("text", ["k: 16\nk: 8\n", "train:\n  epochs: 1\n  epochs: 2\n"])
+def test_a_key_that_is_given_twice_is_refused(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match="is not valid YAML: `(k|epochs)` is given more than once"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_powers_of_ten_are_numbers_as_they_are_to_dvc(tmp_path, raw_params):
+    text = (ROOT / "params.yaml").read_text().replace("learning_rate: 0.04", "learning_rate: 4e-2")
+    (tmp_path / "params.yaml").write_text(text)
+    assert load_params(tmp_path / "params.yaml") == parse_params(raw_params)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"k: \xff\n", "should be text in UTF-8"), (b"k: &all [*all]\n", "refers to itself .* write it out")],
+)
+def test_a_file_that_is_no_tree_of_text_is_one_sentence(tmp_path, content, sentence):
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:x", "CPU", ""])
+def test_devices_that_there_are_not_are_named(raw_params, device):
+    raw_params["runtime"]["device"] = device
+    with pytest.raises(
+        UserError, match=f"`runtime.device` is '{device}'; expected auto, cpu, cuda or cuda:NUMBER"
+    ):
+        parse_params(raw_params)

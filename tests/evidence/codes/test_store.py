@@ -152,3 +152,51 @@ def test_disagreeing_models_are_all_named(tmp_path):
     assert "disagree on `concepts` (supervised: 50, language: 60, distilled: 50)" in text
     assert "holds the codes of `other`, expected `distilled`" in text
     assert "absent, found none" in text
+
+
+def read_whole(folder: Path) -> list[np.ndarray]:
+    return [array for chunk in CodeStore.open(folder) for array in (chunk.indices, chunk.values)]
+
+
+@pytest.mark.parametrize("name", ["indices", "values"])
+def test_every_flipped_bit_of_a_chunk_is_found(tmp_path, name):
+    """A flip in `values` used to be another code, one in `indices` an index error without a file."""
+    filled(tmp_path / "language")
+    file = tmp_path / "language" / name / "c" / "1" / "0" / "0"
+    whole = file.read_bytes()
+    for bit in np.random.default_rng(0).integers(8 * len(whole), size=60).tolist():
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"language are damaged \(.*\)\. Run `dvc repro -f -s encode`"):
+            read_whole(tmp_path / "language")
+    file.write_bytes(whole[:20])
+    with pytest.raises(UserError, match="are damaged"):
+        read_whole(tmp_path / "language")
+
+
+def test_chunks_that_change_places_are_found(tmp_path):
+    filled(tmp_path / "language")
+    one, other = (tmp_path / "language" / "values" / "c" / str(chunk) / "0" / "0" for chunk in (0, 1))
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second), other.write_bytes(first)
+    with pytest.raises(UserError, match="its chunks or attributes are not those that were written"):
+        CodeStore.open(tmp_path / "language")
+
+
+def test_flipped_metadata_changes_nothing_or_is_found(tmp_path):
+    filled(tmp_path / "language")
+    expected, rng, refused = read_whole(tmp_path / "language"), np.random.default_rng(0), 0
+    for file in sorted((tmp_path / "language").rglob("zarr.json")):
+        whole = file.read_bytes()
+        for bit in rng.choice(8 * len(whole), 100, replace=False).tolist():
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(damaged)
+            try:
+                for array, wanted in zip(read_whole(tmp_path / "language"), expected, strict=True):
+                    np.testing.assert_array_equal(array, wanted)
+            except UserError:
+                refused += 1
+        file.write_bytes(whole)
+    assert refused > 150

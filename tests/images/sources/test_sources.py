@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -306,3 +307,98 @@ def test_files_that_are_no_parquet_and_labels_that_are_no_numbers(tmp_path):
     pq.write_table(pa.table({"image": [{"bytes": png()}], "label": ["cat"]}), tmp_path / "b.parquet")
     with pytest.raises(UserError, match="`label` of '.*' should hold class numbers, found string"):
         write_images(tmp_path / "o", settings("parquet", tmp_path / "b.parquet"), 0, 1)
+
+
+def hugging_face(folder, labels, metadata):
+    """A Parquet file with one image per label."""
+    table = pa.table({"image": [{"bytes": png(i), "path": None} for i in range(len(labels))], "label": labels})
+    folder.mkdir(exist_ok=True)
+    pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), folder / "train.parquet")
+    return settings("parquet", folder)
+
+
+def named(*names):
+    return json.dumps({"info": {"features": {"label": {"names": names}}}})
+
+
+def test_minus_one_is_no_label(tmp_path):
+    """Hugging Face marks unlabelled splits so; as an index it would be the last class."""
+    given = hugging_face(tmp_path / "in", [-1, 0, 1, -1, 0, 1, -1, -1], named("cat", "dog"))
+    write_images(tmp_path / "out", given, seed=0, workers=1)
+    labels = {}
+    for index in load_splits(tmp_path / "out", None).values():
+        rows = index.frame["key"].str.split("/").str[1].astype(int)
+        labels |= dict(zip(rows, index.frame["label"].fillna(-1).tolist(), strict=True))
+    assert [labels[row] for row in range(8)] == [-1, 0, 1, -1, 0, 1, -1, -1]
+    assert sum(index.frame["label"].isna().sum() for index in load_splits(tmp_path / "out", None).values()) == 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "metadata", "sentence"),
+    [
+        (
+            [0, 1, 2, 3],
+            named("cat", "dog"),
+            r"2 class names, so labels should be 0 to 1 .*found\n.*label [23]",
+        ),
+        (
+            [0, 2**40, 0, 0],
+            "{}",
+            "labels should be 0 to 2147483647 .*/00000001' has label 1099511627776",
+        ),
+    ],
+)
+def test_labels_without_a_name_are_refused(tmp_path, labels, metadata, sentence):
+    given = hugging_face(tmp_path / "in", labels, metadata)
+    with pytest.raises(UserError, match=f"(?s){sentence}"):
+        write_images(tmp_path / "out", given, seed=0, workers=1)
+
+
+@pytest.mark.parametrize("metadata", ["not JSON", "[]", '{"info": 3}', named().replace("[]", "null")])
+def test_metadata_of_another_form_names_no_classes(tmp_path, metadata):
+    write_images(tmp_path / "out", hugging_face(tmp_path / "in", [0, 1, 0, 1], metadata), seed=0, workers=1)
+    assert load_splits(tmp_path / "out", None)["train"].label_names == ()
+
+
+def test_copies_across_the_splits_are_said(image_folder, tmp_path, caplog):
+    with caplog.at_level("WARNING", logger="usae"):
+        write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
+    assert not caplog.messages
+    shutil.copytree(image_folder / "class0", image_folder / "class3")
+    shutil.copytree(image_folder / "class0", image_folder / "class4")
+    with caplog.at_level("WARNING", logger="usae"):
+        write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
+    splits = load_splits(tmp_path / "out", str(image_folder))
+    copies = splits["val"].frame["digest"].isin(splits["train"].frame["digest"]).sum()
+    (message,) = caplog.messages
+    assert message.startswith(f"{copies} of {len(splits['val'])} held-out images are copies of training images")
+
+
+def test_a_name_that_is_not_utf_8_is_a_fault_that_names_it(image_folder, tmp_path):
+    bad = os.fsencode(image_folder / "class0") + b"/bad\xff.png"
+    with open(bad, "wb") as file:
+        file.write(png())
+    counts = write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
+    assert sum(count.skipped for count in counts.values()) == 2
+    frames = [pq.read_table(tmp_path / "out" / f"{split}.parquet").to_pandas() for split in counts]
+    faults = {row["key"]: row["fault"] for frame in frames for _, row in frame.iterrows()}
+    assert faults["class0/bad\\xff.png"] == "the file's name is not UTF-8; rename it"
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", None])
+def test_a_damaged_index_is_one_sentence(image_folder, tmp_path, damage):
+    write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
+    file = tmp_path / "out" / "train.parquet"
+    file.write_bytes(file.read_bytes()[:200] if damage is None else damage)
+    with pytest.raises(UserError, match=r"train.parquet is damaged .*`dvc repro -f -s images` makes it anew"):
+        load_splits(tmp_path / "out", str(image_folder))
+
+
+def test_a_flipped_label_is_found(image_folder, tmp_path):
+    write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
+    file = tmp_path / "out" / "train.parquet"
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    file.write_bytes(whole)
+    with pytest.raises(UserError, match="train.parquet is damaged"):
+        load_splits(tmp_path / "out", str(image_folder))

@@ -125,6 +125,14 @@ def test_filters(run, visit):
     assert len(ids(tab)) == 25
 
 
+@pytest.mark.parametrize("images", ["toString", "__proto__", "nobody"])
+def test_a_link_to_images_of_no_model_shows_those_of_all(visit, images):
+    tab = visit(images=images)
+    assert cards(tab)
+    assert text(tab, "#count")
+    assert tab.run("document.querySelectorAll('#list img').length")
+
+
 def test_search_finds_numbers_and_labels(run, tab, visit):
     visit(view="table")
     tab.run("const q = document.getElementById('q'); q.value = '7'; q.dispatchEvent(new Event('input'))")

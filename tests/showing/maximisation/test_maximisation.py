@@ -1,5 +1,6 @@
 """MACO images, coordinated maximisation with real tiny timm backbones, and the folder that the stage writes."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -423,3 +424,20 @@ def test_no_two_models_have_one_picture(tmp_path):
         picture_path(tmp_path, "12", model, start) for model in ("vit", "vit-1", "vit-1-1") for start in range(3)
     ]
     assert len(set(paths)) == 9
+
+
+def test_a_kept_target_that_is_damaged_is_made_again(maximised, tmp_path):
+    file = tmp_path / "a.npz"
+    assert not MaximisedTarget.kept(file)
+    maximised = maximised[0]
+    maximised.save(file)
+    assert MaximisedTarget.kept(file)
+    whole = file.read_bytes()
+    for place in np.linspace(200, len(whole) - 1, 7).astype(int):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        if MaximisedTarget.kept(file):  # in what a zip holds beside its contents
+            for field in dataclasses.fields(maximised):
+                loaded = getattr(MaximisedTarget.load(file), field.name)
+                np.testing.assert_array_equal(loaded, getattr(maximised, field.name))
+    file.write_bytes(whole[:90])
+    assert not MaximisedTarget.kept(file)

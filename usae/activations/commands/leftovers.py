@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from usae.activations.store.files import size_text
 from usae.activations.store.location import TRAINING
+from usae.common.files.whole import size_text
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*-[0-9a-f]{12}")
 BUSY_MINUTES = 60.0  # a run that saved this recently may go on

@@ -19,9 +19,10 @@ from usae.activations.commands.catalogue import Entry, entries, read_manifests, 
 from usae.activations.commands.leftovers import Leftover, leftovers
 from usae.activations.commands.leftovers import table as leftover_table
 from usae.activations.commands.verification import StoreFault, targets, verify
-from usae.activations.store import size_text, store_root
+from usae.activations.store import store_root
 from usae.activations.store.manifests import remedy
 from usae.common.errors import UserError
+from usae.common.files.whole import size_text
 from usae.common.layout import Layout
 from usae.common.params import load_params
 

@@ -127,10 +127,21 @@ def follow(work: Work, computed: Iterator[int]) -> None:
 
 
 def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manifest:
-    """The manifest of the finished stores."""
+    """The manifest of the finished stores.
+
+    Raises:
+        UserError: chunks and their moments do not belong together.
+    """
+    for store in stores.values():
+        store.refuse_foreign_moments()
     extraction, train = extractor.extraction, stores["train"]
     order = extraction.params.statistics if train.resampled else "after"
     sample, sample_images = sample_moments(train, extraction.params.statistics_images, order)
+    if sample.scalar()[1] == 0:
+        raise UserError(
+            f"'{extraction.model}' gives the same activations everywhere: there is nothing to find in them. "
+            "Look at its weights, or choose another `layer`."
+        )
     return Manifest.of(
         channel_moments(train, order),
         sample,

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from usae.activations.store import ActivationStore, check_room, size_text
+from usae.activations.store import ActivationStore, check_room
 from usae.activations.store.manifests import stage_of
+from usae.common.files.whole import size_text
 
 log = logging.getLogger("usae")
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from usae.activations.sampling.paired import PairedActivations
 from usae.activations.sampling.prefetch import ahead
-from usae.activations.store import size_text
 from usae.common.errors import UserError
+from usae.common.files.whole import size_text
 from usae.common.runtime.progress import progress
 
 Resident = Literal["auto", "never", "always"]

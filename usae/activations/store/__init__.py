@@ -4,13 +4,12 @@
 """
 
 from usae.activations.store.blocks import image_spans
-from usae.activations.store.files import TRAILER, Fault, size_text
+from usae.activations.store.files import Fault
 from usae.activations.store.location import check_room, chunk_images_for, store_root
 from usae.activations.store.moments import Moments, NativeMoments
 from usae.activations.store.store import ActivationStore
 
 __all__ = [
-    "TRAILER",
     "ActivationStore",
     "Fault",
     "Moments",
@@ -18,6 +17,5 @@ __all__ = [
     "check_room",
     "chunk_images_for",
     "image_spans",
-    "size_text",
     "store_root",
 ]

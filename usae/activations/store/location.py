@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from usae.activations.store.files import free_bytes, size_text
 from usae.activations.store.store import ActivationStore
 from usae.common.errors import UserError
+from usae.common.files.whole import free_bytes, size_text
 
 ROOT_VARIABLE = "USAE_STORE"
 TRAINING = "training"  # folder below the root with what unfinished runs (training, maximisation) have kept

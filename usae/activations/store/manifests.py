@@ -6,7 +6,6 @@ themselves are not DVC outputs, so nothing hashes, copies or re-extracts them.
 """
 
 import dataclasses
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from usae.activations.store import ActivationStore, Moments
 from usae.activations.store.files import Fault
 from usae.common.errors import UserError
+from usae.common.files.json_files import read_json, write_json
 from usae.common.params import Fit, Order
 
 SPLITS = ("train", "val")
@@ -116,8 +116,8 @@ class Manifest:
         if not path.is_file():
             raise UserError(f"There is no manifest at {path}; run `dvc repro {stage_of(_model_at(path))}`.")
         try:
-            return cls._parsed(json.loads(path.read_text()))
-        except (ValueError, KeyError, TypeError) as error:
+            return cls._parsed(read_json(path))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} is not a whole manifest of this version ({error}); run `{remedy(_model_at(path))}`."
             ) from error
@@ -131,12 +131,13 @@ class Manifest:
         for split in splits.values():
             if Path(split.store).name != split.store or split.store in ("", ".."):
                 raise ValueError(f"'{split.store}' should be the name of a store, found a path")
+            if (chunks := -(-split.images // split.chunk_images)) != len(split.crc32c):
+                raise ValueError(f"{chunks} chunks should have a checksum each, found {len(split.crc32c)}")
         return cls(**{**raw, **splits, **channels})
 
     def save(self, path: Path) -> None:
         """Write the manifest; the same contents give the same bytes."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        write_json(path, dataclasses.asdict(self), indent=1)
 
     def split(self, name: str) -> SplitManifest:
         """The `train` or the `val` part."""

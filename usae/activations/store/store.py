@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec
 
-from usae.activations.store.files import PARTIAL, TRAILER, Fault, Sealed, trailer, write_sealed, write_whole
+from usae.activations.store.files import Fault, Sealed
+from usae.activations.store.metadata import differences, metadata
 from usae.activations.store.moments import Moments, NativeMoments
 from usae.common.errors import UserError
+from usae.common.files.sealed import TRAILER, checksum, trailer, write_sealed
+from usae.common.files.whole import PARTIAL, write_whole
 from usae.common.types import Array
 
 SCHEMA_VERSION = 1
@@ -54,15 +55,20 @@ class ActivationStore:
         Raises:
             UserError: a store of something else is there already; every difference is named.
         """
-        metadata = _metadata(shape, chunk_images, dtype, {"usae_schema": SCHEMA_VERSION, **attributes})
+        described = metadata(shape, chunk_images, dtype, {"usae_schema": SCHEMA_VERSION, **attributes})
         if not (path / "zarr.json").is_file():
-            write_whole(path / "zarr.json", metadata)
-        store, wanted = cls.open(path), cls._parsed(path, json.loads(metadata))
-        if differences := _differences(store._contents(), wanted._contents()):
+            write_whole(path / "zarr.json", described)
+        wanted = cls._parsed(path, json.loads(described))
+        try:
+            store = cls.open(path)
+        except UserError as error:
+            remedy = f"`rm {path / 'zarr.json'}`, then run the same command again: it is written anew."
+            raise UserError(f"{error} {remedy}") from error
+        if faults := differences(store._contents(), wanted._contents()):
             raise UserError.listing(
                 f"The store {path} holds something else than its name says. Move it away or remove it "
                 f"(rm -r {path}), then run the same command again:",
-                differences,
+                faults,
             )
         for partial in path.rglob(f"*{PARTIAL}"):
             partial.unlink(missing_ok=True)
@@ -82,13 +88,14 @@ class ActivationStore:
             meta = json.loads(file.read_bytes())
         except ValueError as error:
             raise UserError(f"{file} is damaged, it is not JSON ({error}).") from error
-        codecs = [codec["name"] for codec in meta.get("codecs", [])]
-        if codecs != ["bytes", "crc32c"] or len(meta["shape"]) != 3:
-            raise UserError(
-                f"{path} is not an activation store: expected codecs bytes, crc32c and three dimensions, found "
-                f"{', '.join(codecs)} and {len(meta.get('shape', ()))}. See docs/format.md."
-            )
-        return cls._parsed(path, meta)
+        try:
+            codecs, dimensions = [codec["name"] for codec in meta.get("codecs", [])], len(meta.get("shape", ()))
+            if codecs != ["bytes", "crc32c"] or dimensions != 3:
+                found = f"{', '.join(codecs)} and {dimensions}"
+                raise ValueError(f"expected codecs bytes, crc32c and three dimensions, found {found}")
+            return cls._parsed(path, meta)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is not an activation store: {error}. See docs/format.md.") from error
 
     @property
     def chunks(self) -> int:
@@ -148,12 +155,13 @@ class ActivationStore:
         Raises:
             UserError: the disk is full; what was written before is kept.
         """
-        if native_moments is not None:
-            write_sealed(self.native_moments_path(chunk), native_moments.packed())
         padded = np.full((self.chunk_images, self.tokens, self.width), np.nan, self.dtype)
         padded[: len(activations)] = activations
+        owner = checksum(padded)
+        if native_moments is not None:
+            write_sealed(self.native_moments_path(chunk), native_moments.packed(), owner)
         moments = Moments.of(padded[: len(activations)].reshape(-1, self.width))
-        write_sealed(self.moments_path(chunk), np.stack([moments.mean, moments.m2]).astype("<f8"))
+        write_sealed(self.moments_path(chunk), np.stack([moments.mean, moments.m2]).astype("<f8"), owner)
         write_sealed(self.chunk_path(chunk), padded)
 
     def chunk(self, chunk: int) -> np.ndarray:
@@ -186,7 +194,7 @@ class ActivationStore:
         """Channel moments of a chunk, as computed when it was written.
 
         Raises:
-            UserError: their file is missing, cut short, or does not match its checksum.
+            UserError: their file is missing, cut short, does not match its checksum, or is another chunk's.
         """
         mean, m2 = self._values(self._moments_file(chunk)).reshape(2, self.width)
         return Moments(len(self.span(chunk)) * self.tokens, mean, m2)
@@ -206,8 +214,25 @@ class ActivationStore:
 
     def check(self, chunk: int, *, deep: bool = False) -> list[Fault]:
         """The faults of one chunk's files (see `faults`)."""
-        faults = [file.fault(deep=deep) for file in reversed(self.files(chunk))]
+        *moments, activations = self.files(chunk)
+        fault = activations.fault(deep=deep)
+        deep = deep and fault is None  # what a damaged chunk's moments should be is not known
+        faults = [fault, *(file.fault(deep=deep) for file in reversed(moments))]
         return [fault for fault in faults if fault is not None]
+
+    def refuse_foreign_moments(self) -> None:
+        """See that the moments are those of the chunks that are there; reads no activation.
+
+        Raises:
+            UserError: some are damaged, or of another chunk; every one is listed.
+        """
+        files = [file for chunk in range(self.chunks) for file in self.files(chunk)[:-1]]
+        if faults := [str(fault) for file in files if (fault := file.fault(deep=True))]:
+            raise UserError.listing(
+                f"The store {self.path} is damaged. Run `usae store verify --repair {self.path}`, then the same "
+                "command again: only these chunks are computed anew.",
+                faults,
+            )
 
     def _take(self, chunk: int, images: Array) -> np.ndarray:
         rows, activations = images - self.span(chunk).start, self.chunk(chunk)
@@ -219,7 +244,12 @@ class ActivationStore:
         chunk = meta["chunk_grid"]["configuration"]["chunk_shape"][0]
         dtype = np.dtype(meta["data_type"]).newbyteorder("<")
         images, tokens, width = meta["shape"]
-        return cls(path, images, tokens, width, chunk, dtype, meta.get("attributes", {}))
+        store = cls(path, images, tokens, width, chunk, dtype, meta.get("attributes", {}))
+        if not all(isinstance(size, int) and size > 0 for size in (images, tokens, width, chunk)):
+            raise ValueError(f"sizes should be positive, found {meta['shape']} in chunks of {chunk} images")
+        if not isinstance(store.attributes.get("config", {}), dict):
+            raise ValueError("its attribute `config` should be a mapping")
+        return store
 
     def _contents(self) -> dict[str, Any]:
         """What makes a store this store and no other."""
@@ -230,12 +260,13 @@ class ActivationStore:
         return Sealed(f"Chunk {chunk}", self.chunk_path(chunk), self.chunk_bytes)
 
     def _moments_file(self, chunk: int) -> Sealed:
-        return Sealed(f"The file of chunk {chunk}'s moments", self.moments_path(chunk), MOMENT_BYTES * self.width)
+        name = f"The file of chunk {chunk}'s moments"
+        return Sealed(name, self.moments_path(chunk), MOMENT_BYTES * self.width, self.chunk_path(chunk))
 
     def _native_moments_file(self, chunk: int) -> Sealed:
         size = MOMENT_BYTES * (self.width + len(self.span(chunk)))
         name = f"The file of chunk {chunk}'s moments before resampling"
-        return Sealed(name, self.native_moments_path(chunk), size)
+        return Sealed(name, self.native_moments_path(chunk), size, self.chunk_path(chunk))
 
     def _sound(self, file: Sealed, *, deep: bool) -> Path:
         if fault := file.fault(deep=deep):
@@ -249,31 +280,3 @@ class ActivationStore:
 
     def _file_bytes(self, chunk: int) -> int:
         return sum(file.size + TRAILER for file in self.files(chunk))
-
-
-def _metadata(shape: tuple[int, int, int], chunk_images: int, dtype: str, attributes: dict[str, Any]) -> bytes:
-    """What Zarr writes for such an array, byte for byte, without touching the disk."""
-    files: dict[str, Any] = {}
-    zarr.create_array(
-        store=files,
-        shape=shape,
-        chunks=(min(chunk_images, shape[0]), *shape[1:]),
-        dtype=dtype,
-        compressors=[Crc32cCodec()],
-        filters=None,
-        fill_value=float("nan"),
-        dimension_names=("image", "token", "channel"),
-        config={"write_empty_chunks": True},
-        attributes=attributes,
-    )
-    return bytes(files["zarr.json"].to_bytes())
-
-
-def _differences(actual: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Every key in which two descriptions differ; a nested `config` is given by its keys alone."""
-    keys = [key for key in {**wanted, **actual} if key != "config"]
-    return [
-        f"`{key}` should be {wanted.get(key)}, found {actual.get(key)}"
-        for key in keys
-        if wanted.get(key) != actual.get(key)
-    ]

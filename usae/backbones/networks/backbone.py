@@ -6,21 +6,22 @@ Stage `weights` builds a network, loads its weights strictly and pins both in `d
 
 import dataclasses
 import hashlib
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from usae.backbones.networks.building import CODE, construct, source_file
 from usae.backbones.networks.feature_maps import check_layer, feature_map, to_grid
 from usae.backbones.networks.timm_import import resolve_model_data_config, timm
 from usae.common.errors import UserError
+from usae.common.files.json_files import read_json, write_json
+from usae.common.files.whole import write_output
 from usae.common.params import BackboneParams
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -47,6 +48,7 @@ class Identity:
     parameters: int
     timm_version: str
     sha256: str  # of model.safetensors
+    code_sha256: str | None = None  # of factory.py, where it was a file
 
 
 class Backbone(nn.Module):
@@ -70,12 +72,17 @@ class Backbone(nn.Module):
         """The backbone pinned in `folder`, reading `layer`.
 
         Raises:
-            UserError: nothing is pinned there, the weights have changed since, or the network has no such layer.
+            UserError: nothing is pinned there, what is has changed since, or the network has no such layer.
         """
         identity = read_identity(folder)
-        _check_weights(folder / WEIGHTS, identity.sha256)
+        _check_file(folder / WEIGHTS, identity.sha256)
+        if identity.code_sha256 is not None:
+            _check_file(folder / CODE, identity.code_sha256)
         network = construct(identity, folder)
-        network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+        try:
+            network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+        except (SafetensorError, RuntimeError) as error:
+            raise _damaged(folder, f"the weights are not those of the network that {CONFIG} describes") from error
         check_layer(network, layer, identity.size, identity.timm or str(identity.factory), norm)
         return cls(network, identity, layer=layer, norm=norm, grid=grid)
 
@@ -89,7 +96,9 @@ class Backbone(nn.Module):
         return feature_map(self.network, normalised, self.layer, self.norm)
 
 
-def identity_of(backbone: BackboneParams, network: nn.Module, sha256: str = "") -> Identity:
+def identity_of(
+    backbone: BackboneParams, network: nn.Module, sha256: str = "", code_sha256: str | None = None
+) -> Identity:
     """What `network`, built from `backbone`, is: how to build it again, and the pixels it expects.
 
     Raises:
@@ -101,18 +110,20 @@ def identity_of(backbone: BackboneParams, network: nn.Module, sha256: str = "") 
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         timm_version=timm.__version__,
         sha256=sha256,
+        code_sha256=code_sha256,
     )
 
 
 def pin(backbone: BackboneParams, folder: Path, network: nn.Module) -> Identity:
     """Write `network` (built by `build`, weights loaded) and its identity to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    code = None
     if (source := source_file(backbone.factory)) is not None:
-        shutil.copyfile(source, folder / CODE)
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
-    identity = identity_of(backbone, network, _sha256(folder / WEIGHTS))
-    (folder / CONFIG).write_text(json.dumps(dataclasses.asdict(identity), indent=2) + "\n")
+        write_output(folder / CODE, source.read_bytes())
+        code = _sha256(folder / CODE)
+    state = {name: value.clone().contiguous() for name, value in network.state_dict().items()}  # shared ones too
+    write_output(folder / WEIGHTS, save(state))
+    identity = identity_of(backbone, network, _sha256(folder / WEIGHTS), code)
+    write_json(folder / CONFIG, dataclasses.asdict(identity))
     return identity
 
 
@@ -120,23 +131,38 @@ def read_identity(folder: Path) -> Identity:
     """The identity pinned in `folder`.
 
     Raises:
-        UserError: nothing is pinned there.
+        UserError: nothing is pinned there, or its description is damaged.
     """
     if not (folder / CONFIG).is_file():
-        raise UserError(f"There are no weights in {folder}; run `dvc repro weights@{folder.name}`.")
-    raw = json.loads((folder / CONFIG).read_text())
-    return Identity(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+        raise UserError(f"There are no weights in {folder}; run `dvc repro {_stage(folder)}`.")
+    try:
+        raw = read_json(folder / CONFIG)
+        return Identity(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _damaged(folder, f"{CONFIG} is not whole: {error}") from error
 
 
-def _check_weights(file: Path, expected: str) -> None:
-    """The weights must be those that were pinned: stores are named by them."""
+def _check_file(file: Path, expected: str) -> None:
+    """Weights and code must be those that were pinned: stores are named by them."""
     found = _sha256(file) if file.is_file() else "none: there is no such file"
     if found != expected:
-        raise UserError(
-            f"{file} should have the SHA-256 {expected[:12]}... that {CONFIG} beside it has, found {found[:28]}. "
-            "It was changed or damaged after it was pinned. `dvc checkout` brings back what was pinned; "
-            f"`dvc repro -f -s weights@{file.parent.name}` pins it anew."
+        raise _damaged(
+            file.parent,
+            f"{file.name} should have the SHA-256 {expected[:12]}... that {CONFIG} has, found {found[:28]}",
         )
+
+
+def _damaged(folder: Path, reason: str) -> UserError:
+    return UserError(
+        f"What is pinned in {folder} was changed or damaged ({reason}). `dvc checkout` brings back what was "
+        f"pinned; `dvc repro -f -s {_stage(folder)}` pins it anew."
+    )
+
+
+def _stage(folder: Path) -> str:
+    """The stage that pins a network there: those with random weights lie in `data/untrained/weights`."""
+    untrained = folder.absolute().parent.parent.name == "untrained"
+    return f"{'untrained' if untrained else 'weights'}@{folder.name}"
 
 
 def _sha256(file: Path) -> str:

@@ -60,8 +60,12 @@ def construct(blueprint: Blueprint, folder: Path, pretrained: bool = False) -> n
             network = timm.create_model(name, pretrained=pretrained, **kwargs)
         else:
             network = _callable(cast(str, factory), folder)(**kwargs)
-    except (TypeError, RuntimeError, ValueError) as error:
-        raise UserError(f"'{name or factory}' could not be built with {kwargs}: {error}") from error
+    except (TypeError, RuntimeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise UserError(
+            f"'{name or factory}' could not be built with {kwargs}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"The factory '{factory}' should give a torch module, found a {type(network).__name__}.")
     for submodule, replacement in blueprint.replace.items():
         network.set_submodule(submodule, _callable(replacement, folder)())
     return network

@@ -85,14 +85,22 @@ def _attempt(network: nn.Module, size: int, layer: int, norm: bool = False) -> T
     """The layer's map of a blank image, or what the network says against it."""
     try:
         with torch.no_grad():
-            return feature_map(network, torch.zeros(1, 3, size, size), layer, norm)
-    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
-        return f"{error}"
+            maps = feature_map(network, torch.zeros(1, 3, size, size), layer, norm)
+    except (AssertionError, LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return maps if isinstance(maps, Tensor) else f"it gives a {type(maps).__name__}, not a tensor."
 
 
 def _check_map(maps: Tensor, name: str, layer: int, normed: Tensor | str) -> None:
     if isinstance(normed, str):
         raise UserError(f"'{name}' cannot send its layers through a norm ({normed}); set `norm: false` for it.")
+    if maps.is_complex():
+        raise UserError(
+            f"Layer {layer} of '{name}' gives complex numbers, of which a store would keep the real part alone; "
+            "let its factory give `torch.view_as_real`, or their absolute values."
+        )
+    if maps.ndim == 4 and not maps.shape[1]:
+        raise UserError(f"Layer {layer} of '{name}' gives maps without channels, {tuple(maps.shape)}.")
     if maps.ndim != 4:
         raise UserError(
             f"Layer {layer} of '{name}' should give maps [images, width, rows, columns]; "

@@ -1,5 +1,6 @@
 """Weights from a file into a network, strictly: every tensor named and shaped as the network has it."""
 
+import pickle
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from usae.common.errors import UserError
+
+UNREADABLE = (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError)
 
 
 def load_checkpoint(network: nn.Module, path: Path) -> None:
@@ -39,13 +42,23 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise UserError(
-            f"The checkpoint '{path}' is neither safetensors nor a plain torch state dict: {error}"
-        ) from error
+    except (SafetensorError, pickle.UnpicklingError, *UNREADABLE) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _no_checkpoint(path, reason) from error
     for key in ("state_dict", "model"):
-        loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
+        loaded = loaded[key] if isinstance(loaded, dict) and isinstance(loaded.get(key), dict) else loaded
+    if not isinstance(loaded, dict):
+        raise _no_checkpoint(path, f"it holds a {type(loaded).__name__}")
+    if foreign := [str(name) for name, value in loaded.items() if not isinstance(value, Tensor)]:
+        raise _no_checkpoint(path, f"not all of it are tensors: {_some(foreign)}")
     return cast(dict[str, Tensor], loaded)
+
+
+def _no_checkpoint(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"The checkpoint '{path}' is neither safetensors nor a plain torch state dict: {reason}. "
+        "No code of it was run. Save `network.state_dict()`, and name that file as `weights` in params.yaml."
+    )
 
 
 def _misfits(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:

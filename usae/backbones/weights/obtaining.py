@@ -5,7 +5,6 @@ shapes, colours, textures and backgrounds better than the same network before tr
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +17,7 @@ from usae.backbones.weights.checkpoints import load_checkpoint, load_state
 from usae.backbones.weights.pretraining import ARCHITECTURES, RECIPES, ObjectiveName, pretrain, shipped
 from usae.backbones.weights.probes import probe_report, probe_scenes
 from usae.common.errors import UserError
+from usae.common.files.json_files import write_json
 from usae.common.params import BackboneParams
 from usae.common.seeds import seed_of
 from usae.images.sources.shapes.scenes import GRID
@@ -35,7 +35,7 @@ def obtain(backbone: BackboneParams, folder: Path, seed: int) -> Identity:
     identity = pin(backbone, folder, network)
     if _objective(backbone) is not None:
         report = _probe(backbone, network, identity, seed)
-        (folder / PROBES).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(folder / PROBES, {"probes": report}, indent=1)
     return identity
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from usae.common.params.sections import ModelParams, Params, TrainParams
+from usae.common.params.sections import MOST_MODELS, ModelParams, Params, TrainParams
 
-SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # with what comes before and behind it, a file's name
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 TRACKER = re.compile(r"(tensorboard|wandb):.+")
 METHODS = Path(__file__).parents[2] / "methods"
 RESERVED_SLUGS = ("mean", "usae", "independent", "brief", "start", "others")
@@ -27,6 +28,11 @@ def _models_faults(params: Params) -> list[str]:
         faults.append("`models` is empty; name at least one slug of `zoo`, for example [vit].")
     if repeated := sorted({slug for slug in models if models.count(slug) > 1}):
         faults.append(f"`models` names {', '.join(repeated)} more than once; name each model once.")
+    if len(models) > MOST_MODELS:
+        faults.append(
+            f"`models` names {len(models)} models, but which of them fire together is counted for at most "
+            f"{MOST_MODELS}; name fewer."
+        )
     return faults
 
 
@@ -186,10 +192,12 @@ def _report_faults(params: Params) -> list[str]:
 
 
 def _runtime_faults(params: Params) -> list[str]:
-    tracker = params.runtime.tracker
-    if tracker is None or TRACKER.fullmatch(tracker):
-        return []
-    return [f"`runtime.tracker` is '{tracker}'; expected null, tensorboard:FOLDER or wandb:PROJECT."]
+    tracker, device, faults = params.runtime.tracker, params.runtime.device, []
+    if tracker is not None and not TRACKER.fullmatch(tracker):
+        faults.append(f"`runtime.tracker` is '{tracker}'; expected null, tensorboard:FOLDER or wandb:PROJECT.")
+    if not DEVICE.fullmatch(device):
+        faults.append(f"`runtime.device` is '{device}'; expected auto, cpu, cuda or cuda:NUMBER.")
+    return faults
 
 
 def _zoo_faults(params: Params) -> list[str]:
@@ -203,7 +211,7 @@ def _slug_fault(slug: str) -> str:
         return f"The slug '{slug}' is reserved (it names a network with random weights); choose another."
     if SLUG.fullmatch(slug):
         return ""
-    return f"The slug '{slug}' should be lower-case letters, digits, '-' and '_' (it names files and stages)."
+    return f"The slug '{slug}' should be up to 64 lower-case letters, digits, '-' and '_': it names files."
 
 
 def _unknown_slug(slug: str, params: Params) -> str:

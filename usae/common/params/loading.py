@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from usae.common.errors import UserError
 from usae.common.params.checks import cross_faults
 from usae.common.params.sections import BackboneParams, ModelParams, Params
+from usae.common.params.yaml_text import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -26,9 +27,13 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
             "Run from the repository's root, or copy one: cp presets/demo.yaml params.yaml"
         )
     try:
-        return parse_params(yaml.safe_load(path.read_text()), str(path))
+        return parse_params(read_yaml(path.read_text(encoding="utf-8")), str(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{path}' should be text in UTF-8: {error}") from error
     except yaml.YAMLError as error:
         raise UserError(f"'{path}' is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"'{path}' holds something that refers to itself (& and *); write it out.") from error
 
 
 def parse_params(raw: Any, origin: str = "params") -> Params:

@@ -8,8 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
-Sample = Annotated[int, Field(ge=10)]
+MOST_MODELS = 12  # the sets of models that may fire together, 2^m, are counted for every concept
+MOST = 2**31 - 1  # of anything counted: what 32 bits hold
+MOST_CONCEPTS = 2**24
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Concepts = Annotated[int, Field(ge=1, le=MOST_CONCEPTS)]
+CountOrNone = Annotated[int, Field(ge=0, le=MOST)]
+Sample = Annotated[int, Field(ge=10, le=MOST)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fit = Literal["squash", "center"]  # the whole image squashed to a square (paper) | the centre cut out
@@ -23,7 +28,7 @@ ShareOrNone = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A part of `params.yaml`: immutable, and closed to keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ImagesParams(Section):
@@ -40,7 +45,7 @@ class BackboneParams(Section):
     """How to build one pretrained network and where its weights come from."""
 
     timm: str | None = None  # full timm name with its tag
-    factory: str | None = None  # "module:callable" or "file.py:callable" for any torch module
+    factory: str | None = None  # "module:callable" or "file.py:callable" for any torch module; it is run
     kwargs: dict[str, Any] = {}  # arguments of either
     replace: dict[str, str] = {}  # submodule path -> "module:callable" put in its place after building
     weights: str  # hub | random | shipped:OBJECTIVE | pretrain:OBJECTIVE | path of a checkpoint
@@ -75,7 +80,7 @@ class ExtractParams(Section):
 class TrainParams(Section):
     """The universal SAE and its recipe; each switch is documented in docs/methods.md."""
 
-    dictionary: Count  # concepts (paper: 6144)
+    dictionary: Concepts  # concepts (paper: 6144)
     epochs: Count
     batch_images: Count  # images per step, each with all its tokens (official: 32)
     learning_rate: Positive
@@ -106,7 +111,7 @@ class TrainParams(Section):
 class ControlsParams(Section):
     """SAEs beside the universal one, of the same recipe and budget, that show what its numbers are worth."""
 
-    seeds: int = Field(ge=0)  # further runs that start elsewhere: is a concept found again?
+    seeds: CountOrNone  # further runs that start elsewhere: is a concept found again?
     k: tuple[Count, ...] | None  # further runs with these in place of the top-level k; null = none
 
 
@@ -117,7 +122,7 @@ class MethodsParams(Section):
     fitted: tuple[str, ...]  # names of those that are fitted without training
     epochs: Count | None  # passes of those that are trained; null = train.epochs
     images: Count | None  # training images that the others are fitted on; null = all
-    seeds: int = Field(ge=0)  # further starts of each that is trained
+    seeds: CountOrNone  # further starts of each that is trained
     nulls: bool  # also on re-paired images, and on untrained networks
 
 
@@ -142,10 +147,10 @@ class WorldParams(Section):
     widths: tuple[Count, ...] = Field(min_length=2)  # activation width of each model
     grid: Count  # tokens per side
     shared: Count  # concepts of all models
-    pairwise: int = Field(ge=0)  # concepts of each two models
-    most: int = Field(ge=0)  # concepts of all models but one, for each one left out; needs more than three models
-    private: int = Field(ge=0)  # concepts of each one model
-    twins: int = Field(ge=0)  # groups of private concepts, one per model, that come together
+    pairwise: CountOrNone  # concepts of each two models
+    most: CountOrNone  # concepts of all models but one, for each one left out; needs more than three models
+    private: CountOrNone  # concepts of each one model
+    twins: CountOrNone  # groups of private concepts, one per model, that come together
     rho: ShareOrNone  # chance that a twin comes where one of another model does
     snr: Positive  # expected power of the concepts over that of the noise
     position_pull: ShareOrNone  # chance that a concept keeps to its place: a confound
@@ -168,7 +173,7 @@ class PlantedParams(Section):
     train: Count  # training images
     val: Count  # held-out images
     k: Count  # in place of the top-level k
-    dictionary: Count  # these five in place of `train`'s
+    dictionary: Concepts  # these five in place of `train`'s
     levels: tuple[Count, ...] | None
     epochs: Count
     batch_images: Count
@@ -197,10 +202,10 @@ class MaximiseParams(Section):
     rule: Literal[
         "funnel", "energy", "entropy", "ids"
     ]  # shared, best first | strongest | each model's own | listed
-    concepts: int = Field(ge=0)  # how many; 0 = none
+    concepts: CountOrNone  # how many; 0 = none
     ids: tuple[int, ...] | None  # for rule: ids, in place of `concepts`
     starts: Count  # pictures of each concept and model from different random phases, for repeatability
-    random: int = Field(ge=0)  # random directions maximised in the same way: the control
+    random: CountOrNone  # random directions maximised in the same way: the control
     score: Literal["mean", "max", "centre"]  # of a concept over the tokens of a picture
     steps: Count
     crops: Count  # random crops per step
@@ -217,10 +222,10 @@ class ReportParams(Section):
     """What `reports/index.html` shows."""
 
     concepts: Count  # concept cards with images, by agreement
-    unique: int = Field(ge=0)  # further cards of concepts that only one model has, per model
+    unique: CountOrNone  # further cards of concepts that only one model has, per model
     images: Count  # images per card, at most measure.exemplars
-    own_images: int = Field(ge=0)  # further images per card and model: those that the model ranks highest
-    thumbnail: int = Field(ge=16)  # pixels per side of an image
+    own_images: CountOrNone  # further images per card and model: those that the model ranks highest
+    thumbnail: int = Field(ge=16, le=MOST)  # pixels per side of an image
     megabytes: Positive  # most that the page may have
 
 

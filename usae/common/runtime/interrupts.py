@@ -10,11 +10,12 @@ with graceful() as stop:
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -40,6 +41,14 @@ class Stop:
             os.write(
                 2, f"\n{signal.Signals(signum).name}: saving after this step; Ctrl-C stops at once.\n".encode()
             )
+
+
+def one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """In place of `sys.excepthook`: Ctrl-C says what comes next; all else as before. The status stays 130."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("\nStopped by Ctrl-C. The same command goes on: what is finished is kept.\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 @contextmanager

@@ -2,23 +2,37 @@
 
 Stage `encode` writes one folder per model, `data/codes/<split>/<model>`, with two Zarr v3 arrays of shape
 [image, token, k]: `indices` (uint16, or uint32 above 65 536 concepts) and `values` (float16, 0 in unused
-slots). Stages `measure` and `report` read them, chunk by chunk, with the models side by side.
+slots). Stages `measure` and `report` read them, chunk by chunk, with the models side by side. Every chunk ends in
+its CRC32C; the group's attributes say what it is, and are themselves covered by a checksum.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from usae.common.errors import UserError
+from usae.common.files.json_files import CHECKSUM, json_checksum
+from usae.common.files.sealed import trailer
 from usae.common.types import Array
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 UINT16_CONCEPTS = 2**16
 ATTRIBUTES = ("model", "sae", "concepts", "k", "grid")
+CHUNKS = "chunks"  # attribute: the checksums of the chunks of each array
+DAMAGED = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+)  # Zarr, its codecs
 
 
 @dataclass(frozen=True)
@@ -43,9 +57,10 @@ class CodeStore:
     """The codes of one model on one split. Open with `open`, or start a new one with `create`."""
 
     def __init__(self, path: Path, group: zarr.Group) -> None:
-        self.path = path
+        self.path, self._group = path, group
         self._indices = _array(group, "indices", path)
         self._values = _array(group, "values", path)
+        self._written: set[int] = set()
         self.images, self.tokens, self.k = (int(size) for size in self._indices.shape)
         self.chunk_images = int(self._indices.chunks[0])
         attributes = dict(group.attrs)
@@ -79,14 +94,20 @@ class CodeStore:
                 chunks=(chunk_images, grid * grid, k),
                 dtype=dtype,
                 dimension_names=("image", "token", "k"),
+                compressors=[ZstdCodec(level=0), Crc32cCodec()],
             )
         return cls(path, group)
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a finished store; UserError when it is absent, not a code store, or only partly written."""
+        """Open a finished store; UserError when it is absent, damaged, partly written, or no code store."""
         if not (path / "zarr.json").is_file():
             raise UserError(f"Expected sparse codes in {path}, found none. Run `dvc repro encode`.")
+        with _naming(path):
+            return cls._opened(path)
+
+    @classmethod
+    def _opened(cls, path: Path) -> Self:
         group = zarr.open_group(path, mode="r")
         missing = [name for name in ATTRIBUTES if name not in group.attrs]
         if missing:
@@ -96,6 +117,7 @@ class CodeStore:
             )
         store = cls(path, group)
         store._refuse_unfinished()
+        store._refuse_foreign()
         return store
 
     @property
@@ -112,12 +134,16 @@ class CodeStore:
             raise UserError.listing(f"Chunk {chunk} of the codes in {self.path} was refused:", faults)
         self._indices[start:stop] = indices.astype(self._indices.dtype)
         self._values[start:stop] = values.astype(np.float16)
+        self._written.add(chunk)
+        if len(self._written) == self.chunks:
+            self._group.attrs.put({**self._group.attrs, **self._seal()})
 
     def chunk(self, chunk: int) -> CodeChunk:
         """Read chunk `chunk`; the values come back as float32."""
         start, stop = self._bounds(chunk)
-        indices = np.asarray(self._indices[start:stop])  # (images, tokens, k)
-        values = np.asarray(self._values[start:stop]).astype(np.float32)  # (images, tokens, k)
+        with _naming(self.path):
+            indices = np.asarray(self._indices[start:stop])  # (images, tokens, k)
+            values = np.asarray(self._values[start:stop]).astype(np.float32)  # (images, tokens, k)
         return CodeChunk(np.arange(start, stop), indices, values)
 
     def __iter__(self) -> Iterator[CodeChunk]:
@@ -131,8 +157,9 @@ class CodeStore:
         if outside.size:
             missing = ", ".join(map(str, outside.tolist()))
             raise UserError(f"The codes in {self.path} hold images 0 to {self.images - 1}, not {missing}.")
-        indices = np.asarray(self._indices.get_orthogonal_selection((rows,)))  # (images, tokens, k)
-        values = np.asarray(self._values.get_orthogonal_selection((rows,))).astype(np.float32)
+        with _naming(self.path):
+            indices = np.asarray(self._indices.get_orthogonal_selection((rows,)))  # (images, tokens, k)
+            values = np.asarray(self._values.get_orthogonal_selection((rows,))).astype(np.float32)
         return CodeChunk(rows, indices, values)
 
     def _bounds(self, chunk: int) -> tuple[int, int]:
@@ -146,8 +173,25 @@ class CodeStore:
         if written != self.chunks:
             raise UserError(
                 f"The codes in {self.path} are unfinished: expected {self.chunks} chunks, found {written}."
-                " Run `dvc repro --force encode` to write them again."
+                " Run `dvc repro -f -s encode` to write them again."
             )
+
+    def _seal(self) -> dict[str, Any]:
+        """The checksums of the chunks, and that of everything the attributes and the arrays' shapes say."""
+        arrays = {"indices": self._indices, "values": self._values}
+        said = {name: self._group.attrs[name] for name in ATTRIBUTES}
+        chunks = {
+            name: [trailer(self.path / name / "c" / str(chunk) / "0" / "0") for chunk in range(self.chunks)]
+            for name in arrays
+        }
+        shapes = [[str(array.dtype), list(array.shape), list(array.chunks)] for array in arrays.values()]
+        return {CHUNKS: chunks, CHECKSUM: json_checksum({**said, CHUNKS: chunks, "arrays": shapes})}
+
+    def _refuse_foreign(self) -> None:
+        """The chunks and attributes must be those that were written; codes of earlier versions do not say."""
+        there = {key: self._group.attrs[key] for key in (CHUNKS, CHECKSUM) if key in self._group.attrs}
+        if there and there != self._seal():
+            raise ValueError("its chunks or attributes are not those that were written")
 
 
 def open_codes(folder: Path, models: Sequence[str]) -> dict[str, CodeStore]:
@@ -178,10 +222,22 @@ def aligned_chunks(
     return (tuple(store.chunk(chunk) for store in stores.values()) for chunk in chunks)
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What Zarr raises of damaged codes, as one sentence."""
+    try:
+        yield
+    except DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"The codes in {path} are damaged ({reason}). Run `dvc repro -f -s encode` to write them again."
+        ) from error
+
+
 def _array(group: zarr.Group, name: str, path: Path) -> zarr.Array[Any]:
     member = group.get(name)
     if not isinstance(member, zarr.Array):
-        raise UserError(f"Expected the array `{name}` in {path}, found none. Run `dvc repro --force encode`.")
+        raise UserError(f"Expected the array `{name}` in {path}, found none. Run `dvc repro -f -s encode`.")
     return member.with_config({"write_empty_chunks": True})
 
 
@@ -191,7 +247,7 @@ def _disagreements(stores: Mapping[str, CodeStore]) -> list[str]:
         values = {model: getattr(store, field) for model, store in stores.items()}
         if len(set(values.values())) > 1:
             listing = ", ".join(f"{model}: {value}" for model, value in values.items())
-            faults.append(f"The models disagree on `{field}` ({listing}). Run `dvc repro --force encode`.")
+            faults.append(f"The models disagree on `{field}` ({listing}). Run `dvc repro -f -s encode`.")
     for model, store in stores.items():
         if store.model != model:
             faults.append(f"The folder {store.path} holds the codes of `{store.model}`, expected `{model}`.")

@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from usae.common.errors import UserError
+from usae.common.files.parquet_files import read_parquet, write_parquet
 from usae.common.runtime.progress import progress
 from usae.images.pixels.decoding import BadImageError, decode
 
@@ -70,11 +70,13 @@ class ImageIndex:
         """The index at `path`; `root` is `images.path`.
 
         Raises:
-            UserError: there is no index, or it is empty.
+            UserError: there is no index, or it is damaged.
         """
         if not path.is_file():
             raise UserError(f"There is no image index at {path}; run `dvc repro images` to write it.")
-        table = pq.read_table(path)
+        table = read_parquet(path, "dvc repro -f -s images")
+        if table.schema.names != SCHEMA.names:
+            raise UserError(f"{path} is no image index; `dvc repro -f -s images` writes one.")
         frame = table.to_pandas()
         readable = frame[frame["fault"].isna()].reset_index(drop=True).astype({"label": "Int32"})
         names = json.loads((table.schema.metadata or {}).get(LABELS_KEY, b"[]"))
@@ -140,7 +142,7 @@ def write_index(
     """Write the index; returns how many images are readable, and how many are left out."""
     rows = _rows(records, root)
     metadata = {LABELS_KEY: json.dumps(label_names).encode()}
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata)), path, compression="zstd")
+    write_parquet(path, pa.Table.from_pylist(rows, SCHEMA.with_metadata(metadata)))
     skipped = sum(row["fault"] is not None for row in rows)
     return len(rows) - skipped, skipped
 
@@ -161,6 +163,8 @@ def _rows(records: Iterable[Record], root: Path | None) -> list[dict[str, object
 
 
 def _check(record: Record) -> Record:
+    if record.fault is not None:
+        return record
     try:
         data = record.data if record.path is None else _read(record.path)
         decode(data or b"")

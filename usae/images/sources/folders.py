@@ -4,6 +4,7 @@ Used by stage `images`. Nothing is decoded here.
 """
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -73,9 +74,17 @@ def _labelled_files(folder: Path, key: str) -> list[Record]:
             f"There is no image below '{folder}' (looked for {', '.join(sorted(SUFFIXES)[:6])}, ...). "
             f"Check `{key}` in params.yaml."
         )
-    records = [Record(key=str(file.relative_to(folder)), path=file) for file in files]
+    records = [_record(file, str(file.relative_to(folder))) for file in files]
     labels = {name: label for label, name in enumerate(label_names_of(records))}
     return [replace(record, label=labels.get(_class_of(record))) for record in records]
+
+
+def _record(file: Path, key: str) -> Record:
+    """A name that is no UTF-8 cannot be written down: its image is left out, and named as far as that goes."""
+    readable = os.fsencode(key).decode("utf-8", "backslashreplace")
+    if readable == key:
+        return Record(key=key, path=file)
+    return Record(key=readable, fault="the file's name is not UTF-8; rename it")
 
 
 def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:

@@ -59,9 +59,16 @@ def _checked_label_names(file: Path) -> tuple[str, ...]:
             f"The column `label` of '{file}' should hold class numbers, found {schema.field('label').type}; "
             "number the classes, or rename the column to leave it out."
         )
-    metadata = schema.metadata or {}
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return tuple(features.get("label", {}).get("names", ()))
+    return _label_names((schema.metadata or {}).get(b"huggingface", b"{}"))
+
+
+def _label_names(metadata: bytes) -> tuple[str, ...]:
+    """The class names that Hugging Face's metadata hold; none where they are of another form."""
+    try:
+        names = json.loads(metadata)["info"]["features"]["label"]["names"]
+    except (ValueError, LookupError, TypeError):
+        return ()
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _parquet_rows(file: Path) -> Iterator[Record]:
@@ -70,7 +77,8 @@ def _parquet_rows(file: Path) -> Iterator[Record]:
     row = 0
     for batch in table.iter_batches(batch_size=1024, columns=columns):
         for item in batch.to_pylist():
-            yield Record(
-                key=f"{file.stem}/{row:08d}", data=(item["image"] or {}).get("bytes"), label=item.get("label")
-            )
+            label = item.get("label")
+            unlabelled = label is None or label < 0  # as Hugging Face marks a split without labels
+            data = (item["image"] or {}).get("bytes")
+            yield Record(key=f"{file.stem}/{row:08d}", data=data, label=None if unlabelled else label)
             row += 1

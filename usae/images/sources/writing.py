@@ -5,6 +5,7 @@ statistics and the encoded part of the training set are prefixes.
 """
 
 import io
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +24,9 @@ from usae.images.sources.shapes.scenes import ATTRIBUTES, Scene, scene
 from usae.images.sources.splits import split_and_limit
 
 SPLITS = ("train", "val")
+MOST_LABEL = 2**31 - 1  # what a class's number may be in the index
+
+log = logging.getLogger("usae")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def write_images(folder: Path, params: ImagesParams, seed: int, workers: int) ->
     """Write `train.parquet` and `val.parquet` to `folder`; for the generated world also `*_truth.npz`.
 
     Raises:
-        UserError: the source is not there, a split is empty, or none of its images can be read.
+        UserError: the source is not there, a split is empty, none of its images can be read, a label has no name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if params.source == "shapes":
@@ -50,10 +54,38 @@ def write_images(folder: Path, params: ImagesParams, seed: int, workers: int) ->
         splits, names = parquet_records(root)
     limits = {"train": params.train, "val": params.val}
     chosen = split_and_limit(splits, limits, params.val_share, seed)
-    return {
-        split: _write(checked(records, workers, f"images {split}"), folder / f"{split}.parquet", root, names)
-        for split, records in chosen.items()
-    }
+    _refuse_nameless(chosen, names)
+    read = {split: list(checked(records, workers, f"images {split}")) for split, records in chosen.items()}
+    _report_copies(read)
+    return {split: _write(records, folder / f"{split}.parquet", root, names) for split, records in read.items()}
+
+
+def _refuse_nameless(splits: dict[str, list[Record]], names: tuple[str, ...]) -> None:
+    """Labels are indexes of the class names, where there are names."""
+    most = len(names) - 1 if names else MOST_LABEL
+    faults = [
+        f"{split} '{record.key}' has label {record.label}"
+        for split, records in splits.items()
+        for record in records
+        if record.label is not None and record.label > most
+    ]
+    if faults:
+        there = f"there are {len(names)} class names, so labels" if names else "labels"
+        raise UserError.listing(f"In the source {there} should be 0 to {most} (none: -1 or null); found", faults)
+
+
+def _report_copies(splits: dict[str, list[Record]]) -> None:
+    """Say so where held-out images were trained on as well: what they prove is less."""
+    trained = {record.digest: record.key for record in splits["train"] if record.digest}
+    copies = [(r.key, trained[r.digest]) for r in splits["val"] if r.digest and r.digest in trained]
+    if copies:
+        log.warning(
+            "%d of %d held-out images are copies of training images, byte for byte (first '%s' of '%s'). Take "
+            "them out of one side, or what held-out images prove is in part proven by what was trained on.",
+            len(copies),
+            len(splits["val"]),
+            *copies[0],
+        )
 
 
 def _write_shapes(folder: Path, params: ImagesParams, seed: int) -> dict[str, Counts]:

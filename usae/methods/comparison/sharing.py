@@ -27,7 +27,6 @@ BLOCK_IMAGES = 64
 REPAIRINGS = 5  # of the images within a block, for the floor
 ERROR, WRITTEN = "eps", "r"
 TINY = 1e-12
-STREAM = "re-paired images of latent scaling"
 
 
 class Scaling:
@@ -73,7 +72,11 @@ def sharing_frame(
     scaling, fires = Scaling(sae.concepts), torch.zeros(len(sae.models), sae.concepts, dtype=torch.int64)
     for number, raw in enumerate(_blocks(sae, stores)):
         fires += _scale(
-            sae, raw, scaling, threshold, [generator(seed, STREAM, number, n) for n in range(REPAIRINGS)]
+            sae,
+            raw,
+            scaling,
+            threshold,
+            [generator(seed, "re-paired images of latent scaling", number, n) for n in range(REPAIRINGS)],
         )
     columns = {"relative_norm": relative, "fires": fires}
     for kind in (ERROR, WRITTEN):

@@ -13,6 +13,7 @@ const state = { ...DEFAULTS };
 const readHash = () => {
   const found = new URLSearchParams(location.hash.slice(1));
   for (const [key, standard] of Object.entries(DEFAULTS)) state[key] = found.get(key) ?? standard;
+  if (!MODELS.includes(state.images)) state.images = DEFAULTS.images; // a link from elsewhere may name anything
 };
 const link = (changes) => {
   const wanted = { ...state, ...changes };

@@ -87,7 +87,7 @@ def maximise_all(
     size, maximised = targets_at_once(settings, batch), []
     for row in progress(range(len(targets)), description="maximise", unit="concept"):
         rows = range(row, min(row + size, len(targets)))
-        if row % size == 0 and not all(paths[each].is_file() for each in rows):
+        if row % size == 0 and not all(MaximisedTarget.kept(paths[each]) for each in rows):
             made = maximise_targets(probes, rows, magnitude, settings, seeds, batch)
             for each, target in zip(rows, made, strict=True):
                 target.save(paths[each])

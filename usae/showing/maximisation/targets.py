@@ -6,17 +6,19 @@ run goes on.
 """
 
 import io
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from usae.activations.store.files import write_whole
 from usae.backbones.networks.backbone import Backbone
+from usae.common.files.whole import write_whole
 from usae.common.params import MaximiseParams
 from usae.sae.universal import UniversalSAE
 from usae.showing.maximisation.ascent import Ascent, ascend, resize, to_rgba, torch_generator
@@ -65,6 +67,14 @@ class MaximisedTarget:
         buffer = io.BytesIO()
         np.savez(buffer, **{field.name: getattr(self, field.name) for field in fields(self)})
         write_whole(path, buffer.getvalue())
+
+    @classmethod
+    def kept(cls, path: Path) -> bool:
+        """Whether it was saved there, and is as it was saved."""
+        try:
+            return path.is_file() and bool(cls.load(path))
+        except (OSError, ValueError, LookupError, EOFError, NotImplementedError, BadZipFile, zlib.error):
+            return False
 
     @classmethod
     def load(cls, path: Path) -> Self:

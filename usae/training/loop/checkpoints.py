@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usae.activations.store.files import PARTIAL, is_sealed, write_sealed
 from usae.common.errors import UserError
+from usae.common.files.sealed import is_sealed, write_sealed
+from usae.common.files.whole import PARTIAL
 
 FORMAT = 2
 KEPT = 2  # checkpoints; should the newest be damaged, the one before it still is there

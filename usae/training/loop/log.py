@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from usae.activations.store.files import write_whole
+from usae.common.files.whole import write_output
 from usae.common.runtime.tracker import Tracker
 
 POINTS = 200  # of the curve
@@ -87,7 +87,7 @@ def write_curve(rows: pd.DataFrame, path: Path, points: int = POINTS) -> None:
     stretch = max(1, math.ceil(len(rows) / points))
     grouped = rows.assign(step=rows["step"] // stretch * stretch).groupby(["step", "source"], as_index=False)
     curve = pd.DataFrame(grouped["loss"].mean())
-    write_whole(path, curve.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+    write_output(path, curve.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
 
 
 def _means(rows: pd.DataFrame) -> dict[str, float]:

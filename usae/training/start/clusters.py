@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from usae.activations.sampling import PairedActivations
-from usae.activations.store.files import TRAILER, is_sealed, write_sealed
+from usae.common.files.sealed import TRAILER, is_sealed, write_sealed
 from usae.common.seeds import generator
 from usae.common.variant import Variant
 from usae.sae.universal import UniversalSAE

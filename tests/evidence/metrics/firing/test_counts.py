@@ -24,7 +24,7 @@ def sparse(*columns):
     return CodeChunk(np.arange(1), indices, values)
 
 
-@pytest.mark.parametrize("models", [1, 2, 3, 4])
+@pytest.mark.parametrize("models", [1, 2, 3, 4, 9])
 def test_counts_equal_a_dense_computation(chunks, dense, models):
     parts = chunks(models)
     codes = dense(parts).reshape(models, -1, CONCEPTS)  # (models, rows, concepts)
@@ -180,6 +180,6 @@ def test_top_by_energy_orders_by_the_sum_over_models():
     assert u.top_by_energy(energies, 10).tolist() == [2, 1, 3]
 
 
-def test_more_than_eight_models_are_refused():
-    with pytest.raises(UserError, match=r"counted for 1 to 8 models, `models` in params\.yaml names 9"):
-        u.FiringCounts(9, 4, 0.1)
+def test_more_than_twelve_models_are_refused():
+    with pytest.raises(UserError, match=r"counted for 1 to 12 models, `models` in params\.yaml names 13"):
+        u.FiringCounts(13, 4, 0.1)

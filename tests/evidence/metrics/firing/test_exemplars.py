@@ -67,3 +67,13 @@ def test_the_first_of_many_are_those_that_fewer_would_keep(chunks, count):
 def test_memory_does_not_grow_with_images(chunks):
     few, many = kept(chunks(2, images=(4,) * 5)), kept(chunks(2, images=(4,) * 10))
     assert sys.getsizeof(few.keys) == sys.getsizeof(many.keys)
+
+
+def test_far_more_images_asked_for_than_there_are_cost_nothing(chunks):
+    parts = chunks(2, images=(5, 5, 4))
+    asked, enough = kept(parts, count=10**9), kept(parts, count=14)
+    assert asked.keys.shape == (3, 12, 14)
+    pd.testing.assert_frame_equal(asked.frame(), enough.frame())
+    one, other = kept(parts[:1], count=10**9), kept(parts[1:], count=10**9)
+    one.merge(other)
+    pd.testing.assert_frame_equal(one.frame(), enough.frame())

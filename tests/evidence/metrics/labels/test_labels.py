@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
+import pytest
 
+from usae.common.errors import UserError
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.labels.concepts import LabelFires
 from usae.evidence.metrics.labels.labels import ImageLabels, Profile, TokenLabels, absent_labels, top_labels
@@ -116,3 +118,15 @@ def test_absent_labels_are_null():
     frame = absent_labels(2)
     assert frame.isna().all().all()
     assert list(frame) == ["top_label", "top_label_share", "top_label_base"]
+
+
+def test_damaged_truth_is_one_sentence(tmp_path):
+    file = tmp_path / "val_truth.npz"
+    coverage = np.arange(128, dtype=np.uint8).reshape(4, 4, 4, 2)
+    np.savez_compressed(file, names=np.array(["a", "b"]), coverage=coverage)
+    whole = file.read_bytes()
+    assert TokenLabels.load(file).names == ("a", "b")
+    for damage in (b"", b"text", whole[:80], whole[:120] + bytes([whole[120] ^ 4]) + whole[121:]):
+        file.write_bytes(damage)
+        with pytest.raises(UserError, match=r"val_truth.npz is damaged \(.*\); run `dvc repro -f -s images`"):
+            TokenLabels.load(file)

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from usae.common.errors import UserError
+from usae.common.params.sections import MOST_MODELS
 from usae.common.types import Array
 from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
@@ -21,7 +22,6 @@ LOW_ENTROPY = 0.2  # firing entropy below which one model owns a concept
 HIGH_ENTROPY = 0.95  # above it the models fire about equally often
 TOP_SHARE = 1 / 6  # what counts as top concepts: the paper averages over 1000 of 6144
 
-MAX_MODELS = 8
 CACHED_CELLS = 2**22  # (token, concept) cells marked at once: they stay in the processor's cache
 
 
@@ -44,9 +44,9 @@ class FiringCounts:
     maxima: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.models <= MAX_MODELS:
+        if not 1 <= self.models <= MOST_MODELS:
             raise UserError(
-                f"Co-firing is counted for 1 to {MAX_MODELS} models, `models` in params.yaml names {self.models}."
+                f"Co-firing is counted for 1 to {MOST_MODELS} models, `models` in params.yaml names {self.models}."
                 " Name fewer."
             )
         self.patterns = np.zeros((self.concepts, 2**self.models), dtype=np.int64)
@@ -110,10 +110,11 @@ class FiringCounts:
     def _count_patterns(self, codes: Sequence[CodeChunk]) -> None:
         """Mark who fires in a small table of cells, some tokens at a time, and read the marks back."""
         step = max(1, CACHED_CELLS // self.concepts)  # tokens
-        marks = np.zeros(min(step, codes[0].tokens) * self.concepts, dtype=np.uint8)
+        mark = np.uint8 if self.models <= 8 else np.uint16  # a bit for each model
+        marks: Array = np.zeros(min(step, codes[0].tokens) * self.concepts, dtype=mark)
         for cells in self._cells(codes, step):
             for model, cell in enumerate(cells):
-                marks[cell] |= np.uint8(1 << model)
+                marks[cell] |= mark(1 << model)
             for model, cell in enumerate(cells):
                 pattern = marks[cell]
                 first = (pattern & ((1 << model) - 1)) == 0  # of the models that fire here: one counts the cell

@@ -23,8 +23,8 @@ LAST_IMAGE = 2**IMAGE_BITS - 1
 class Exemplars:
     """Running top `count` images of c concepts in m + 1 rankings: the mean, then each model.
 
-    `keys` (m + 1, c, count): a code and its image in one integer that sorts by code, then by smaller image
-    (the bits of a non-negative float32 sort like the number). 0 = no image.
+    `keys` (m + 1, c, count, or the images so far where they are fewer): a code and its image in one integer that
+    sorts by code, then by smaller image (the bits of a non-negative float32 sort like the number). 0 = no image.
     """
 
     models: tuple[str, ...]
@@ -33,17 +33,19 @@ class Exemplars:
     keys: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self.keys = np.zeros((len(self.models) + 1, self.concepts, self.count), dtype=np.int64)
+        self.keys = np.zeros((len(self.models) + 1, self.concepts, 0), dtype=np.int64)
 
     def update(self, codes: Sequence[CodeChunk]) -> None:
         """Add one chunk: the codes of every model, in order, for the same images."""
         peaks = np.stack([_peaks(chunk, self.concepts) for chunk in codes])  # (models, images, concepts)
         rankings = np.concatenate([peaks.mean(axis=0, keepdims=True), peaks])
+        self._widen(len(codes[0].images))
         for ranking, values in enumerate(rankings):
             self._keep(ranking, _keys(values.T, codes[0].images))
 
     def merge(self, other: Self) -> None:
         """Add the rankings of other images."""
+        self._widen(other.keys.shape[2])
         for ranking, keys in enumerate(other.keys):
             self._keep(ranking, keys)
 
@@ -64,13 +66,19 @@ class Exemplars:
         )
         return frame.sort_values("concept_id", kind="stable", ignore_index=True)
 
+    def _widen(self, images: int) -> None:
+        """Make place for so many more images, up to `count`."""
+        more = min(images, self.count - self.keys.shape[2])
+        self.keys = np.pad(self.keys, ((0, 0), (0, 0), (0, more)))
+
     def _keep(self, ranking: int, keys: Array) -> None:
         """Merge (c, n) keys into a ranking; only concepts that gain an image are sorted."""
         current = self.keys[ranking]  # (concepts, count)
         gaining = np.flatnonzero(keys.max(axis=1, initial=0) > current.min(axis=1))
         pool = np.concatenate([current[gaining], keys[gaining]], axis=1)
         if gaining.size:
-            current[gaining] = np.partition(pool, -self.count, axis=1)[:, -self.count :]
+            width = current.shape[1]
+            current[gaining] = np.partition(pool, -width, axis=1)[:, -width:]
 
 
 def _peaks(chunk: CodeChunk, concepts: int) -> Array:

@@ -4,18 +4,22 @@ In a generated world labels lie on tokens: a cell carries a label when about hal
 the label of an image lies on all its tokens, and unlabelled images are left out.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from usae.common.errors import UserError
 from usae.common.types import Array
 
 COVERED = 127
+DAMAGED = (OSError, ValueError, LookupError, EOFError, NotImplementedError, BadZipFile, zlib.error)
 
 
 class Labels(Protocol):
@@ -40,9 +44,12 @@ class TokenLabels:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a `data/images/<split>_truth.npz`."""
-        with np.load(path) as truth:
-            return cls(tuple(str(name) for name in truth["names"]), truth["coverage"])
+        """Read a `data/images/<split>_truth.npz`; UserError when it is damaged."""
+        try:
+            with np.load(path) as truth:
+                return cls(tuple(str(name) for name in truth["names"]), truth["coverage"])
+        except DAMAGED as error:
+            raise UserError(f"{path} is damaged ({error}); run `dvc repro -f -s images`.") from error
 
     def matrix(self, images: Array, tokens: int) -> tuple[Array, sparse.csr_array]:
         """See `Labels`; truth on another grid than the codes is averaged over the area of each token."""

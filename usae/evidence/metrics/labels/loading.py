@@ -1,6 +1,5 @@
 """What stage `measure` reads beside codes, activations and SAEs: labels, classes and probes."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from usae.common.errors import UserError
+from usae.common.files.json_files import read_json
 from usae.common.types import Array
 from usae.evidence.metrics.labels.labels import ImageLabels, Labels, TokenLabels
 from usae.evidence.metrics.labels.tables import PROBES
@@ -71,5 +71,12 @@ def load_probes(weights: Path, models: Sequence[str]) -> pd.DataFrame:
     for model in models:
         path = weights / model / "probes.json"
         if path.is_file():
-            records += [{**record, "model": model} for record in json.loads(path.read_text())]
+            records += [{**record, "model": model} for record in _probes(path, model)]
     return pd.DataFrame(records, columns=PROBES.names)
+
+
+def _probes(path: Path, model: str) -> list[dict[str, object]]:
+    try:
+        return list(read_json(path)["probes"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); run `dvc repro -f -s weights@{model}`.") from error

@@ -1,0 +1,56 @@
+import os
+import resource
+import time
+
+import pytest
+
+from usae.common.errors import UserError
+from usae.common.files.whole import STALE, free_bytes, write_output, write_whole
+
+
+@pytest.fixture
+def small_files():
+    """No file may be larger than 1000 bytes: the system then says what it says of a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path, small_files):
+    file = tmp_path / "a" / "b.json"
+    write_whole(file, b"first")
+    with pytest.raises(UserError, match=r"b.json could not be written \(.*\): it needs 2\.0+kB, .* are free"):
+        write_whole(file, b"x" * 1000, b"y" * 1000)
+    assert file.read_bytes() == b"first"
+    assert [path.name for path in file.parent.iterdir()] == ["b.json"]
+
+
+def test_whatever_the_disk_says_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    places = [
+        tmp_path / "file" / "a",
+        tmp_path / "link" / "a",
+        tmp_path / ("long" * 100) / "a",
+        tmp_path / "folder",
+    ]
+    for place in places:
+        with pytest.raises(UserError, match=r"could not be written \(.*See to it that files can be written there"):
+            write_whole(place, b"x")
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_what_a_killed_run_was_writing_goes_when_the_file_is_written_again(tmp_path):
+    old, fresh, other = (tmp_path / f"{name}.partial" for name in ("curve.csv.0", "curve.csv.1", "table.0"))
+    for partial in (old, fresh, other):
+        partial.write_text("half")
+    for partial in (old, other):
+        os.utime(partial, (time.time() - 2 * STALE,) * 2)
+    write_output(tmp_path / "curve.csv", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"curve.csv", fresh.name, other.name}
+
+
+def test_room_is_that_of_the_nearest_folder_there_is(tmp_path):
+    assert free_bytes(tmp_path / "not" / "there") == pytest.approx(free_bytes(tmp_path), rel=0.1)
