@@ -22,8 +22,8 @@ from usae.training.start import new_sae
 
 OPTIONS = RunOptions(torch.device("cpu"))
 FAMILY = (
-    "usae_all", "archetypal", "sparc_local", "sparc", "sparc_even", "crosscoder_unit", "crosscoder", "crosscoder_masked",
-    "crosscoder_dedicated", "batch_top_k", "matryoshka",
+    "usae_all", "archetypal", "sparc_local", "sparc", "sparc_even", "crosscoder_unit", "crosscoder",
+    "crosscoder_masked", "crosscoder_dedicated", "batch_top_k", "matryoshka",
 )  # fmt: skip
 
 

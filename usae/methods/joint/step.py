@@ -129,14 +129,14 @@ class JointStep:
     def _largest(self, score: Tensor, values: Tensor, own: slice, count: int) -> TokenCodes:
         """The largest scores of some concepts: `count` of each token, or as many in all."""
         part = score[:, own]
+        tokens = torch.arange(len(part), device=part.device)
         if self.family.scope == "token":
-            token = torch.arange(len(part), device=part.device).repeat_interleave(count)
-            concept = largest(part, count).flatten()
-        else:
-            least = part.flatten().kthvalue(part.numel() - count * len(part) + 1).values
-            token, concept = ((part >= least) & (part > 0)).nonzero(as_tuple=True)
-        starts = torch.searchsorted(token, torch.arange(len(part), device=part.device))
-        return TokenCodes(concept + own.start, values[token, concept + own.start].relu(), starts)
+            concepts = largest(part, count) + own.start  # (n, count)
+            return TokenCodes(concepts.flatten(), values.gather(1, concepts).relu().flatten(), tokens * count)
+        least = part.flatten().kthvalue(part.numel() - count * len(part) + 1).values
+        token, concept = ((part >= least) & (part > 0)).nonzero(as_tuple=True)
+        concept = concept + own.start
+        return TokenCodes(concept, values[token, concept].relu(), torch.searchsorted(token, tokens))
 
     def _loss(
         self, parts: Sequence[TokenCodes], wide: Tensor, target: Tensor
