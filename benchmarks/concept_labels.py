@@ -20,17 +20,16 @@ from benchmarks.concepts import RECIPES, Material, sized
 from benchmarks.recipes import BATCH_IMAGES
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.layout import Layout
-from usae.common.numerics.ranking import roc_auc
 from usae.common.types import Array
 from usae.common.variant import Variant
-from usae.evidence.codes.encoding import encoded
+from usae.evidence.codes.encoding import code_chunk
 from usae.evidence.metrics.labels.labels import carried_by_images
 from usae.evidence.metrics.labels.loading import load_labels
+from usae.evidence.metrics.labels.single import ImageScores, label_auc
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.loop import RunOptions, train
 
 CPU = torch.device("cpu")
-FEWEST = 10  # images with a label, in each half
 BLOCK = 64  # images encoded at once
 
 
@@ -61,37 +60,19 @@ def main() -> None:
             steps=options.steps,
         )["run"]
         after, before = (
-            label_auc({m: image_scores(sae, m, store)[labelled] for m, store in stores.items()}, present)
+            label_auc(np.stack([image_scores(sae, m, store)[labelled] for m, store in stores.items()]), present)
             for sae in (cast(UniversalSAE, found.sae), cast(UniversalSAE, found.start))
         )
         print(f"| {name} | {rate:g} | {after:.3f} | {before:.3f} |", flush=True)
 
 
-@torch.inference_mode()
 def image_scores(sae: UniversalSAE, model: str, store: ActivationStore) -> Array:
     """(images, c) sums of codes over the tokens of each image."""
-    scores = np.zeros((store.images, sae.concepts))
+    scores = ImageScores(1, np.arange(store.images), sae.concepts)
     for span in image_spans(range(store.images), BLOCK):
-        indices, values = encoded(sae, model, store.take(span), CPU)
-        rows = np.repeat(np.asarray(span), indices[0].size)
-        np.add.at(scores, (rows, indices.reshape(-1)), values.reshape(-1))
-    return scores
-
-
-def label_auc(scores: dict[str, Array], present: Array) -> float:
-    """Mean AUC of the best concept of each label, chosen on every second image, judged on the others.
-
-    scores: (images, c) by model. present (images, labels): whether an image carries a label.
-    """
-    chosen_by = np.arange(len(present)) % 2 == 0
-    enough = (present[chosen_by].sum(0) >= FEWEST) & (present[~chosen_by].sum(0) >= FEWEST)
-    found = []
-    for own in scores.values():
-        for label in np.flatnonzero(enough):
-            aucs = [roc_auc(own[chosen_by, concept], present[chosen_by, label]) for concept in range(own.shape[1])]
-            best = int(np.nanargmax(aucs))
-            found.append(roc_auc(own[~chosen_by, best], present[~chosen_by, label]))
-    return float(np.mean(found))
+        images = np.asarray(span)
+        scores.update((code_chunk(sae, model, store.take(images), images, CPU),))
+    return scores.scores[0]
 
 
 def _options() -> argparse.Namespace:

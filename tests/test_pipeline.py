@@ -30,6 +30,7 @@ def small(params: dict) -> dict:
     params["extract"] |= {"grid": 4, "chunk_images": 16}
     params["train"] |= {"dictionary": 24, "levels": [8], "epochs": 2, "batch_images": 8}
     params["encode"] |= {"train_images": 16}
+    params["methods"] |= {"trained": ["sparc"], "fitted": ["linear"], "images": 16, "epochs": None}
     params["planted"] |= {"seeds": 2, "train": 32, "val": 16, "dictionary": 98, "epochs": 1, "permutations": 9}
     params["interventions"] |= {"onboarding_images": [10, 32]}
     params["ood"] |= {"most": 8}
@@ -113,7 +114,7 @@ def test_one_command_makes_everything(checkout):
     ran = stages(checkout.first)
     assert set(ran) == {
         "images", "train", "controls", "encode", "contrast", "measure", "interventions", "onboarding", "planted",
-        "ood", "maximise", "report",
+        "ood", "maximise", "report", "methods@sparc", "compare",
         *(f"{stage}@{model}" for stage in ("weights", "extract", "untrained") for model in MODELS),
     }  # fmt: skip
     assert "<html" in (checkout.root / "reports" / "index.html").read_text()
@@ -134,6 +135,38 @@ def test_one_command_makes_everything(checkout):
     for name, value in contrast.set_index("measure")["value"].items():
         assert value == pytest.approx(summary[name], nan_ok=True), name
     assert metrics["r2_self_mean"] == pytest.approx(summary["r2_self_mean"])
+
+
+def test_the_universal_sae_is_compared_by_the_numbers_of_stage_contrast(checkout):
+    reports = checkout.root / "reports"
+    methods = pd.read_parquet(reports / "methods.parquet").query("method == 'usae' and form.isna()")
+    assert {"linear", "sparc"} < set(pd.read_parquet(reports / "methods.parquet")["method"])
+    whole = methods[methods["target"].isna()].set_index(["run", "measure"])["value"]
+    contrast = pd.read_parquet(reports / "controls.parquet").query("run == 'usae'").set_index("measure")
+    for name in ("r2_self_mean", "r2_cross_mean", "lift_median", "cofire_proportion_mean", "shared"):
+        for run, column in (("run", "value"), ("start", "start")):
+            value, expected = whole[run, name], contrast[column][name]
+            assert value == expected or (value != value and expected != expected), (run, name)
+    concepts = pd.read_parquet(reports / "method_concepts.parquet")
+    mine = concepts[(concepts["method"] == "usae") & concepts["form"].isna()]
+    theirs = pd.read_parquet(reports / "control_concepts.parquet").query("run in ('usae', 'shuffled')")
+    for run, kept in (("run", ("usae", False)), ("start", ("usae", True)), ("shuffled", ("shuffled", False))):
+        one = mine[mine["run"] == run].drop(columns=["method", "form", "run"])
+        other = theirs[(theirs["run"] == kept[0]) & (theirs["start"] == kept[1])].drop(columns=["run", "start"])
+        pd.testing.assert_frame_equal(one.reset_index(drop=True), other.reset_index(drop=True), check_exact=True)
+
+
+def test_a_further_method_trains_itself_and_nothing_else(checkout):
+    checkout.change(lambda params: params["methods"]["trained"].append("crosscoder"))
+    assert stages(checkout.run("dvc", "repro")) == ["methods@crosscoder", "compare", "report"]
+    checkout.change(lambda params: params["methods"].update(trained=[]))
+    assert stages(checkout.run("dvc", "repro")) == ["compare", "report"]
+    methods = pd.read_parquet(checkout.root / "reports" / "methods.parquet")
+    assert set(methods["method"]) == {"usae", "linear"}
+    assert "<html" in (checkout.root / "reports" / "methods.html").read_text()
+    checkout.run("git", "checkout", "params.yaml", "dvc.lock")
+    checkout.run("dvc", "checkout")
+    assert stages(checkout.run("dvc", "repro")) == []
 
 
 def test_the_second_time_there_is_nothing_to_do(checkout):
@@ -168,9 +201,10 @@ EDITS = {
     "a shipped checkpoint": (
         "usae/backbones/weights/shipped/language.safetensors", "{", " {", {"weights@one", "weights@two"},
     ),
-    "a metric": ("usae/evidence/metrics/alignment/buddies.py", '"""', '"""Measured: ', {"measure"}),
+    "a metric": ("usae/evidence/metrics/alignment/buddies.py", '"""', '"""Measured: ', {"measure", "compare"}),
     "a control": ("usae/evidence/controls/variants.py", '"""', '"""Trained: ', {"controls", "contrast"}),
-    "a method": ("usae/methods/another.py", "", '"""Another method."""\n', set()),
+    "a new method": ("usae/methods/another.py", "", '"""Another method."""\n', {"compare"}),
+    "a method": ("usae/methods/sparc.py", '"""', '"""Trained: ', {"methods@sparc", "compare"}),
     "a parameter's check": ("usae/common/params/checks.py", '"""', '"""Checked: ', set()),
     "the progress bar": ("usae/common/runtime/progress.py", '"""', '"""Shown: ', set()),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from usae.evidence.metrics.contrast.measured import HeldOut, Measured
 from usae.evidence.metrics.contrast.numbers import Counted
 from usae.evidence.metrics.contrast.resampling import interval
 from usae.evidence.metrics.funnel import Step, Thresholds, common_steps, passed
-from usae.evidence.metrics.labels.single import LabelledImages, image_scores, label_auc
+from usae.evidence.metrics.labels.single import ImageScores, LabelledImages, label_auc
 from usae.evidence.metrics.measure.funnel_tables import counted
 from usae.methods.comparison.members import Member
 from usae.methods.comparison.together import r2_together
@@ -67,7 +67,8 @@ class Judge:
             return MemberTables(_named(member, rows))
         stores = {model: self.stores[model] for model in concepts.models}
         opened = HeldOut(concepts, stores, self.params, self.seed, self.device)
-        measured = opened.measured()
+        scores = self._scores(concepts) if member.run in (RUN, START) else None
+        measured = opened.measured(*([] if scores is None else [scores]))
         evidence = measured.evidence()
         asked = Thresholds(self.params.agreement)
         steps = common_steps(evidence, len(concepts.models), self.bar, asked)
@@ -77,8 +78,8 @@ class Judge:
         rows += list(self._counts(measured, evidence, steps)) + _number_rows(measured)
         if member.run == RUN:
             rows += _together_rows(r2_together(concepts, stores))
-        if member.run in (RUN, START):
-            rows += self._labels(opened, concepts)
+        if scores is not None and self.labelled is not None:
+            rows.append(_row("label_auc", label_auc(scores.scores, self.labelled.present)))
         return MemberTables(
             _named(member, rows), _owned(member, evidence), _owned(member, counted(agreement, steps))
         )
@@ -93,12 +94,10 @@ class Judge:
         drawn = Counted(every, others, self.params.agreement, self.bar + chance).drawn(measured.draws.agreement)
         yield _row("shared", int(every.sum()), bounds=interval(int(every.sum()), drawn))
 
-    def _labels(self, opened: HeldOut, concepts: Concepts) -> list[Row]:
+    def _scores(self, concepts: Concepts) -> ImageScores | None:
         if self.labelled is None:
-            return []
-        images = self.labelled.images
-        scores = image_scores(opened.encoded(images), len(images), concepts.concepts)
-        return [_row("label_auc", label_auc(scores, self.labelled.present))]
+            return None
+        return ImageScores(len(concepts.models), self.labelled.images, concepts.concepts)
 
 
 def _measured_r2(measured: Measured) -> list[Row]:

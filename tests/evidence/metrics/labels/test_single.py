@@ -5,7 +5,7 @@ import pytest
 
 from usae.common.numerics.ranking import roc_auc
 from usae.evidence.codes.store import CodeChunk
-from usae.evidence.metrics.labels.single import LabelledImages, image_scores, label_auc, roc_aucs
+from usae.evidence.metrics.labels.single import ImageScores, LabelledImages, label_auc, roc_aucs
 
 
 def test_all_areas_at_once_are_those_one_by_one():
@@ -38,14 +38,15 @@ def test_rare_and_universal_labels_are_not_asked():
     assert np.isnan(label_auc(np.ones((1, 100, 3)), present))
 
 
-def test_scores_are_sums_over_tokens():
+def test_scores_are_sums_over_tokens_of_the_images_asked_for():
     chunk = CodeChunk(
-        np.array([4, 7]),
-        np.array([[[0, 1], [1, 2]], [[2, 0], [2, 1]]]),
-        np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], np.float32),
+        np.array([4, 6, 7]),
+        np.array([[[0, 1], [1, 2]], [[0, 0], [0, 0]], [[2, 0], [2, 1]]]),
+        np.array([[[1, 2], [3, 4]], [[9, 9], [9, 9]], [[5, 6], [7, 8]]], np.float32),
     )
-    found = image_scores([(chunk, chunk)], 2, 3)
-    assert found.tolist() == [[[1, 5, 4], [6, 8, 12]]] * 2
+    scores = ImageScores(2, np.array([4, 7, 9]), 3)
+    scores.update((chunk, chunk))
+    assert scores.scores.tolist() == [[[1, 5, 4], [6, 8, 12], [0, 0, 0]]] * 2
 
 
 def test_some_images_are_evenly_over_all(monkeypatch):

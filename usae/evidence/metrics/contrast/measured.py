@@ -6,6 +6,7 @@ Activations are encoded on the way, and only sums are kept.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,14 @@ from usae.evidence.metrics.reconstruction.passes import decoded, standardised
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
 from usae.evidence.metrics.summary import HELD_OUT, USAE, concept_numbers, nulls_beside, reconstruction_numbers
 from usae.sae.estimator import Concepts
+
+
+class Accumulator(Protocol):
+    """What adds up over codes."""
+
+    def update(self, chunks: Sequence[CodeChunk]) -> None:
+        """Add codes of all models on some images."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,16 +77,17 @@ class HeldOut:
             nulls.update(chunks)
         return evidence(firing, _permuted(nulls))
 
-    def measured(self) -> "Measured":
-        """Everything, of all images."""
+    def measured(self, *further: Accumulator) -> "Measured":
+        """Everything, of all images; `further` ones see the same codes."""
         models, threshold = self.sae.models, self.params.threshold
         firing, nulls = self._accumulators(threshold)
+        counted: list[Accumulator] = [firing, nulls, *further]
         table = Reconstruction(USAE, HELD_OUT)
         resampled = Resampled(models, self.sae.concepts, image_weights(self.images, self.seed))
         for chunks in self.encoded(np.arange(self.images)):
             images = chunks[0].images
-            firing.update(chunks)
-            nulls.update(chunks)
+            for each in counted:
+                each.update(chunks)
             resampled.count([pack(chunk, self.sae.concepts, threshold) for chunk in chunks], images)
             sources = dict(zip(models, chunks, strict=True))
             for target, store in self.stores.items():

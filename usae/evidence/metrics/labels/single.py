@@ -1,6 +1,6 @@
 """What single concepts say of known labels: the AUC of the best one for each label, chosen on other images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,18 +27,22 @@ class LabelledImages:
         return cls(images[kept], present[kept])
 
 
-def image_scores(encoded: Iterable[Sequence[CodeChunk]], images: int, concepts: int) -> Array:
-    """(m, images, c) sums of codes over the tokens of each image; chunks of all models, image after image."""
-    scores: Array | None = None
-    first = 0
-    for chunks in encoded:
-        if scores is None:
-            scores = np.zeros((len(chunks), images, concepts), np.float32)
-        for own, chunk in zip(scores, chunks, strict=True):
-            rows = np.repeat(np.arange(first, first + len(chunk.images)), chunk.indices[0].size)
-            np.add.at(own, (rows, chunk.indices.ravel()), chunk.values.ravel())
-        first += len(chunks[0].images)
-    return np.zeros((0, images, concepts)) if scores is None else scores
+class ImageScores:
+    """Sums of codes over the tokens of some images: `scores` (m, n, c). images (n,): their numbers, increasing."""
+
+    def __init__(self, models: int, images: Array, concepts: int) -> None:
+        self.images, self.scores = images, np.zeros((models, len(images), concepts), np.float32)
+
+    def update(self, chunks: Sequence[CodeChunk]) -> None:
+        """Add a chunk of all models; images that are not asked for are passed over."""
+        places = np.searchsorted(self.images, chunks[0].images)
+        wanted = np.flatnonzero(self.images.take(places, mode="clip") == chunks[0].images)
+        concepts = self.scores.shape[2]
+        for own, chunk in zip(self.scores, chunks, strict=True):
+            indices, values = (part[wanted].reshape(len(wanted), -1) for part in (chunk.indices, chunk.values))
+            cells = np.arange(len(wanted))[:, None] * concepts + indices.astype(np.int64)
+            sums = np.bincount(cells.ravel(), values.ravel(), len(wanted) * concepts)
+            own[places[wanted]] = sums.reshape(-1, concepts)
 
 
 def label_auc(scores: Array, present: Array) -> float:
