@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 
 from usae.common.layout import Layout
 from usae.common.params import Params
@@ -33,7 +34,8 @@ def compare(params: Params, layout: Layout, store_root: Path, device: torch.devi
     opened = OpenedMethods.load(params, layout, store_root, device)
     judge = judge_of(opened)
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    judged = list(side_by_side(judge.judge, opened.members(), threads))
+    with threadpool_limits(1 if threads > 1 else None, user_api="blas"):  # those of NumPy would fight with these
+        judged = list(side_by_side(judge.judge, opened.members(), threads))
     return {**tables(judged), METHOD_SHARING: sharing(opened)}
 
 
