@@ -166,8 +166,7 @@ class Campaign:
         paths = _outputs(stage) if stage.name not in ("extract", "untrained") else stage.writes
         there, wanted = (digests(folder, paths) for folder in (copy, self.folder / "whole"))
         names = {name for name, _ in there.items() ^ wanted.items()} - damaged
-        strays = {name for name in names if name.endswith(".partial")}
-        return (LOST, f"other bytes: {', '.join(sorted(names - strays))}") if names - strays else (SURVIVED, "")
+        return (LOST, f"other bytes: {', '.join(sorted(names))}") if names else (SURVIVED, "")
 
 
 def _outputs(stage: Stage) -> tuple[str, ...]:

@@ -157,7 +157,7 @@ class ActivationStore:
         """
         padded = np.full((self.chunk_images, self.tokens, self.width), np.nan, self.dtype)
         padded[: len(activations)] = activations
-        owner = checksum(padded)
+        owner = checksum(padded) ^ chunk
         if native_moments is not None:
             write_sealed(self.native_moments_path(chunk), native_moments.packed(), owner)
         moments = Moments.of(padded[: len(activations)].reshape(-1, self.width))
@@ -261,12 +261,12 @@ class ActivationStore:
 
     def _moments_file(self, chunk: int) -> Sealed:
         name = f"The file of chunk {chunk}'s moments"
-        return Sealed(name, self.moments_path(chunk), MOMENT_BYTES * self.width, self.chunk_path(chunk))
+        return Sealed(name, self.moments_path(chunk), MOMENT_BYTES * self.width, self.chunk_path(chunk), chunk)
 
     def _native_moments_file(self, chunk: int) -> Sealed:
         size = MOMENT_BYTES * (self.width + len(self.span(chunk)))
         name = f"The file of chunk {chunk}'s moments before resampling"
-        return Sealed(name, self.native_moments_path(chunk), size, self.chunk_path(chunk))
+        return Sealed(name, self.native_moments_path(chunk), size, self.chunk_path(chunk), chunk)
 
     def _sound(self, file: Sealed, *, deep: bool) -> Path:
         if fault := file.fault(deep=deep):
