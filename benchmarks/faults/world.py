@@ -5,6 +5,7 @@ Processes are forked, so that imports are paid for once; the parent computes not
 
 import importlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -32,6 +33,7 @@ SETTINGS = {
     "train": {"dictionary": 24, "levels": [8], "epochs": 2, "batch_images": 8},
     "encode": {"train_images": 16},
     "measure": {"permutations": 19},
+    "methods": {"trained": ["sparc"], "fitted": ["linear", "kmeans"], "images": 16},
     "planted": {"seeds": 1, "train": 32, "val": 16, "dictionary": 98, "epochs": 1, "permutations": 9},
     "interventions": {"onboarding_images": [10]},
     "ood": {"most": 8},
@@ -95,14 +97,15 @@ def stages(names: Sequence[str]) -> list[Stage]:
 
 
 def _matrix(described: dict[str, Any]) -> list[tuple[str, ...]]:
-    return [(model,) for model in MODELS] if "model" in described.get("matrix", {}) else [()]
+    over = {"model": MODELS, "method": ("sparc",)}
+    return [(each,) for key in described.get("matrix", ()) for each in over[key]] or [()]
 
 
 def _stage(name: str, described: dict[str, Any], arguments: tuple[str, ...]) -> Stage:
     def paths(*kinds: str) -> tuple[str, ...]:
         entries = [entry for kind in kinds for entry in described.get(kind, [])]
         names = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
-        named = [path.replace("${item.model}", arguments[0]) if arguments else path for path in names]
+        named = [re.sub(r"\$\{item\.\w+\}", *arguments, path) if arguments else path for path in names]
         return tuple(path for path in named if path.startswith(("data/", "reports/")))
 
     stores = [f"data/activations/{split}" for split in _stores(name, arguments)]
@@ -115,7 +118,7 @@ def _stores(name: str, arguments: tuple[str, ...]) -> list[str]:
         return [f"{'' if name == 'extract' else 'untrained-'}{arguments[0]}-"]
     reads = {"train": MODELS, "encode": MODELS, "measure": MODELS, "maximise": MODELS, "interventions": MODELS}
     both = (*MODELS, *(f"untrained-{model}" for model in MODELS))
-    reads |= {"controls": both, "contrast": both, "onboarding": both}
+    reads |= {"controls": both, "contrast": both, "onboarding": both, "methods": MODELS, "compare": both}
     return [f"{model}-" for model in reads.get(name, ())]
 
 
