@@ -58,6 +58,10 @@ class Stage:
         return "@".join([self.name, *self.arguments])
 
 
+STORE_COMMAND = "usae.activations.commands.store"
+REPAIR = Stage("store", ("verify", "--repair"), (), ())  # no stage, but run like one
+
+
 @dataclass(frozen=True)
 class Child:
     """A stage that runs: its process, where it says something, and when it began."""
@@ -145,7 +149,7 @@ def digests(folder: Path, paths: Sequence[str]) -> dict[str, str]:
 
 def started(stage: Stage, folder: Path, most_bytes: int | None = None) -> Child:
     """A stage that runs in `folder`; most_bytes: the largest file that it may write."""
-    module = importlib.import_module(f"pipeline.{stage.name}")
+    module = importlib.import_module(f"pipeline.{stage.name}" if stage != REPAIR else STORE_COMMAND)
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -179,8 +183,7 @@ def _run(module: ModuleType, stage: Stage, folder: Path, most_bytes: int | None,
         sys.argv = [stage.name, *stage.arguments]
         if most_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
-        module.main()
-        status = 0
+        status = module.main(stage.arguments) if stage == REPAIR else module.main() or 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
         os.write(2, f"{'' if isinstance(end.code, int) else end.code}\n".encode(errors="backslashreplace"))

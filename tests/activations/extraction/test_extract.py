@@ -350,3 +350,14 @@ def test_activations_that_are_all_alike_are_refused(extraction):
     pinned(extraction.weights, silence)
     with pytest.raises(UserError, match="'m' gives the same activations everywhere: there is nothing to find"):
         extract(extraction)
+
+
+def test_a_network_that_gives_batches_another_width_is_named(extraction, monkeypatch):
+    one = Backbone.maps
+    monkeypatch.setattr(
+        Backbone, "maps", lambda self, pixels: one(self, pixels)[:, : 24 if len(pixels) == 1 else 20]
+    )
+    with pytest.raises(
+        UserError, match="'m' gives activations of width 20 for 4 images at once, and of width 24 for"
+    ):
+        extract(extraction)
