@@ -136,6 +136,8 @@ def test_the_array_is_what_the_page_says(split):
     assert meta["chunk_grid"]["configuration"]["chunk_shape"] == [CHUNK, GRID * GRID, WIDTH]
     assert {"usae_schema", "model", "split", "config"} <= meta["attributes"].keys()
     assert meta["attributes"]["usae_schema"] == 1
+    seal = meta["attributes"].pop("crc32c")
+    assert int(seal, 16) == castagnoli(json.dumps(meta, sort_keys=True).encode())
     assert part["chunk_images"] == CHUNK
 
 
