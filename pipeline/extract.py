@@ -11,7 +11,9 @@ def main(params: Params, model: str) -> str:
     """Fill the stores below `runtime.store` and write `data/manifests/MODEL.json`."""
     weights = Layout().weights / checked_model(params, model)
     manifest = extract(extraction_of(params, model, model, weights))
-    manifest.save(Layout().manifests / f"{model}.json")
+    file = Layout().manifests / f"{model}.json"
+    manifest.refuse_other(file)
+    manifest.save(file)
     return manifest.size
 
 

@@ -15,7 +15,9 @@ def main(params: Params, model: str) -> str:
     weights = folder / "weights" / checked_model(params, model)
     obtain_untrained(params.zoo[model].backbone, weights, params.seed, model)
     manifest = extract(extraction_of(params, model, f"{UNTRAINED}{model}", weights))
-    manifest.save(folder / f"{model}.json")
+    file = folder / f"{model}.json"
+    manifest.refuse_other(file)
+    manifest.save(file)
     return manifest.size
 
 

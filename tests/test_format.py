@@ -136,6 +136,8 @@ def test_the_array_is_what_the_page_says(split):
     assert meta["chunk_grid"]["configuration"]["chunk_shape"] == [CHUNK, GRID * GRID, WIDTH]
     assert {"usae_schema", "model", "split", "config"} <= meta["attributes"].keys()
     assert meta["attributes"]["usae_schema"] == 1
+    seal = meta["attributes"].pop("crc32c")
+    assert int(seal, 16) == castagnoli(json.dumps(meta, sort_keys=True).encode())
     assert part["chunk_images"] == CHUNK
 
 
@@ -159,7 +161,8 @@ def test_moments_are_those_of_the_stored_values(split):
     part, folder = split
     for chunk in range(len(part["crc32c"])):
         whole = (folder / "moments" / f"{chunk}.f64").read_bytes()
-        assert struct.unpack("<I", whole[-4:])[0] ^ int(part["crc32c"][chunk], 16) == castagnoli(whole[:-4])
+        owner = int(part["crc32c"][chunk], 16) ^ chunk
+        assert struct.unpack("<I", whole[-4:])[0] ^ owner == castagnoli(whole[:-4])
         mean, m2 = np.frombuffer(whole[:-4], "<f8").reshape(2, WIDTH)
         images = range(chunk * CHUNK, min((chunk + 1) * CHUNK, part["images"]))
         rows = chunks(folder, part["images"])[images.start : images.stop].reshape(-1, WIDTH).astype(float)
@@ -177,7 +180,7 @@ def test_moments_before_resampling_are_those_of_the_layers_own_tokens(run):
         rows, count = own[images.start : images.stop], len(images)  # (images, tokens, width)
         whole = (folder / "before" / f"{chunk}.f64").read_bytes()
         assert len(whole) == 16 * (WIDTH + count) + 4
-        owner = int(coarse["train"]["crc32c"][chunk], 16)
+        owner = int(coarse["train"]["crc32c"][chunk], 16) ^ chunk
         assert struct.unpack("<I", whole[-4:])[0] ^ owner == castagnoli(whole[:-4])
         channels, of_images = whole[: 16 * WIDTH], whole[16 * WIDTH : -4]
         mean, m2 = np.frombuffer(channels, "<f8").reshape(2, WIDTH)

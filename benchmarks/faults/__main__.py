@@ -17,7 +17,7 @@ from benchmarks.faults.campaign import KINDS, LOST, RAW, SURVIVED, Campaign, Ver
 from benchmarks.faults.world import stages
 
 QUICK = ("images", "weights", "extract", "untrained", "train", "controls", "encode", "ood", "interventions")
-STAGES = (*QUICK, "contrast", "measure", "onboarding", "planted", "maximise", "report")
+STAGES = (*QUICK, "contrast", "measure", "methods", "compare", "onboarding", "planted", "maximise", "report")
 
 MEMORY = Path("/dev/shm")  # where there is one: nothing waits for a disk
 

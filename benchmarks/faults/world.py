@@ -5,6 +5,7 @@ Processes are forked, so that imports are paid for once; the parent computes not
 
 import importlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -32,6 +33,7 @@ SETTINGS = {
     "train": {"dictionary": 24, "levels": [8], "epochs": 2, "batch_images": 8},
     "encode": {"train_images": 16},
     "measure": {"permutations": 19},
+    "methods": {"trained": ["sparc"], "fitted": ["linear", "kmeans"], "images": 16},
     "planted": {"seeds": 1, "train": 32, "val": 16, "dictionary": 98, "epochs": 1, "permutations": 9},
     "interventions": {"onboarding_images": [10]},
     "ood": {"most": 8},
@@ -54,6 +56,10 @@ class Stage:
     def title(self) -> str:
         """As dvc names it."""
         return "@".join([self.name, *self.arguments])
+
+
+STORE_COMMAND = "usae.activations.commands.store"
+REPAIR = Stage("store", ("verify", "--repair"), (), ())  # no stage, but run like one
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,15 @@ def stages(names: Sequence[str]) -> list[Stage]:
 
 
 def _matrix(described: dict[str, Any]) -> list[tuple[str, ...]]:
-    return [(model,) for model in MODELS] if "model" in described.get("matrix", {}) else [()]
+    over = {"model": MODELS, "method": ("sparc",)}
+    return [(each,) for key in described.get("matrix", ()) for each in over[key]] or [()]
 
 
 def _stage(name: str, described: dict[str, Any], arguments: tuple[str, ...]) -> Stage:
     def paths(*kinds: str) -> tuple[str, ...]:
         entries = [entry for kind in kinds for entry in described.get(kind, [])]
         names = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
-        named = [path.replace("${item.model}", arguments[0]) if arguments else path for path in names]
+        named = [re.sub(r"\$\{item\.\w+\}", *arguments, path) if arguments else path for path in names]
         return tuple(path for path in named if path.startswith(("data/", "reports/")))
 
     stores = [f"data/activations/{split}" for split in _stores(name, arguments)]
@@ -115,7 +122,7 @@ def _stores(name: str, arguments: tuple[str, ...]) -> list[str]:
         return [f"{'' if name == 'extract' else 'untrained-'}{arguments[0]}-"]
     reads = {"train": MODELS, "encode": MODELS, "measure": MODELS, "maximise": MODELS, "interventions": MODELS}
     both = (*MODELS, *(f"untrained-{model}" for model in MODELS))
-    reads |= {"controls": both, "contrast": both, "onboarding": both}
+    reads |= {"controls": both, "contrast": both, "onboarding": both, "methods": MODELS, "compare": both}
     return [f"{model}-" for model in reads.get(name, ())]
 
 
@@ -142,7 +149,7 @@ def digests(folder: Path, paths: Sequence[str]) -> dict[str, str]:
 
 def started(stage: Stage, folder: Path, most_bytes: int | None = None) -> Child:
     """A stage that runs in `folder`; most_bytes: the largest file that it may write."""
-    module = importlib.import_module(f"pipeline.{stage.name}")
+    module = importlib.import_module(f"pipeline.{stage.name}" if stage != REPAIR else STORE_COMMAND)
     read, write = os.pipe()
     child = os.fork()
     if not child:
@@ -176,8 +183,7 @@ def _run(module: ModuleType, stage: Stage, folder: Path, most_bytes: int | None,
         sys.argv = [stage.name, *stage.arguments]
         if most_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
-        module.main()
-        status = 0
+        status = module.main(stage.arguments) if stage == REPAIR else module.main() or 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
         os.write(2, f"{'' if isinstance(end.code, int) else end.code}\n".encode(errors="backslashreplace"))

@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -350,3 +351,32 @@ def test_activations_that_are_all_alike_are_refused(extraction):
     pinned(extraction.weights, silence)
     with pytest.raises(UserError, match="'m' gives the same activations everywhere: there is nothing to find"):
         extract(extraction)
+
+
+def test_a_network_that_gives_batches_another_width_is_named(extraction, monkeypatch):
+    one = Backbone.maps
+    monkeypatch.setattr(
+        Backbone, "maps", lambda self, pixels: one(self, pixels)[:, : 24 if len(pixels) == 1 else 20]
+    )
+    with pytest.raises(
+        UserError, match="'m' gives activations of width 20 for 4 images at once, and of width 24 for"
+    ):
+        extract(extraction)
+
+
+@pytest.mark.parametrize("damage", ["another store's", "a flipped digit"])
+def test_a_wrong_description_costs_no_chunk(extraction, damage):
+    whole = extract(extraction)
+    store = train_store(extraction, whole)
+    before, file = contents(store), store.path / "zarr.json"
+    if damage == "another store's":
+        file.write_bytes((store.path.parent / whole.val.store / "zarr.json").read_bytes())
+    else:
+        file.write_text(file.read_text().replace(str(store.images), str(store.images + 1), 1))
+    assert file.read_bytes() != before["zarr.json"]
+    (finding,) = verify(StoreTarget(store.path, whole), deep=True)
+    assert finding.fault.damaged == file
+    assert re.search("describes another store, m-val-|its description has checksum", str(finding.fault))
+    file.unlink()
+    assert extract(extraction) == whole
+    assert contents(store) == before

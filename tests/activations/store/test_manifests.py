@@ -125,3 +125,38 @@ def test_a_torn_manifest(tmp_path, manifest):
 
 def test_fingerprints_ignore_the_order_of_keys_only():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 2, "b": 1})
+
+
+def test_another_description_of_the_same_store_is_not_replaced(tmp_path, manifest):
+    """Else whatever lies there would become right by being described."""
+    file = tmp_path / "a.json"
+    manifest.refuse_other(file)
+    manifest.save(file)
+    manifest.refuse_other(file)
+    chunks = ("00000000", *manifest.train.crc32c[1:])
+    other = dataclasses.replace(manifest, train=dataclasses.replace(manifest.train, crc32c=chunks))
+    sentences = r"(?s)Nothing was written: .*verify --repair.*`rm .*a.json`.*Chunk 0 of s has checksum 0000"
+    with pytest.raises(UserError, match=sentences):
+        other.refuse_other(file)
+    dataclasses.replace(other, train=dataclasses.replace(other.train, store="t")).refuse_other(file)
+    file.write_text("{")
+    other.refuse_other(file)
+
+
+@pytest.mark.parametrize("damage", ["one checksum less", "another digit"])
+def test_a_manifest_that_was_changed_is_refused(tmp_path, manifest, damage):
+    file = tmp_path / "a.json"
+    if damage == "one checksum less":
+        train = dataclasses.replace(manifest.train, crc32c=manifest.train.crc32c[:-1])
+        dataclasses.replace(manifest, train=train).save(file)
+    else:
+        manifest.save(file)
+        text = file.read_text()
+        place = text.index('"mean": ') + 12
+        digit = str((int(text[place]) + 1) % 10)
+        file.write_text(text[:place] + digit + text[place + 1 :])
+    sentence = (
+        r"not a whole manifest of this version \((3 chunks should have|a.json has checksum).*`dvc repro -f -s"
+    )
+    with pytest.raises(UserError, match=sentence):
+        Manifest.load(file)

@@ -244,6 +244,13 @@ def test_moments_fit_the_chunk_they_were_written_with_and_no_other(make_store, p
     assert store.moments(2)
 
 
+def test_a_chunk_does_not_change_its_place_with_all_its_files(make_store):
+    store = make_store("s", values(), chunk_images=4)
+    for place in (store.chunk_path, store.moments_path):
+        swap(place(0), place(1))
+    assert [fault.damaged for fault in store.faults(deep=True)] == [store.moments_path(0), store.moments_path(1)]
+
+
 def test_moments_of_earlier_versions_are_taken_as_they_are(make_store):
     store = make_store("s", values(), chunk_images=4)
     moments = store.moments(1)

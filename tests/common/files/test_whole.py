@@ -1,11 +1,12 @@
 import os
 import resource
-import time
+import subprocess
+import sys
 
 import pytest
 
 from usae.common.errors import UserError
-from usae.common.files.whole import STALE, free_bytes, write_output, write_whole
+from usae.common.files.whole import free_bytes, write_output, write_whole
 
 
 @pytest.fixture
@@ -43,13 +44,13 @@ def test_whatever_the_disk_says_is_one_sentence(tmp_path):
 
 
 def test_what_a_killed_run_was_writing_goes_when_the_file_is_written_again(tmp_path):
-    old, fresh, other = (tmp_path / f"{name}.partial" for name in ("curve.csv.0", "curve.csv.1", "table.0"))
-    for partial in (old, fresh, other):
-        partial.write_text("half")
-    for partial in (old, other):
-        os.utime(partial, (time.time() - 2 * STALE,) * 2)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    killed, running, other = f"curve.csv.{gone.pid}-0a", f"curve.csv.{os.getpid()}-0b", f"table.{gone.pid}-0c"
+    for name in (killed, running, other):
+        (tmp_path / f"{name}.partial").write_text("half")
     write_output(tmp_path / "curve.csv", b"whole")
-    assert {path.name for path in tmp_path.iterdir()} == {"curve.csv", fresh.name, other.name}
+    assert {path.name for path in tmp_path.iterdir()} == {"curve.csv", f"{running}.partial", f"{other}.partial"}
 
 
 def test_room_is_that_of_the_nearest_folder_there_is(tmp_path):

@@ -1,6 +1,7 @@
 """Real signals to real processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -139,3 +140,28 @@ def test_interrupted_is_a_user_error_with_a_status():
         143,
         "SIGTERM: saved at step 12; run the same command again to go on.",
     )
+
+
+@pytest.mark.parametrize("place", ["while it runs", "while it imports"])
+def test_ctrl_c_anywhere_in_a_stage_is_one_line(place):
+    waiting = 'print("ready", flush=True); time.sleep(60)'
+    stage = "import time\nfrom pipeline import stage\n@stage\ndef main(params):\n"
+    script = {
+        "while it runs": f"{stage}    {waiting}\nmain()\n",
+        "while it imports": f"import pipeline, time\n{waiting}\n",
+    }
+    process = start(script=script[place])
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert errors == "\nStopped by Ctrl-C. The same command goes on: what is finished is kept.\n"
+
+
+def test_what_a_disk_refuses_ends_a_stage_in_one_sentence():
+    """Where no writer of ours has met it: here a folder in place of a file."""
+    script = "from pathlib import Path\nfrom pipeline import stage\n@stage\ndef main(params):\n    "
+    script += 'print("ready", flush=True)\n    Path("usae").write_text("")\nmain()\n'
+    process = start(script=script)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert re.fullmatch(r"\nIs a directory \(usae\); .*B are free there\. .* the same command again: .*\n", errors)

@@ -27,7 +27,7 @@ from usae.showing.maximisation.maco import (
     render,
     spectrum_of,
 )
-from usae.showing.maximisation.pictures import picture_path, read_curves
+from usae.showing.maximisation.pictures import picture_path, read_curves, read_picture
 from usae.showing.maximisation.real_images import real_scores, run_spectrum, spaced
 from usae.showing.maximisation.run import maximise_all
 from usae.showing.maximisation.tables import MAXIMISATION
@@ -441,3 +441,15 @@ def test_a_kept_target_that_is_damaged_is_made_again(maximised, tmp_path):
                 np.testing.assert_array_equal(loaded, getattr(maximised, field.name))
     file.write_bytes(whole[:90])
     assert not MaximisedTarget.kept(file)
+
+
+def test_a_damaged_picture_is_one_sentence(tmp_path):
+    file = tmp_path / "a.png"
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+    whole = file.read_bytes()
+    np.testing.assert_array_equal(read_picture(file), pixels)
+    for damage in (b"", whole[:600], whole[:800] + bytes([whole[800] ^ 1]) + whole[801:], None):
+        file.write_bytes(damage) if damage is not None else file.unlink()
+        with pytest.raises(UserError, match=r"a.png is damaged \(.*\); run `dvc repro -f -s maximise`"):
+            read_picture(file)

@@ -1,6 +1,7 @@
 """A checkpoint gives back every bit, survives kills and full disks, and says whose it is."""
 
 import json
+import pickle
 import random
 import re
 import resource
@@ -13,6 +14,7 @@ import torch
 from tests.activations.extraction.test_interruptions import run
 from usae.activations.store.location import checkpoint_folder, fingerprint
 from usae.common.errors import UserError
+from usae.common.files.sealed import write_sealed
 from usae.training.loop.checkpoints import Checkpoints, restore_rng, rng_state
 
 KILLS = 20
@@ -269,3 +271,20 @@ def test_a_run_in_two_halves_is_one_run(checkpoints):
     steps(second, 11)
     for name, tensor in undisturbed[0].state_dict().items():
         assert bits(tensor) == bits(second[0].state_dict()[name]), name
+
+
+def test_a_sealed_file_that_is_no_state_is_one_sentence_and_runs_nothing(checkpoints, folder, tmp_path):
+    checkpoints.save({"step": 1})
+    for content in (b"garbage", pickle.dumps(Malicious(f"{tmp_path}/ran"))):
+        write_sealed(folder / "000001.state", np.frombuffer(content, np.uint8))
+        with pytest.raises(UserError, match=r"000001.state holds no state of a run .*`rm -r .*same command"):
+            checkpoints.load()
+    assert not (tmp_path / "ran").exists()
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))

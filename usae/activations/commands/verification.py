@@ -6,6 +6,7 @@ from pathlib import Path
 
 from usae.activations.commands.catalogue import NAME, naming
 from usae.activations.store.files import Fault
+from usae.activations.store.location import fingerprint
 from usae.activations.store.manifests import SPLITS, Manifest, remedy
 from usae.activations.store.store import ActivationStore
 from usae.common.errors import UserError
@@ -73,11 +74,14 @@ def targets(paths: Iterable[Path], manifests: Mapping[str, Manifest], root: Path
 
 def verify(target: StoreTarget, *, deep: bool) -> Iterator[StoreFault]:
     """All faults of one store; `deep` reads every byte."""
+    metadata = target.path / "zarr.json"
     try:
         store = ActivationStore.open(target.path)
     except UserError as error:
-        metadata = target.path / "zarr.json"
         yield StoreFault(target, Fault(str(error), metadata if metadata.is_file() else None))
+        return
+    if (name := _name_of(store)) != target.path.absolute().name:  # its chunks may be sound
+        yield StoreFault(target, Fault(f"{metadata} describes another store, {name}.", metadata))
         return
     faulty = False
     for chunk in progress(range(store.chunks), description=target.path.name, unit="chunk"):
@@ -86,3 +90,11 @@ def verify(target: StoreTarget, *, deep: bool) -> Iterator[StoreFault]:
             yield StoreFault(target, fault)
     if target.manifest and not faulty:
         yield from (StoreFault(target, fault) for fault in target.manifest.disagreements(target.split, store))
+
+
+def _name_of(store: ActivationStore) -> str:
+    """What a store should be called by what it says of itself; where it says nothing, its own name."""
+    said = store.attributes
+    if not {"model", "split", "config"} <= said.keys():
+        return store.path.absolute().name
+    return f"{said['model']}-{said['split']}-{fingerprint(said['config'])}"

@@ -132,6 +132,12 @@ class Extractor:
 
     def _fetched(self, features: Features, span: range, split: str) -> Fetched:
         largest, dtype = features.largest.cpu(), self.extraction.params.dtype
+        width, expected = features.tokens.shape[2], self.forward.native_shape[0]
+        if width != expected:
+            raise UserError(
+                f"'{self.extraction.model}' gives activations of width {width} for {len(span)} images at once, "
+                f"and of width {expected} for one. A network must treat every image of a batch alike: look at it."
+            )
         for row in (~(largest <= float(np.finfo(dtype).max))).nonzero().flatten().tolist():
             value, key = largest[row].item(), self.images[split].frame["key"][span[row]]
             raise UserError(

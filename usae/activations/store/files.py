@@ -24,7 +24,8 @@ class Sealed:
     name: str
     path: Path
     size: int
-    owner: Path | None = None  # the sealed file that it belongs to
+    owner: Path | None = None  # the sealed file that it belongs to, and that file's number
+    number: int = 0
 
     @property
     def whole(self) -> bool:
@@ -41,7 +42,7 @@ class Sealed:
             actual = f"{self.path.stat().st_size} bytes" if damaged else "no file"
             text = f"{self.name} ({self.path}) should have {self.size + TRAILER} bytes, found {actual}."
             return Fault(text, damaged)
-        if deep and not is_sealed(self.path, self.owner):
+        if deep and not is_sealed(self.path, self.owner, self.number):
             other = ", or is another chunk's" if self.owner else ""
             return Fault(f"{self.name} ({self.path}) does not match its checksum{other}.", self.path)
         return None

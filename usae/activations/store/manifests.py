@@ -139,6 +139,32 @@ class Manifest:
         """Write the manifest; the same contents give the same bytes."""
         write_json(path, dataclasses.asdict(self), indent=1)
 
+    def refuse_other(self, path: Path) -> None:
+        """See that a manifest at `path`, if there is one, says the same of the same stores.
+
+        Raises:
+            UserError: it describes other chunks: which of the two are right, nobody can tell.
+        """
+        try:
+            before = Manifest.load(path)
+        except UserError:  # there is none, or it says nothing
+            return
+        pairs = [(self.split(split), before.split(split)) for split in SPLITS]
+        faults = [
+            f"Chunk {j} of {new.store} has checksum {new.crc32c[j]}, the manifest says {old.crc32c[j]}."
+            for new, old in pairs
+            if new.store == old.store
+            for j in range(len(new.crc32c))
+            if new.crc32c[j] != old.crc32c[j]
+        ]
+        if faults:
+            raise UserError.listing(
+                f"Nothing was written: the chunks that are there are not those that {path} describes. `usae store "
+                "verify --repair` removes them, then the same command computes them anew. Or are they of another "
+                f"kind of device? `rm {path}`, then the same command describes them as they are.",
+                faults,
+            )
+
     def split(self, name: str) -> SplitManifest:
         """The `train` or the `val` part."""
         return {"train": self.train, "val": self.val}[name]

@@ -1,13 +1,16 @@
 """What `zarr.json` of an activation store says, and in what two of them differ."""
 
+import json
 from typing import Any
 
 import zarr
 from zarr.codecs import Crc32cCodec
 
+from usae.common.files.json_files import CHECKSUM, json_checksum
+
 
 def metadata(shape: tuple[int, int, int], chunk_images: int, dtype: str, attributes: dict[str, Any]) -> bytes:
-    """What Zarr writes for such an array, byte for byte, without touching the disk."""
+    """What Zarr writes for such an array, without touching the disk; its checksum is one of the attributes."""
     files: dict[str, Any] = {}
     zarr.create_array(
         store=files,
@@ -21,7 +24,20 @@ def metadata(shape: tuple[int, int, int], chunk_images: int, dtype: str, attribu
         config={"write_empty_chunks": True},
         attributes=attributes,
     )
-    return bytes(files["zarr.json"].to_bytes())
+    described = json.loads(files["zarr.json"].to_bytes())
+    described["attributes"][CHECKSUM] = json_checksum(described)
+    return json.dumps(described, indent=2).encode()
+
+
+def check_description(described: dict[str, Any]) -> None:
+    """Take the checksum out of what `metadata` gave; stores of earlier versions have none.
+
+    Raises:
+        ValueError: it is not of what is described.
+    """
+    expected = described.get("attributes", {}).pop(CHECKSUM, None)
+    if expected is not None and expected != (actual := json_checksum(described)):
+        raise ValueError(f"its description has checksum {actual}, it says {expected}")
 
 
 def differences(actual: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from usae.activations.store.files import Fault, Sealed
-from usae.activations.store.metadata import differences, metadata
+from usae.activations.store.metadata import check_description, differences, metadata
 from usae.activations.store.moments import Moments, NativeMoments
 from usae.common.errors import UserError
 from usae.common.files.sealed import TRAILER, checksum, trailer, write_sealed
@@ -58,13 +58,14 @@ class ActivationStore:
         described = metadata(shape, chunk_images, dtype, {"usae_schema": SCHEMA_VERSION, **attributes})
         if not (path / "zarr.json").is_file():
             write_whole(path / "zarr.json", described)
-        wanted = cls._parsed(path, json.loads(described))
+        wanted = json.loads(described)
+        check_description(wanted)
         try:
             store = cls.open(path)
         except UserError as error:
             remedy = f"`rm {path / 'zarr.json'}`, then run the same command again: it is written anew."
             raise UserError(f"{error} {remedy}") from error
-        if faults := differences(store._contents(), wanted._contents()):
+        if faults := differences(store._contents(), cls._parsed(path, wanted)._contents()):
             raise UserError.listing(
                 f"The store {path} holds something else than its name says. Move it away or remove it "
                 f"(rm -r {path}), then run the same command again:",
@@ -89,6 +90,7 @@ class ActivationStore:
         except ValueError as error:
             raise UserError(f"{file} is damaged, it is not JSON ({error}).") from error
         try:
+            check_description(meta)
             codecs, dimensions = [codec["name"] for codec in meta.get("codecs", [])], len(meta.get("shape", ()))
             if codecs != ["bytes", "crc32c"] or dimensions != 3:
                 found = f"{', '.join(codecs)} and {dimensions}"
@@ -157,7 +159,7 @@ class ActivationStore:
         """
         padded = np.full((self.chunk_images, self.tokens, self.width), np.nan, self.dtype)
         padded[: len(activations)] = activations
-        owner = checksum(padded)
+        owner = checksum(padded) ^ chunk
         if native_moments is not None:
             write_sealed(self.native_moments_path(chunk), native_moments.packed(), owner)
         moments = Moments.of(padded[: len(activations)].reshape(-1, self.width))
@@ -261,12 +263,12 @@ class ActivationStore:
 
     def _moments_file(self, chunk: int) -> Sealed:
         name = f"The file of chunk {chunk}'s moments"
-        return Sealed(name, self.moments_path(chunk), MOMENT_BYTES * self.width, self.chunk_path(chunk))
+        return Sealed(name, self.moments_path(chunk), MOMENT_BYTES * self.width, self.chunk_path(chunk), chunk)
 
     def _native_moments_file(self, chunk: int) -> Sealed:
         size = MOMENT_BYTES * (self.width + len(self.span(chunk)))
         name = f"The file of chunk {chunk}'s moments before resampling"
-        return Sealed(name, self.native_moments_path(chunk), size, self.chunk_path(chunk))
+        return Sealed(name, self.native_moments_path(chunk), size, self.chunk_path(chunk), chunk)
 
     def _sound(self, file: Sealed, *, deep: bool) -> Path:
         if fault := file.fault(deep=deep):

@@ -1,6 +1,7 @@
 """Sealed files end in the CRC32C of what precedes it, little-endian, as Zarr's codec `crc32c` writes it.
 
-One that belongs to another (moments to their chunk) has it exclusive-or the other's: it fits that file alone.
+One that belongs to another (moments to their chunk) has it exclusive-or the other's and the other's number: it
+fits that file alone, in that place alone.
 """
 
 import os
@@ -18,7 +19,7 @@ TRAILER = 4  # bytes of CRC32C behind the contents
 def write_sealed(path: Path, values: np.ndarray, owner: int = 0) -> None:
     """Write the buffer of `values`, in C order, and its checksum (see `write_whole`).
 
-    owner: checksum of the file that this one belongs to.
+    owner: checksum of the file that this one belongs to, exclusive-or its number.
     """
     raw = _bytes_of(values)
     write_whole(path, raw.data, struct.pack("<I", google_crc32c.value(raw) ^ owner))
@@ -29,10 +30,11 @@ def checksum(values: np.ndarray) -> int:
     return int(google_crc32c.value(_bytes_of(values)))
 
 
-def is_sealed(path: Path, owner: Path | None = None) -> bool:
+def is_sealed(path: Path, owner: Path | None = None, number: int = 0) -> bool:
     """Whether the contents of a sealed file match its checksum; of one with an `owner`, as its or as nobody's.
 
-    Files of nobody are what earlier versions wrote. Where the owner is gone, there is nothing to compare with.
+    number: the owner's. Files of nobody are what earlier versions wrote. Where the owner is gone, there is nothing
+    to compare with.
     """
     whole = np.fromfile(path, np.uint8)
     whole.flags.writeable = False
@@ -42,7 +44,7 @@ def is_sealed(path: Path, owner: Path | None = None) -> bool:
     if difference == 0 or owner is None:
         return difference == 0
     there = owner.is_file() and owner.stat().st_size >= TRAILER
-    return not there or difference == int(trailer(owner), 16)
+    return not there or difference == int(trailer(owner), 16) ^ number
 
 
 def trailer(path: Path) -> str:

@@ -4,9 +4,9 @@ Any number of processes may write the same path: each writes a partial file of i
 """
 
 import errno
+import glob
 import os
 import shutil
-import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +17,6 @@ from usae.common.errors import UserError
 
 PARTIAL = ".partial"
 ATTEMPTS = 5  # at one file; another process that starts on the same store sweeps partial files away
-STALE = 60.0  # seconds after which a partial file is a killed process's
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -43,8 +42,8 @@ def write_whole(path: Path, *contents: bytes | memoryview) -> None:
 def write_output(path: Path, *contents: bytes | memoryview) -> None:
     """As `write_whole`, for an output of a stage; what a killed run was writing there goes."""
     write_whole(path, *contents)
-    for partial in path.parent.glob(f"{path.name}.*{PARTIAL}"):
-        if partial.stat().st_mtime < time.time() - STALE:
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
+        if not _runs(partial.name.removeprefix(f"{path.name}.").split("-")[0]):
             partial.unlink(missing_ok=True)
 
 
@@ -71,7 +70,7 @@ def size_text(size: int) -> str:
 
 
 def _partial(path: Path, contents: tuple[bytes | memoryview, ...]) -> Path:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -86,6 +85,17 @@ def _partial(path: Path, contents: tuple[bytes | memoryview, ...]) -> Path:
             raise
         raise _refusal(path, contents, error) from error
     return partial
+
+
+def _runs(process: str) -> bool:
+    """Whether a process of that number is there."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _refusal(path: Path, contents: tuple[bytes | memoryview, ...], error: OSError) -> UserError:

@@ -11,6 +11,7 @@ from PIL import Image
 from usae.common.params import Fit
 from usae.images.pixels.index import ImageIndex
 from usae.showing.figures.heat import heat_levels, heat_palette
+from usae.showing.maximisation.pictures import read_picture
 from usae.showing.results.examples import ConceptExample, sketch_of, thumbnails
 
 QUALITY = 72  # of WebP
@@ -75,9 +76,9 @@ def heat_sheet(example: ConceptExample) -> str:
 
 def small_picture(path: Path) -> str:
     """A picture of stage `maximise`, its transparency kept, small enough for the page."""
-    with Image.open(path) as picture:
-        picture.thumbnail((PICTURE, PICTURE), Image.Resampling.LANCZOS)
-        return webp(picture, 80)
+    picture = read_picture(path)
+    picture.thumbnail((PICTURE, PICTURE), Image.Resampling.LANCZOS)
+    return webp(picture, 80)
 
 
 def data_uri(content: bytes, kind: str) -> str:

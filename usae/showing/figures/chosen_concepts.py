@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from usae.common.errors import UserError
 from usae.showing.figures.concept_grid import grid_picture
 from usae.showing.figures.maximised_grid import maximised_grid
 from usae.showing.figures.theme import Picture, percent
-from usae.showing.maximisation.pictures import picture_path
+from usae.showing.maximisation.pictures import picture_path, read_picture
 from usae.showing.results.choice import Choice, checked_concepts, of_different_kinds, shared_concepts
 from usae.showing.results.examples import concept_examples, sketch_of, thumbnails
 from usae.showing.results.run import Run
@@ -59,7 +58,7 @@ def maximised_picture(run: Run, concepts: Sequence[int] = ()) -> Picture:
             f"-S 'maximise.ids=[{listed}]' maximise"
         )
     paths = {(c, m): picture_path(run.maximised, str(c), m) for c in wanted for m in run.params.models}
-    pictures = {key: np.asarray(Image.open(path)) for key, path in paths.items()}
+    pictures = {key: np.asarray(read_picture(path)) for key, path in paths.items()}
     columns = [own[name].tolist() for name in ("concept_id", "model", "percentile")] if len(own) else [[], [], []]
     percentiles = {(concept, model): value for concept, model, value in zip(*columns, strict=True)}
     return maximised_grid(wanted, run.params.models, pictures, percentiles, titles(run, wanted))

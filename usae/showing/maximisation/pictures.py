@@ -7,7 +7,9 @@ start, `random-0/MODEL.png` a random direction; `curves.parquet` is table `maxim
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
+from usae.common.errors import UserError
 from usae.common.tables import read_table
 
 CURVES = "curves.parquet"
@@ -23,3 +25,13 @@ def read_curves(folder: Path) -> pd.DataFrame:
 def picture_path(folder: Path, target: str, model: str, start: int = 0) -> Path:
     """Where the picture of a target for a model lies; no slug has the dot before the start."""
     return folder / target / f"{model}{f'.{start}' if start else ''}.png"
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture of stage `maximise`; UserError when it is missing or damaged."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"The picture {path} is damaged ({error}); run `dvc repro -f -s maximise`.") from error

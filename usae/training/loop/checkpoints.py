@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import pickle
 import random
 import shutil
 import time
@@ -103,7 +104,13 @@ class Checkpoints:
         return sorted(self.folder.glob("[0-9]*.state"), key=lambda path: int(path.stem))
 
     def _opened(self, path: Path) -> dict[str, Any]:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
+            raise UserError(
+                f"{path} holds no state of a run ({str(error).splitlines()[0]}) Nothing of it was run. "
+                f"`rm -r {self.folder}` lets the same command start from the beginning."
+            ) from error
         wanted, there = _flat(json.loads(json.dumps(self.identity))), _flat(json.loads(found["identity"]))
         keys = [key for key in {**wanted, **there} if wanted.get(key) != there.get(key)]
         if keys:

@@ -11,6 +11,7 @@ import torch
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.common.errors import UserError
+from usae.common.files.json_files import write_json
 from usae.common.layout import START, Layout
 from usae.common.params import MeasureParams
 from usae.evidence.codes.encoding import encode_all, encode_split
@@ -332,9 +333,12 @@ def test_probes_are_collected_where_there_are_some(world):
         "positives": 7,
         "n": 90,
     }
-    (folder / "probes.json").write_text(json.dumps([record]))
+    write_json(folder / "probes.json", {"probes": [record]})
     probes = evaluated(MODELS, root, data).tables[PROBES]
     assert probes.to_dict("records") == [{"model": "language", **record}]
+    (folder / "probes.json").write_text((folder / "probes.json").read_text().replace("0.9", "0.8"))
+    with pytest.raises(UserError, match=r"probes.json is damaged .* run `dvc repro -f -s weights@language`"):
+        evaluated(MODELS, root, data)
 
 
 def test_encoding_counts_the_images_of_every_model_and_split(world):
