@@ -4,8 +4,9 @@
 written its outputs.
 """
 
+import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from usae.activations.sampling import open_paired
 from usae.activations.store import store_root
 from usae.activations.store.location import checkpoint_folder
 from usae.activations.store.manifests import Manifest
+from usae.common.errors import UserError
 from usae.common.layout import START
 from usae.common.params import Params
 from usae.common.runtime.device import configure
@@ -42,7 +44,7 @@ def training_run(
     curve: where the loss of the first one is shown while it trains. halves: see `loop.train`.
 
     Raises:
-        UserError: see `loop.train` and `Manifest.open`.
+        UserError: see `loop.train` and `Manifest.open`; of large stores also after training (`ReadMeanwhile`).
     """
     device = join_processes(configure(params.runtime))
     if device.type == "cuda":
@@ -55,9 +57,43 @@ def training_run(
     first = Ranks.current().rank == 0  # of several processes, it alone writes
     track = open_tracker(params.runtime.tracker, folder.name) if first else None
     options = RunOptions(device, params.runtime.resident, checkpoints, curve, track)
-    yield train(variants, manifests, data, params.train, options, seed=params.seed, halves=halves)
+    reading = ReadMeanwhile(manifests.values() if first else (), root)
+    trained = train(variants, manifests, data, params.train, options, seed=params.seed, halves=halves)
+    reading.finish()
+    yield trained
     if first:
         checkpoints.clear()
+
+
+class ReadMeanwhile:
+    """Compares every byte of training stores that were too large for that at opening, while they are trained on.
+
+    In a thread of its own, which ends with the process.
+    """
+
+    def __init__(self, manifests: Iterable[Manifest], root: Path) -> None:
+        self.faults: list[str] = []
+        self._manifests = [each for each in manifests if each.is_left_unread("train", root)]
+        self._root = root
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the end.
+
+        Raises:
+            UserError: a store is damaged, so what was trained on it is not kept.
+        """
+        self._thread.join()
+        if self.faults:
+            raise UserError("\n".join(self.faults))
+
+    def _read(self) -> None:
+        for manifest in self._manifests:
+            try:
+                manifest.open("train", self._root, whole=True)
+            except UserError as error:
+                self.faults.append(str(error))
 
 
 def save(trained: Result, folder: Path) -> None:

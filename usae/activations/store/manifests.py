@@ -169,11 +169,12 @@ class Manifest:
         """The `train` or the `val` part."""
         return {"train": self.train, "val": self.val}[name]
 
-    def open(self, split: str, root: Path) -> ActivationStore:
+    def open(self, split: str, root: Path, whole: bool = False) -> ActivationStore:
         """The store of `split` below `root`, complete and the one this manifest names.
 
-        Up to VERIFIED bytes are compared with their checksums, or as $USAE_VERIFY says: with one bit another, an
-        activation may be thousands of times as large, and what trains on it diverges, or comes out a little worse.
+        Up to VERIFIED bytes are compared with their checksums (all where `whole`), or as $USAE_VERIFY says: with
+        one bit another, an activation may be thousands of times as large, and what trains on it diverges, or comes
+        out a little worse.
 
         Raises:
             UserError: it is gone, incomplete, or holds other chunks; every fault is listed.
@@ -186,8 +187,8 @@ class Manifest:
                 f"{error} The manifest of '{self.model}' names it. Run `{remedy(self.model)}` to extract it "
                 "again, or point `runtime.store` or $USAE_STORE at where it lies."
             ) from error
-        said, size = os.environ.get(VERIFY_VARIABLE), store.chunks * store.chunk_bytes
-        found = store.faults(deep=said != "0" if said else size <= VERIFIED)
+        said = os.environ.get(VERIFY_VARIABLE)
+        found = store.faults(deep=said != "0" if said else whole or not _is_large(store))
         if faults := list(map(str, found)):
             there = any(fault.damaged for fault in found)
             removal = f"`usae store verify --repair {path}`, then " if there else ""
@@ -204,6 +205,10 @@ class Manifest:
                 faults,
             )
         return store
+
+    def is_left_unread(self, split: str, root: Path) -> bool:
+        """Whether `open` compares no bytes of the store: it is large, and $USAE_VERIFY says nothing."""
+        return VERIFY_VARIABLE not in os.environ and _is_large(self.open(split, root))
 
     def disagreements(self, split: str, store: ActivationStore) -> list[Fault]:
         """Where a store without faults differs from this manifest: in shape, or in its trailers' checksums."""
@@ -271,3 +276,7 @@ def check_paired(manifests: dict[str, Manifest]) -> None:
 def _model_at(path: Path) -> str:
     """Whose manifest lies there: `data/untrained/m.json` is that of m with random weights."""
     return f"{UNTRAINED}{path.stem}" if path.parent.name == "untrained" else path.stem
+
+
+def _is_large(store: ActivationStore) -> bool:
+    return store.chunks * store.chunk_bytes > VERIFIED
