@@ -2,6 +2,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -9,19 +10,25 @@ from usae.common.errors import UserError
 from usae.common.files.whole import free_bytes, write_output, write_whole
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
-    """No file may be larger than 1000 bytes: the system then says what it says of a full disk."""
+    """No file may be larger than 1000 bytes: the system then says what it says of a full disk.
+
+    Only around the write itself: the limit holds for the test runner's own log as well.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_file_is_there_whole_or_not_at_all(tmp_path, small_files):
+def test_a_file_is_there_whole_or_not_at_all(tmp_path):
     file = tmp_path / "a" / "b.json"
     write_whole(file, b"first")
-    with pytest.raises(UserError, match=r"b.json could not be written \(.*\): it needs 2\.0+kB, .* are free"):
+    refused = r"b.json could not be written \(.*\): it needs 2\.0+kB, .* are free"
+    with pytest.raises(UserError, match=refused), small_files():
         write_whole(file, b"x" * 1000, b"y" * 1000)
     assert file.read_bytes() == b"first"
     assert [path.name for path in file.parent.iterdir()] == ["b.json"]
