@@ -32,6 +32,7 @@ METHOD_TEXTS = {
     "sparc_local": "every token read from every model, others weigh less",
     "sparc": "all models choose a token's concepts together",
     "sparc_even": "the same, all models weigh alike",
+    "sparc_published": "SPARC by its authors' recipe",
     "crosscoder_unit": "one code of all models, unit rows",
     "crosscoder": "one code of all models, free norms",
     "crosscoder_masked": "crosscoder, trained on random parts of the models",
