@@ -195,7 +195,7 @@ class PublishedSparcMethod:
 
 def start(given: Start) -> PublishedSparcMethod:
     """See `usae.training.loop.methods`."""
-    torch.manual_seed(seed_of(given.variant.seed, "first weights"))
+    torch.manual_seed(seed_of(given.variant.seed, "first weights of published SPARC"))
     widths = {model: manifest.width for model, manifest in given.manifests.items()}
     train = given.params.model_dump() | {"levels": None}
     about = {"models": {}, "train": train, "seed": given.variant.seed, "method": given.variant.method}
