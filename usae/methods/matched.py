@@ -62,13 +62,7 @@ class MatchedSAEs(InUnits):
 
     def encode(self, tokens: Mapping[str, Float[Tensor, "... _"]]) -> dict[str, SparseCodes]:
         """See `Concepts`: the codes of the model's own SAE, in the common numbers."""
-        codes = {
-            model: self.alone[model].to(self.device).encode({model: raw})[model] for model, raw in tokens.items()
-        }
-        return {
-            model: SparseCodes(self._at(self.numbers[model], each.indices), each.values / self.gains[model])
-            for model, each in codes.items()
-        }
+        return {model: self._encoded(model, raw) for model, raw in tokens.items()}
 
     def decode(self, model: str, codes: SparseCodes) -> Float[Tensor, "... d"]:
         """By the model's own SAE; concepts that it does not have add nothing."""

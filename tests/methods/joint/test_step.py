@@ -66,6 +66,20 @@ def test_of_one_model_all_are_the_same_sae(family, kind):
     assert_same_step(stepped(family, kind, one), literal(one, one))
 
 
+@pytest.mark.parametrize("source", WIDTHS)
+def test_a_crosscoder_that_reads_one_model_at_a_time_is_the_universal_sae(source, monkeypatch):
+    alone = torch.tensor([float(model == source) for model in WIDTHS], dtype=torch.float64)[:, None, None]
+    monkeypatch.setattr(JointStep, "_kept", lambda self, pre: pre * alone)
+    sae, loss = stepped(UNIT, Crosscoder)
+    reference, expected = literal([source])
+    torch.testing.assert_close(loss.total, expected.total)
+    for (name, mine), theirs in zip(sae.named_parameters(), reference.parameters(), strict=True):
+        if theirs.grad is None:
+            assert not mine.grad.any(), name
+        else:
+            torch.testing.assert_close(mine.grad, theirs.grad, msg=name)
+
+
 def dense_step(sae, rows, family):
     """Written out: dense codes by masks, every error by itself, and autograd."""
     pre = torch.stack([sae.part(model).encoder(own) for model, own in zip(sae.models, rows, strict=True)])

@@ -127,7 +127,10 @@ def _methods_faults(params: Params) -> list[str]:
 
 
 def _methods_with(function: str) -> list[str]:
-    """Names of the files of `usae/methods/` that define `function`: `start` trains, `fit` does without."""
+    """Names of the files of `usae/methods/` that define `function`: `start` trains, `fit` does without.
+
+    Read from the text: importing them all would load torch for a check of params.yaml.
+    """
     return [file.stem for file in METHODS.glob("*.py") if f"\ndef {function}(" in file.read_text()]
 
 

@@ -83,7 +83,7 @@ def encoders(sae: UniversalSAE) -> dict[str, LinearMap]:
 
 def _read_by(sae: UniversalSAE, material: Material, found: Mapping[str, LinearMap]) -> AffineSAE:
     decoders = {model: LinearMap(_rows(sae, model), _offset(sae, model)) for model in sae.models}
-    return AffineSAE(material.units, found, decoders, sae.levels, material.device)
+    return AffineSAE.of(material.units, found, decoders, sae.levels, material.device)
 
 
 def _rows(sae: UniversalSAE, model: str) -> Array:

@@ -45,7 +45,7 @@ def through(
     encoders = {hub: own, **{model: translation.then(own) for model, translation in to_hub.items()}}
     everyone = {hub: own_decoder(material, hub), **decoders}
     readers, writers = ({model: maps[model] for model in material.models} for maps in (encoders, everyone))
-    return AffineSAE(material.units, readers, writers, material.alone[hub].levels, material.device)
+    return AffineSAE.of(material.units, readers, writers, material.alone[hub].levels, material.device)
 
 
 @torch.inference_mode()

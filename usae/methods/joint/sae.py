@@ -106,10 +106,8 @@ class FreeCrosscoder(Crosscoder):
         super().__init__(*arguments, **named)
         for model, width in self.widths.items():
             part: Any = self.part(model)
-            part.encoder, part.dictionary = (
-                CentredEncoder(width, self.concepts),
-                FreeDictionary(width, self.concepts),
-            )
+            part.encoder = CentredEncoder(width, self.concepts)
+            part.dictionary = FreeDictionary(width, self.concepts)
 
     def rows(self, model: str) -> Float[Tensor, "c d"]:
         """See `Crosscoder`."""

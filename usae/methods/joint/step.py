@@ -88,11 +88,11 @@ class JointStep:
 
     def weights(self) -> Float[Tensor, "sources m"]:
         """Of the errors of each source and target."""
-        models = len(self.sae.models)
+        models, device = len(self.sae.models), self.sae.device
         if self.family.values == "sum":
-            return torch.ones(1, models)
+            return torch.ones(1, models, device=device)
         cross = models - 1 if self.family.cross is None else self.family.cross
-        own = torch.eye(models)
+        own = torch.eye(models, device=device)
         return own / models + (1 - own) * cross / (models * max(models - 1, 1))
 
     def decoder(self, model: str) -> tuple[Float[Tensor, "c d"], Float[Tensor, " d"]]:
@@ -104,7 +104,7 @@ class JointStep:
 
     def errors(self) -> Float[Tensor, "sources m"]:
         """Mean squared error of the last step, by source and target."""
-        widths = torch.tensor(list(self.sae.widths.values()))
+        widths = torch.tensor(list(self.sae.widths.values()), device=self.sae.device)
         return torch.stack([self._by_model(each.square().mean(0)) for each in self.residuals]) / widths
 
     def invalidate(self, *models: str) -> None:
