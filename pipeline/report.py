@@ -5,6 +5,7 @@ dvc repro report
 """
 
 from pipeline import stage
+from usae.common.files.whole import write_output
 from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.showing.comparison import write_comparison
@@ -22,7 +23,7 @@ def main(params: Params) -> str:
     page = write_report(run, layout.reports)
     write_comparison(run, layout.reports)
     tables = [*sorted(layout.reports.glob("*.parquet")), layout.maximised / CURVES]
-    (layout.reports / "README.md").write_text(readme(tables))
+    write_output(layout.reports / "README.md", readme(tables).encode())
     return f"open {page} ({page.stat().st_size / 1e6:.1f} MB, works offline)"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.faults.damage import DAMAGES, chosen, flip
+from benchmarks.faults.disks import can_mount, on_small_disk
 from benchmarks.faults.world import REPAIR, Outcome, Stage, copied, digests, finished, make, run, started
 from usae.common.seeds import generator
 
@@ -25,7 +26,8 @@ KINDS = {  # and their shares
     "damage": 0.5,
     "repair": 0.1,
     "kill": 0.14,
-    "full disk": 0.14,
+    "full disk": 0.09,
+    "small disk": 0.05,  # a real one, where these may be mounted
     "race": 0.06,
     "checkpoint": 0.06,
 }
@@ -81,6 +83,7 @@ class Campaign:
             "repair": self.repair,
             "kill": self.kill,
             "full disk": self.full_disk,
+            "small disk": self.small_disk if can_mount() else self.full_disk,
             "race": self.race,
             "checkpoint": self.checkpoint,
         }[kind]
@@ -139,6 +142,21 @@ class Campaign:
         most = int(np.exp(rng.uniform(np.log(64), np.log(largest + 1))))
         what = f"{stage.title}: files of at most {most} bytes"
         outcome = run(stage, copy, most)
+        verdict, why = verdict_of(outcome)
+        if verdict != SURVIVED:
+            return what, verdict, why
+        return what, *self._judged(stage, copy, set(), must=True)
+
+    def small_disk(self, stage: Stage, copy: Path, rng: np.random.Generator) -> tuple[str, str, str]:
+        """One folder of its outputs lies on a disk that is full, or read-only; then on the usual one."""
+        sizes = {name: (self.folder / "whole" / name).stat().st_size for name in digests(copy, stage.writes)}
+        self._clear(stage, copy)
+        folder = (copy / str(rng.choice(sorted(sizes)))).parent
+        room = int(rng.uniform(0, sum(sizes.values())))
+        read_only = bool(rng.random() < 0.5)
+        what = f"{stage.title}: {folder.relative_to(copy)} {'read-only' if read_only else f'has {room} bytes'}"
+        with on_small_disk(folder, room, read_only):
+            outcome = run(stage, copy)
         verdict, why = verdict_of(outcome)
         if verdict != SURVIVED:
             return what, verdict, why

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.faults.__main__ import QUICK, table
 from benchmarks.faults.campaign import LOST, RAW, SURVIVED, Campaign, Verdict, verdict_of
 from benchmarks.faults.damage import DAMAGES, chosen
+from benchmarks.faults.disks import can_mount, on_small_disk
 from benchmarks.faults.world import Outcome, Stage, digests, make, stages
 from usae.common.params import load_params
 
@@ -68,6 +69,19 @@ def test_every_damage_changes_files(tmp_path, name):
     after = digests(tmp_path, ["data"])
     names = {str(path.relative_to(tmp_path)) for path in changed}
     assert {file for file, _ in before.items() ^ after.items()} == names
+
+
+@pytest.mark.skipif(not can_mount(), reason="only root on Linux mounts disks")
+def test_a_small_disk_is_full_or_read_only_and_then_gone(tmp_path):
+    (tmp_path / "a").write_bytes(b"there")
+    with on_small_disk(tmp_path, 8192, read_only=False):
+        assert (tmp_path / "a").read_bytes() == b"there"
+        (tmp_path / "b").write_bytes(b"x" * 8192)
+        with pytest.raises(OSError, match="No space left"):
+            (tmp_path / "c").write_bytes(b"x" * 8192)
+    with on_small_disk(tmp_path, 8192, read_only=True), pytest.raises(OSError, match="Read-only"):
+        (tmp_path / "b").write_bytes(b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_every_kind_of_file_has_its_turn():

@@ -3,11 +3,12 @@ import resource
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from usae.common.errors import UserError
-from usae.common.files.whole import free_bytes, write_output, write_whole
+from usae.common.files.whole import below, disk_sentence, free_bytes, write_output, write_whole
 
 
 @contextmanager
@@ -32,6 +33,16 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
         write_whole(file, b"x" * 1000, b"y" * 1000)
     assert file.read_bytes() == b"first"
     assert [path.name for path in file.parent.iterdir()] == ["b.json"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_error_without_a_file_names_the_folder(tmp_path):
+    refused = pytest.raises(OSError, match="No space left")
+    with refused as caught, below(tmp_path), open("/dev/full", "wb", buffering=0) as full:
+        full.write(b"x")
+    sentence = disk_sentence(caught.value)
+    assert sentence.startswith(f"No space left on device ({tmp_path}); ")
+    assert "run the same command again" in sentence
 
 
 def test_whatever_the_disk_says_is_one_sentence(tmp_path):

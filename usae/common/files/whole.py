@@ -8,7 +8,8 @@ import glob
 import os
 import shutil
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -45,6 +46,17 @@ def write_output(path: Path, *contents: bytes | memoryview) -> None:
     for partial in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
         if not _runs(partial.name.removeprefix(f"{path.name}.").split("-")[0]):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def below(folder: Path) -> Iterator[None]:
+    """An error of the disk in here that names no file names `folder`: a library wrote there."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(folder)
+        raise
 
 
 def disk_sentence(error: OSError) -> str:

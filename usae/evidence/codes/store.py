@@ -19,6 +19,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from usae.common.errors import UserError
 from usae.common.files.json_files import CHECKSUM, json_checksum
 from usae.common.files.sealed import trailer
+from usae.common.files.whole import below
 from usae.common.types import Array
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -85,17 +86,18 @@ class CodeStore:
         """Start an empty store at `path`, in place of whatever is there; `grid` squared tokens per image."""
         attributes = {"model": model, "sae": sae, "concepts": concepts, "k": k, "grid": grid}
         path.parent.mkdir(parents=True, exist_ok=True)
-        group = zarr.create_group(path, overwrite=True, attributes=attributes)
         index_type = "uint16" if concepts <= UINT16_CONCEPTS else "uint32"
-        for name, dtype in (("indices", index_type), ("values", "float16")):
-            group.create_array(
-                name,
-                shape=(images, grid * grid, k),
-                chunks=(chunk_images, grid * grid, k),
-                dtype=dtype,
-                dimension_names=("image", "token", "k"),
-                compressors=[ZstdCodec(level=0), Crc32cCodec()],
-            )
+        with below(path):
+            group = zarr.create_group(path, overwrite=True, attributes=attributes)
+            for name, dtype in (("indices", index_type), ("values", "float16")):
+                group.create_array(
+                    name,
+                    shape=(images, grid * grid, k),
+                    chunks=(chunk_images, grid * grid, k),
+                    dtype=dtype,
+                    dimension_names=("image", "token", "k"),
+                    compressors=[ZstdCodec(level=0), Crc32cCodec()],
+                )
         return cls(path, group)
 
     @classmethod
@@ -132,11 +134,12 @@ class CodeStore:
         faults = _faults(indices, values, expected, self.concepts)
         if faults:
             raise UserError.listing(f"Chunk {chunk} of the codes in {self.path} was refused:", faults)
-        self._indices[start:stop] = indices.astype(self._indices.dtype)
-        self._values[start:stop] = values.astype(np.float16)
-        self._written.add(chunk)
-        if len(self._written) == self.chunks:
-            self._group.attrs.put({**self._group.attrs, **self._seal()})
+        with below(self.path):
+            self._indices[start:stop] = indices.astype(self._indices.dtype)
+            self._values[start:stop] = values.astype(np.float16)
+            self._written.add(chunk)
+            if len(self._written) == self.chunks:
+                self._group.attrs.put({**self._group.attrs, **self._seal()})
 
     def chunk(self, chunk: int) -> CodeChunk:
         """Read chunk `chunk`; the values come back as float32."""

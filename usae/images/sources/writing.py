@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from usae.common.errors import UserError
+from usae.common.files.whole import write_output
 from usae.common.params import ImagesParams
 from usae.common.runtime.progress import progress
 from usae.images.pixels.index import Record, checked, write_index
@@ -103,7 +104,9 @@ def _write_shapes(folder: Path, params: ImagesParams, seed: int) -> dict[str, Co
         records = (_scene_record(image, item) for image, item in enumerate(split_scenes))
         counts[split] = _write(records, folder / f"{split}.parquet", None, ())
         coverage = np.stack([item.coverage for item in split_scenes])  # (images, grid, grid, attributes)
-        np.savez_compressed(folder / f"{split}_truth.npz", names=np.array(ATTRIBUTES), coverage=coverage)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, names=np.array(ATTRIBUTES), coverage=coverage)
+        write_output(folder / f"{split}_truth.npz", buffer.getvalue())
     return counts
 
 

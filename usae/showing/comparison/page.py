@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from usae.common.files.whole import write_output
 from usae.showing.comparison.table import COST, QUALITY, RUNS, dashes, lines
 from usae.showing.comparison.words import (
     BLOCK_TEXTS,
@@ -37,7 +38,7 @@ def write_comparison(run: Run, folder: Path) -> Path:
     drawn = method_pictures(compared) if compared.methods else []
     files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn}
     page = folder / PAGE
-    page.write_text(render(compared, run.params.models, drawn, files), encoding="utf-8")
+    write_output(page, render(compared, run.params.models, drawn, files).encode())
     return page
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from usae.common.files.whole import write_output
 from usae.showing.explorer.album import Album
 from usae.showing.explorer.cards import control_cell, images_of, make_cards
 from usae.showing.explorer.charts import chart_uri
@@ -57,7 +58,7 @@ def write_report(run: Run, folder: Path) -> Path:
     in_panels = {panel.name for panel in added}
     alone = [picture for picture in drawn if picture.name not in in_panels]
     page = folder / "index.html"
-    page.write_text(render(run, alone, added, files), encoding="utf-8")
+    write_output(page, render(run, alone, added, files).encode())
     return page
 
 

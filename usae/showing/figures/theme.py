@@ -5,6 +5,7 @@ uniform maps. Figures are built without pyplot, so nothing global changes, and t
 same bytes.
 """
 
+import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from usae.common.files.whole import write_output
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 INK, MUTED, RULE, PAPER = "#1d232b", "#5c6670", "#d5d9de", "#ffffff"
@@ -61,12 +64,16 @@ class Picture:
 
     def save(self, folder: Path) -> tuple[Path, Path]:
         """Write `folder/<name>.svg` and `.png`; the same figure gives the same bytes."""
-        folder.mkdir(parents=True, exist_ok=True)
         svg, png = folder / f"{self.name}.svg", folder / f"{self.name}.png"
         with mpl.rc_context(RC):
-            self.figure.savefig(svg, metadata={"Date": None, "Creator": None})
-            self.figure.savefig(png, dpi=DPI, metadata={"Software": None})
+            write_output(svg, self._drawn("svg", metadata={"Date": None, "Creator": None}))
+            write_output(png, self._drawn("png", dpi=DPI, metadata={"Software": None}))
         return svg, png
+
+    def _drawn(self, kind: str, **settings: Any) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format=kind, **settings)
+        return buffer.getvalue()
 
 
 def model_colours(models: Sequence[str]) -> dict[str, str]:

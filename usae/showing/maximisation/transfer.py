@@ -5,6 +5,7 @@ Turns what stage `maximise` made into tables `maximisation` and `maximisation_cu
 `pictures.py` describes.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from usae.common.files.whole import write_output
 from usae.common.tables import no_rows, write_table
 from usae.showing.maximisation.pictures import CURVES, HIGH_PERCENTILE, picture_path
 from usae.showing.maximisation.tables import MAXIMISATION, MAXIMISATION_CURVES
@@ -56,9 +58,9 @@ def write_maximised(folder: Path, maximisation: Maximisation) -> None:
     for target, maximised in zip(maximisation.targets, maximisation.maximised, strict=True):
         for model, starts in zip(maximisation.models, maximised.pictures, strict=True):
             for start, picture in enumerate(starts):
-                path = picture_path(folder, target.name, model, start)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(path)
+                buffer = io.BytesIO()
+                Image.fromarray(picture).save(buffer, "PNG")
+                write_output(picture_path(folder, target.name, model, start), buffer.getvalue())
     write_table(MAXIMISATION_CURVES, curve_table(maximisation), folder / CURVES)
 
 

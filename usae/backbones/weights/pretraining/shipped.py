@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from usae.backbones.weights.pretraining.architectures import ARCHITECTURES, ObjectiveName
 from usae.common.errors import UserError
+from usae.common.files.whole import write_output
 
 
 def shipped(objective: ObjectiveName) -> dict[str, Tensor]:
@@ -27,5 +28,4 @@ def shipped(objective: ObjectiveName) -> dict[str, Tensor]:
 def save_half(backbone: nn.Module, path: Path) -> None:
     """Writes the backbone's weights in float16; equal weights give equal bytes."""
     half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in backbone.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(half))
+    write_output(path, save(half))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from usae.common.files.whole import write_output
 from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
@@ -84,14 +85,13 @@ class Evaluation:
 
         Table `summary` holds every number, `metrics.json` those that `dvc metrics` and `dvc exp show` should list.
         """
-        (reports / "plots").mkdir(parents=True, exist_ok=True)
         for table, frame in self.tables.items():
             write_table(table, frame, reports / f"{table.name}.parquet")
         for stem, frame in self.plots.items():
-            frame.to_csv(reports / "plots" / f"{stem}.csv", index=False, float_format="%.6g", lineterminator="\n")
-        (reports / "metrics.json").write_text(
-            json.dumps(headlines(self.numbers), indent=2, allow_nan=False) + "\n"
-        )
+            text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            write_output(reports / "plots" / f"{stem}.csv", text.encode())
+        numbers = json.dumps(headlines(self.numbers), indent=2, allow_nan=False)
+        write_output(reports / "metrics.json", f"{numbers}\n".encode())
 
 
 def evaluate(
