@@ -149,7 +149,7 @@ class Campaign:
 
     def small_disk(self, stage: Stage, copy: Path, rng: np.random.Generator) -> tuple[str, str, str]:
         """One folder of its outputs lies on a disk that is full, or read-only; then on the usual one."""
-        sizes = {name: (self.folder / "whole" / name).stat().st_size for name in digests(copy, stage.writes)}
+        sizes = {name: (self.folder / "whole" / name).stat().st_size for name in digests(copy, _outputs(stage))}
         self._clear(stage, copy)
         folder = (copy / str(rng.choice(sorted(sizes)))).parent
         room = int(rng.uniform(0, sum(sizes.values())))
@@ -196,7 +196,7 @@ class Campaign:
 
     def _clear(self, stage: Stage, copy: Path) -> None:
         """As before the stage ran."""
-        for name in digests(copy, stage.writes if stage.name in ("extract", "untrained") else _outputs(stage)):
+        for name in digests(copy, _outputs(stage)):
             (copy / name).unlink()
 
     def _judged(self, stage: Stage, copy: Path, damaged: set[str], must: bool = False) -> tuple[str, str]:
@@ -209,13 +209,15 @@ class Campaign:
 
     def compared(self, stage: Stage, copy: Path, damaged: set[str]) -> tuple[str, str]:
         """Whether the stage's outputs are those of the undisturbed world, what was damaged on purpose left out."""
-        paths = _outputs(stage) if stage.name not in ("extract", "untrained") else stage.writes
-        there, wanted = (digests(folder, paths) for folder in (copy, self.folder / "whole"))
+        there, wanted = (digests(folder, _outputs(stage)) for folder in (copy, self.folder / "whole"))
         names = {name for name, _ in there.items() ^ wanted.items()} - damaged
         return (LOST, f"other bytes: {', '.join(sorted(names))}") if names else (SURVIVED, "")
 
 
 def _outputs(stage: Stage) -> tuple[str, ...]:
+    """Stores are outputs of the stages that extract; others read them."""
+    if stage.name in ("extract", "untrained"):
+        return stage.writes
     return tuple(path for path in stage.writes if not path.startswith("data/activations"))
 
 

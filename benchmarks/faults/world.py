@@ -130,6 +130,7 @@ def make(folder: Path) -> None:
     """A world in which nothing has run."""
     folder.mkdir(parents=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(settings(), sort_keys=False))
+    shutil.copy(ROOT / "dvc.yaml", folder)
 
 
 def copied(source: Path, folder: Path) -> Path:
