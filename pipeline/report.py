@@ -10,6 +10,7 @@ from usae.common.params import Params
 from usae.showing.comparison import write_comparison
 from usae.showing.explorer import write_report
 from usae.showing.maximisation.pictures import CURVES
+from usae.showing.results.inputs import check_inputs
 from usae.showing.results.readme import readme
 from usae.showing.results.run import Run
 
@@ -18,6 +19,7 @@ from usae.showing.results.run import Run
 def main(params: Params) -> str:
     """Draw what the other stages measured, and say in `reports/README.md` what their tables hold."""
     layout = Layout()
+    check_inputs("report", layout.root)
     run = Run.load(layout.root, params)
     page = write_report(run, layout.reports)
     write_comparison(run, layout.reports)

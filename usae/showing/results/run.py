@@ -31,6 +31,8 @@ class Run:
     def load(cls, root: str | Path = ".", params: Params | None = None) -> Self:
         """The run in `root`, with its own params.yaml unless `params` are given.
 
+        A run of which tables are absent opens all the same, but for those of `reports.REQUIRED`.
+
         Raises:
             UserError: there is no run, or parts of it are missing; the command that makes them is named.
         """
