@@ -108,7 +108,8 @@ class OpenedMethods:
                 yield Member(JOINT, USAE, run, refitted(sae, self.material))
 
     def _trained(self, name: str) -> Iterator[Member]:
-        block = getattr(method_module(name), "BLOCK", JOINT)
+        module = method_module(name)
+        block, batch_tokens = getattr(module, "BLOCK", JOINT), getattr(module, "BATCH_TOKENS", None)
         for run in method_variants(self.params, name):
             folder = self.layout.methods / name / run
             for called, inside in ((run, folder), (START, folder / BEFORE)):
@@ -116,7 +117,7 @@ class OpenedMethods:
                     continue
                 sae = _universal(inside, self.material.device)
                 for reading in readings(sae, self.material):
-                    numbers = self._cost(sae) if called == RUN else {}
+                    numbers = self._cost(sae, batch_tokens) if called == RUN else {}
                     yield Member(block, name, called, replace(reading, numbers=numbers))
 
     def crosscoders(self) -> Iterator[tuple[str, str, FreeCrosscoder]]:
@@ -131,9 +132,9 @@ class OpenedMethods:
                 if isinstance(sae, FreeCrosscoder):
                     yield name, run, sae
 
-    def _cost(self, sae: UniversalSAE) -> Mapping[str, float]:
+    def _cost(self, sae: UniversalSAE, batch_tokens: int | None = None) -> Mapping[str, float]:
         store = next(iter(self.material.stores.values()))
-        return cost(sae, store.images, store.tokens)
+        return cost(sae, store.images, store.tokens, batch_tokens)
 
 
 def _universal(folder: Path, device: torch.device) -> UniversalSAE:
