@@ -17,6 +17,7 @@ from usae.evidence.controls.names import SEED
 from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.summary import HELD_OUT, TRAIN
 from usae.methods.comparison.cost import cost
+from usae.methods.comparison.labelled import labelled_images
 from usae.methods.comparison.readings import readings, refitted
 from usae.methods.fitting.material import Material
 from usae.methods.fitting.reading import Reading
@@ -67,6 +68,8 @@ class OpenedMethods:
         held_out = {model: stores[model] for model in manifests}
         total = min(store.images for store in train.values())
         images = np.linspace(0, total - 1, min(params.methods.images or total, total)).astype(np.int64)
+        first = params.models[0]
+        labelled = labelled_images(layout.images, (train[first], images), held_out[first])
         units = _universal(layout.usae, device)
         material, before = (
             Material(
@@ -79,6 +82,7 @@ class OpenedMethods:
                 params.k,
                 params.seed,
                 device,
+                labelled,
             )
             for run, inside in ((RUN, ""), (START, BEFORE))
         )

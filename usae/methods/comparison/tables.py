@@ -46,8 +46,10 @@ METHODS = Table(
             " models; alive to shared: concepts that pass the funnel up to that step (table method_funnel);"
             " label_auc: of the best concept of a label; l0: codes above 0 per token; parameters: trained numbers;"
             " steps: updates in training; encoder_updates: those that move one model's encoder; gflop: products of"
-            " encoders and decoders in training, but for those that revive dead concepts; further ones as in table"
-            " summary",
+            " encoders and decoders in training, but for those that revive dead concepts;"
+            " retrieval_...: an atlas's concepts in other models, retrieval_label_...: those that labels find,"
+            " steering_...: what a push along these does to labels' readouts (docs/methods.md, `atlas`); further"
+            " ones as in table summary",
         ),
         Column("value", "float64", "the number"),
         Column("low", "float64", "lower end of its 95 % interval over held-out images; null where not resampled"),
