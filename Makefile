@@ -31,5 +31,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf data/images data/weights data/manifests data/untrained data/activations data/usae data/baselines data/controls data/codes data/maximised
+	rm -rf data/images data/weights data/manifests data/untrained data/activations data/usae data/controls data/codes data/maximised data/methods/*/
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,5 +1,8 @@
 """`dvc.yaml` tells the truth: its code dependencies are what each stage loads, its parameters exist."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -108,3 +111,17 @@ def test_stages_with_folders_of_all_models_depend_on_the_list():
 
 def test_every_stage_has_a_script_and_every_script_a_stage():
     assert {path.stem for path in Path(ROOT / "pipeline").glob("*.py")} - {"__init__"} == set(PIPELINE)
+
+
+def test_make_clean_removes_every_output_below_data_and_no_text_of_the_repository(tmp_path):
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    outs = [out for stage in PIPELINE.values() for out in stage["outs"] if out.startswith("data/")]
+    made = [tmp_path / re.sub(r"\$\{item\.\w+\}", "one", out) for out in outs]
+    for path in [*made, tmp_path / "data/activations", tmp_path / "data/external"]:
+        path.mkdir(parents=True)
+    kept = tmp_path / "data/methods/README.md"
+    kept.write_text("what lies here")
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert not [path for path in made if path.exists()]
+    left = {path for path in (tmp_path / "data").rglob("*") if not path.is_dir() or not any(path.iterdir())}
+    assert left == {kept, tmp_path / "data/external"}

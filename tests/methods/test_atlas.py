@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.support.leaks import assert_no_leak, codes_r2
 from tests.support.materials import material_of, sae_with
+from usae.evidence.metrics.labels.single import LabelledImages
 from usae.methods import hub
 from usae.methods.atlas import cross_r2, fit
 from usae.methods.fitting.material import Material
@@ -20,7 +23,13 @@ def world(folder, same=False) -> Material:
         turns = dict.fromkeys("abc", turns["a"])
     alone = {model: sae_with({model: rows}, K) for model, rows in turns.items()}
     rows = {model: causes @ turn for model, turn in turns.items()}
-    return material_of(folder, rows, alone=alone, concepts=CAUSES, k=K)
+    material = material_of(folder, rows, alone=alone, concepts=CAUSES, k=K)
+    return replace(material, labelled=dict.fromkeys(("train", "val"), halves(causes.sum(axis=1))))
+
+
+def halves(sums) -> LabelledImages:
+    """Label l is that of the half of the images with most of cause l."""
+    return LabelledImages(np.arange(len(sums)), sums > np.median(sums, axis=0))
 
 
 @pytest.mark.parametrize(("form", "name"), [(0, "procrustes"), (1, "ridge")])
@@ -83,6 +92,46 @@ def test_what_an_atlas_explains_is_asked_of_other_models_alone(tmp_path):
 def test_translators_of_re_paired_images_find_no_partners(tmp_path):
     for reading in fit(world(tmp_path).repaired()):
         assert reading.numbers["retrieval_mrr"] < 0.8
+
+
+@pytest.mark.parametrize("form", [0, 1])
+def test_turned_models_are_asked_by_label_as_by_their_own_concepts(tmp_path, form):
+    numbers = fit(world(tmp_path))[form].numbers
+    assert numbers["retrieval_label_code"] == pytest.approx(numbers["retrieval_label_native"], abs=1e-3)
+    assert numbers["retrieval_label_native"] > 0.95
+    assert numbers["retrieval_label_direction"] > 0.9
+    assert numbers["retrieval_label_mrr"] == numbers["retrieval_label_top_1"] == 1
+    assert numbers["retrieval_label_top_1_chance"] == pytest.approx(1 / CAUSES)
+    assert numbers["retrieval_label_mrr_chance"] == numbers["retrieval_mrr_chance"]
+    assert numbers["steering_native"] > 0
+    assert numbers["steering_share"] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_random_concept_is_the_mean_of_all_and_so_is_its_direction(tmp_path):
+    """Of the same models: one label is each concept's own, the other four are chance."""
+    numbers = fit(world(tmp_path, same=True))[1].numbers
+    own, others = numbers["retrieval_label_code"], 0.5
+    for kind in ("code", "direction"):
+        assert numbers[f"retrieval_label_{kind}_random"] == pytest.approx((own + 4 * others) / CAUSES, abs=0.08)
+    assert numbers["steering_share_random"] < 0.9
+
+
+@pytest.mark.parametrize("form", [0, 1])
+def test_translators_of_re_paired_images_find_no_labels(tmp_path, form):
+    material = world(tmp_path)
+    paired, moved = (fit(each)[form].numbers for each in (material, material.repaired()))
+    assert moved["retrieval_label_native"] == paired["retrieval_label_native"]
+    for name in ("retrieval_label_code", "retrieval_label_direction", "retrieval_label_mrr", "steering_share"):
+        assert moved[name] < paired[name] - 0.2, name
+
+
+@pytest.mark.parametrize("without", ["train", "val"])
+def test_without_labels_of_both_splits_concepts_are_asked_alone(tmp_path, without):
+    material = world(tmp_path)
+    labelled = {split: images for split, images in material.labelled.items() if split != without}
+    names = set(fit(replace(material, labelled=labelled))[0].numbers)
+    assert names
+    assert not {name for name in names if "label" in name or "steering" in name}
 
 
 def test_one_model_alone_needs_no_atlas(tmp_path):

@@ -19,6 +19,8 @@ from usae.common.seeds import generator
 from usae.common.types import Array, Pair
 from usae.evidence.metrics.reconstruction.passes import standardised
 from usae.methods.fitting.affine import AffineSAE
+from usae.methods.fitting.by_label import label_numbers, ranks
+from usae.methods.fitting.label_tokens import LabelSplits, label_tokens
 from usae.methods.fitting.material import BLOCK_IMAGES, Material
 from usae.methods.fitting.own import own_codes, own_decoder, through, unit_rows
 from usae.methods.fitting.reading import Reading
@@ -36,14 +38,19 @@ def fit(material: Material) -> list[Reading]:
         return []
     rows = drawn_rows(material, TOKENS, generator(material.seed, "tokens to choose an atlas by"))
     translators: Mapping[str, Translate] = {"procrustes": _procrustes, "ridge": _ridge}
-    return [_reading(form, material, translate, rows) for form, translate in translators.items()]
+    labelled = label_tokens(material)
+    return [_reading(form, material, translate, rows, labelled) for form, translate in translators.items()]
 
 
-def _reading(form: str, material: Material, translate: Translate, rows: Mapping[str, Array]) -> Reading:
+def _reading(
+    form: str, material: Material, translate: Translate, rows: Mapping[str, Array], labelled: LabelSplits | None
+) -> Reading:
     maps = {pair: translate(material, *pair) for pair in permutations(material.models, 2)}
     atlases = {hub: _concepts(material, hub, maps) for hub in material.models}
     hub = max(atlases, key=lambda model: cross_r2(atlases[model], rows))
     numbers = retrieval(material, hub, maps) | {"hub": float(material.models.index(hub))}
+    if labelled:
+        numbers |= label_numbers(material, hub, atlases[hub], labelled)
     return Reading(form, atlases[hub], numbers=numbers)
 
 
@@ -105,8 +112,7 @@ def _ranks(material: Material, hub: str, model: str, translation: LinearMap, cor
     translated = unit_rows(material.alone[hub], hub) @ translation.weights
     cosines = unit(translated) @ unit_rows(material.alone[model], model).T  # (c, c)
     known = np.flatnonzero(correlations.max(axis=1) > 0)
-    cosines, partner = cosines[known], correlations[known].argmax(axis=1)
-    return np.asarray(1 + (cosines > cosines[np.arange(len(known)), partner][:, None]).sum(axis=1))
+    return ranks(cosines[known], correlations[known].argmax(axis=1))
 
 
 def held_out_correlations(material: Material, hub: str, model: str) -> Array:

@@ -22,7 +22,7 @@ from usae.training.loop.method import ALL_MODELS, Start, Update
 from usae.training.start.initialisation import set_statistics
 
 BLOCK = "as published"  # of the comparison
-BATCH = 256  # tokens
+BATCH_TOKENS = 256  # of one update; a step makes as many as its tokens take
 RATE = 1e-4
 CROSS_WEIGHT, AUX_WEIGHT, AUX_CODES = 1.0, 1 / 32, 64
 FIRES, DEAD_AFTER = 1e-3, 1000  # codes above the one fire; steps without, after which a latent is dead
@@ -90,7 +90,7 @@ class PublishedSparcMethod:
     def step(self, tokens: Mapping[str, Float[Tensor, "n _"]], step: int, scored: bool) -> Update:  # noqa: ARG002
         """As many updates as the step's tokens make batches of the authors' size."""
         rows = [self.sae.part(model).standardise(tokens[model]) for model in self.sae.models]
-        for batch in zip(*(own.split(BATCH) for own in rows), strict=True):
+        for batch in zip(*(own.split(BATCH_TOKENS) for own in rows), strict=True):
             loss, reconstruction = self._update(list(batch))
         norm = torch.stack([p.grad.norm() for p in self.parameters() if p.grad is not None]).norm()
         r2 = self._r2(rows) if scored else None

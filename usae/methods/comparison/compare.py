@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
@@ -15,9 +14,6 @@ from usae.common.params import Params
 from usae.common.tables import Table, no_rows, read_table
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS
 from usae.evidence.metrics.funnel import Thresholds, control_bar
-from usae.evidence.metrics.labels.labels import carried_by_images
-from usae.evidence.metrics.labels.loading import load_labels
-from usae.evidence.metrics.labels.single import LabelledImages
 from usae.evidence.metrics.summary import HELD_OUT
 from usae.methods.comparison.judging import Judge, MemberTables
 from usae.methods.comparison.members import Member, OpenedMethods
@@ -69,17 +65,7 @@ def judge_of(opened: OpenedMethods) -> Judge:
     controls = read_table(layout.table(CONTROL_CONCEPTS))
     bar = control_bar(controls, len(params.models), Thresholds(params.measure.agreement).bar)
     device = opened.material.device
-    return Judge(opened.stores, params.measure, params.seed, device, bar, labelled_images(opened))
-
-
-def labelled_images(opened: OpenedMethods) -> LabelledImages | None:
-    """Held-out images with labels; None where there are none."""
-    store = next(iter(opened.stores.values()))
-    labels = load_labels(opened.layout.images, HELD_OUT, store.images)
-    if labels is None:
-        return None
-    images, carried = carried_by_images(labels, np.arange(store.images), store.tokens)
-    return LabelledImages.some(images, carried.toarray().astype(bool))
+    return Judge(opened.stores, params.measure, params.seed, device, bar, opened.material.labelled.get(HELD_OUT))
 
 
 def tables(judged: Iterable[MemberTables]) -> dict[Table, pd.DataFrame]:

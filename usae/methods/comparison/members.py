@@ -17,6 +17,7 @@ from usae.evidence.controls.names import SEED
 from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.summary import HELD_OUT, TRAIN
 from usae.methods.comparison.cost import cost
+from usae.methods.comparison.labelled import labelled_images
 from usae.methods.comparison.readings import readings, refitted
 from usae.methods.fitting.material import Material
 from usae.methods.fitting.reading import Reading
@@ -67,6 +68,8 @@ class OpenedMethods:
         held_out = {model: stores[model] for model in manifests}
         total = min(store.images for store in train.values())
         images = np.linspace(0, total - 1, min(params.methods.images or total, total)).astype(np.int64)
+        first = params.models[0]
+        labelled = labelled_images(layout.images, (train[first], images), held_out[first])
         units = _universal(layout.usae, device)
         material, before = (
             Material(
@@ -79,6 +82,7 @@ class OpenedMethods:
                 params.k,
                 params.seed,
                 device,
+                labelled,
             )
             for run, inside in ((RUN, ""), (START, BEFORE))
         )
@@ -108,7 +112,8 @@ class OpenedMethods:
                 yield Member(JOINT, USAE, run, refitted(sae, self.material))
 
     def _trained(self, name: str) -> Iterator[Member]:
-        block = getattr(method_module(name), "BLOCK", JOINT)
+        module = method_module(name)
+        block, batch_tokens = getattr(module, "BLOCK", JOINT), getattr(module, "BATCH_TOKENS", None)
         for run in method_variants(self.params, name):
             folder = self.layout.methods / name / run
             for called, inside in ((run, folder), (START, folder / BEFORE)):
@@ -116,7 +121,7 @@ class OpenedMethods:
                     continue
                 sae = _universal(inside, self.material.device)
                 for reading in readings(sae, self.material):
-                    numbers = self._cost(sae) if called == RUN else {}
+                    numbers = self._cost(sae, batch_tokens) if called == RUN else {}
                     yield Member(block, name, called, replace(reading, numbers=numbers))
 
     def crosscoders(self) -> Iterator[tuple[str, str, FreeCrosscoder]]:
@@ -131,9 +136,9 @@ class OpenedMethods:
                 if isinstance(sae, FreeCrosscoder):
                     yield name, run, sae
 
-    def _cost(self, sae: UniversalSAE) -> Mapping[str, float]:
+    def _cost(self, sae: UniversalSAE, batch_tokens: int | None = None) -> Mapping[str, float]:
         store = next(iter(self.material.stores.values()))
-        return cost(sae, store.images, store.tokens)
+        return cost(sae, store.images, store.tokens, batch_tokens)
 
 
 def _universal(folder: Path, device: torch.device) -> UniversalSAE:

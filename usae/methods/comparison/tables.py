@@ -45,8 +45,11 @@ METHODS = Table(
             "r2: about the channel means; r2_self_mean, r2_cross_mean, r2_mean (modes others, joint): means over"
             " models; alive to shared: concepts that pass the funnel up to that step (table method_funnel);"
             " label_auc: of the best concept of a label; l0: codes above 0 per token; parameters: trained numbers;"
-            " encoder_updates: of one model; steps: of training; gflop: of dense products in training;"
-            " further ones as in table summary",
+            " steps: updates in training; encoder_updates: those that move one model's encoder; gflop: products of"
+            " encoders and decoders in training, but for those that revive dead concepts;"
+            " retrieval_...: an atlas's concepts in other models, retrieval_label_...: those that labels find,"
+            " steering_...: what a push along these does to labels' readouts (docs/methods.md, `atlas`); further"
+            " ones as in table summary",
         ),
         Column("value", "float64", "the number"),
         Column("low", "float64", "lower end of its 95 % interval over held-out images; null where not resampled"),

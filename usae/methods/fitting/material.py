@@ -5,7 +5,7 @@ before their first step.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.ridge import VALIDATION, Products
 from usae.common.seeds import generator
 from usae.common.types import Array
+from usae.evidence.metrics.labels.single import LabelledImages
 from usae.evidence.metrics.reconstruction.passes import model_spans, standardised
 from usae.methods.runs.variants import SHUFFLED
 from usae.sae.universal import UniversalSAE
@@ -29,7 +30,7 @@ class Material:
 
     units: the universal SAE, whose standardised units are those of all. alone: the SAE of each model by itself.
     stores, held_out: activations by model. images: numbers of the training images to fit on, increasing. k: codes
-    per token.
+    per token. labelled: images of each split that have labels, by split; a split without any is not there.
     """
 
     run: str
@@ -41,6 +42,7 @@ class Material:
     k: int
     seed: int
     device: torch.device
+    labelled: Mapping[str, LabelledImages] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:

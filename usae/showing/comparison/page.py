@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from usae.common.files.whole import write_output
 from usae.showing.comparison.table import COST, QUALITY, RUNS, dashes, lines
@@ -24,6 +22,7 @@ from usae.showing.explorer.charts import chart_uri
 from usae.showing.explorer.page import HERE as EXPLORER
 from usae.showing.figures import Picture, method_pictures
 from usae.showing.figures.sharing import RUN_NAMES, sharing_counts
+from usae.showing.pages import environment, inlined
 from usae.showing.results.compared import Compared
 from usae.showing.results.run import Run
 
@@ -44,19 +43,12 @@ def write_comparison(run: Run, folder: Path) -> Path:
 
 def render(compared: Compared, models: Sequence[str], drawn: Sequence[Picture], files: Mapping[str, Path]) -> str:
     """The page as text; `files` holds the SVG file of every figure by name."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    styles = [(folder / "style.css").read_text(encoding="utf-8") for folder in (EXPLORER, HERE)]
-    return environment.get_template("template.html.jinja").render(
+    template = environment(HERE).get_template("template.html.jinja")
+    return template.render(
         models=list(models),
         listed=" and ".join([", ".join(models[:-1]), models[-1]] if len(models) > 1 else models),
-        style=Markup("\n".join(styles)),
-        script=Markup((HERE / "table.js").read_text(encoding="utf-8")),
+        style=inlined(folder / "style.css" for folder in (EXPLORER, HERE)),
+        script=inlined([HERE / "table.js"]),
         compared=compared.methods,
         summary=[text.replace(" %", "\u00a0%") for text in summary(compared)],
         standing=standing(compared),

@@ -139,11 +139,12 @@ QUALITY = (
 )  # fmt: skip
 COST = (
     Heading("l0", "codes per token", "codes above 0, mean", _named("l0"), number, "not measured"),
-    Heading("steps", "steps", "of training", _named("steps"), number, "fitted in closed form"),
+    Heading("steps", "steps", "updates in training", _named("steps"), number, "fitted in closed form"),
     Heading("updates", "updates of an encoder", "in how many steps one model's encoder moves",
             _named("encoder_updates"), number, "fitted in closed form"),
     Heading("parameters", "parameters", "trained numbers", _named("parameters"), number, "not counted"),
-    Heading("gflop", "GFLOP", "dense products in training", _named("gflop"), number, "fitted in closed form"),
+    Heading("gflop", "GFLOP", "products of encoders and decoders in training", _named("gflop"), number,
+            "fitted in closed form"),
 )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from usae.common.files.whole import write_output
@@ -36,6 +35,7 @@ from usae.showing.figures import Picture, pictures
 from usae.showing.figures.chosen_concepts import universal_picture
 from usae.showing.figures.matrix import ALONE
 from usae.showing.figures.theme import model_colours
+from usae.showing.pages import environment, inlined
 from usae.showing.results.choice import support
 from usae.showing.results.run import Run
 
@@ -107,21 +107,15 @@ def split(data: Json, count: int = FIRST) -> tuple[Json, Json]:
 
 def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]) -> str:
     """The page as text: figures outside panels, panels; `files` holds the SVG file of every figure by name."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "share": share, "decimals": decimals}
+    templates = environment(HERE)
+    templates.filters |= {"number": number, "share": share, "decimals": decimals}
     models, data = run.params.models, payload(run)
     first, rest = split(data)
-    text = environment.get_template("template.html.jinja").render(
+    text = templates.get_template("template.html.jinja").render(
         params=run.params,
         colours=model_colours(models),
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        script=Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)),
+        style=inlined([HERE / "style.css"]),
+        script=inlined(HERE / name for name in SCRIPTS),
         data=Markup(script_text(first)),
         rest=Markup(script_text(rest)),
         story=story(run.reports, models),
