@@ -25,15 +25,6 @@ TINY = BackboneParams(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """So small a network is slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def extraction(params, image_folder, tmp_path, monkeypatch):
     """A tiny random transformer over the folder's pictures, four images a chunk."""

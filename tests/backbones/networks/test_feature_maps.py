@@ -11,7 +11,6 @@ from usae.backbones.weights.checkpoints import load_state
 from usae.common.errors import UserError
 from usae.common.params import BackboneParams
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CODE = '''
 import torch
 from torch import nn
