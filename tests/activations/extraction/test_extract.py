@@ -93,11 +93,11 @@ def test_the_store_holds_the_backbones_tokens(extraction):
         np.testing.assert_allclose(found, expected, atol=2e-3, rtol=2e-3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11"])
-def test_networks_that_only_list_their_maps_are_extracted_too(extraction, tmp_path, name):
+@pytest.mark.parametrize(("name", "size"), [("resnet18", {}), ("vgg11", {"mlp_ratio": 0.01})])
+def test_networks_that_only_list_their_maps_are_extracted_too(extraction, tmp_path, name, size):
     """`features_only` networks have no `forward_intermediates`."""
     torch.manual_seed(0)
-    listed = BackboneParams(timm=name, kwargs={"features_only": True}, weights="random", size=32)
+    listed = BackboneParams(timm=name, kwargs={**size, "features_only": True}, weights="random", size=32)
     pin(listed, tmp_path / "listed", build(listed))
     last = dataclasses.replace(extraction, weights=tmp_path / "listed", layer=-2)
     store = train_store(extraction, extract(last))
