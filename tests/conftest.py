@@ -32,7 +32,13 @@ ROOT = Path(__file__).parents[1]
 os.environ["DVC_NO_ANALYTICS"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it, and pass it on
     signal.signal(signal.SIGINT, signal.default_int_handler)
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)  # for small arrays: further threads would only wait for each other
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: of several processes none is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture
@@ -68,15 +74,6 @@ def image_folder(tmp_path):
         Image.fromarray(pixels).save(folder / f"{number:02d}.png")
     (root / "class0" / "broken.jpg").write_text("not a picture")
     return root
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """For many small networks: further threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import yaml
 
 from usae import UniversalSAE
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 CODE = ("usae", "pipeline", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore")
 MODELS = ["one", "two"]

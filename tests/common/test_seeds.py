@@ -1,6 +1,7 @@
 """Random streams: each has a name, no two draw alike, and nothing draws from a stream without a name."""
 
 import ast
+from functools import cache
 
 import numpy as np
 
@@ -17,6 +18,7 @@ OLDER = {
 }
 
 
+@cache
 def calls() -> list[tuple[str, ast.Call]]:
     """Every call by a plain or dotted name in usae/ and pipeline/, with its file."""
     files = [*(ROOT / "usae").rglob("*.py"), *(ROOT / "pipeline").glob("*.py")]
@@ -28,6 +30,7 @@ def called(node: ast.Call) -> str:
     return ast.unparse(node.func)
 
 
+@cache
 def names() -> list[str]:
     """The name of every stream, once for each place that draws from it."""
     drawn = [node for _, node in calls() if called(node) in DRAWERS and len(node.args) > 1]

@@ -17,6 +17,7 @@ from usae.common.params import load_params
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_nothing_raw_and_nothing_lost():
     """In a process of its own: stages are forked from it, which a process that has computed must not do."""
     command = [sys.executable, "-m", "benchmarks.faults", "--quick", "--faults", "16", "--seeds", "3"]

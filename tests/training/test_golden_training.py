@@ -25,7 +25,6 @@ PARAMETERS = {
     "dictionary._weights": "dictionary.weight",
 }
 STEPS = {"literal": reference_step, "fast": lambda sae, sources, recipe: FastStep(sae, recipe)(sources)}
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=training_sets(), ids=lambda golden: golden.path.stem)

@@ -266,6 +266,7 @@ def test_outside_a_checkout(tmp_path, monkeypatch):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_under_real_dvc(tmp_path):
     """The printed command mends one chunk and runs nothing else; DVC reads no store; the root may move."""
     checkout = Checkout(tmp_path / "checkout")

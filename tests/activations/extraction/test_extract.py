@@ -25,15 +25,6 @@ TINY = BackboneParams(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """So small a network is slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def extraction(params, image_folder, tmp_path, monkeypatch):
     """A tiny random transformer over the folder's pictures, four images a chunk."""
@@ -102,11 +93,11 @@ def test_the_store_holds_the_backbones_tokens(extraction):
         np.testing.assert_allclose(found, expected, atol=2e-3, rtol=2e-3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11"])
-def test_networks_that_only_list_their_maps_are_extracted_too(extraction, tmp_path, name):
+@pytest.mark.parametrize(("name", "size"), [("resnet18", {}), ("vgg11", {"mlp_ratio": 0.01})])
+def test_networks_that_only_list_their_maps_are_extracted_too(extraction, tmp_path, name, size):
     """`features_only` networks have no `forward_intermediates`."""
     torch.manual_seed(0)
-    listed = BackboneParams(timm=name, kwargs={"features_only": True}, weights="random", size=32)
+    listed = BackboneParams(timm=name, kwargs={**size, "features_only": True}, weights="random", size=32)
     pin(listed, tmp_path / "listed", build(listed))
     last = dataclasses.replace(extraction, weights=tmp_path / "listed", layer=-2)
     store = train_store(extraction, extract(last))

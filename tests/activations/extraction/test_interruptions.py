@@ -53,6 +53,7 @@ def run(*arguments: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_twenty_kills_change_no_byte(tmp_path):
     (tmp_path / "pictures").mkdir()
     for number in range(96):

@@ -13,7 +13,6 @@ from usae.backbones.networks.feature_maps import check_layer, to_grid
 from usae.common.errors import UserError
 from usae.common.params import BackboneParams
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = {"depth": 3, "embed_dim": 48, "num_heads": 3}
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 

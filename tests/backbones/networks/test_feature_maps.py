@@ -11,7 +11,6 @@ from usae.backbones.weights.checkpoints import load_state
 from usae.common.errors import UserError
 from usae.common.params import BackboneParams
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CODE = '''
 import torch
 from torch import nn
@@ -81,9 +80,10 @@ def test_hooks_read_what_forward_intermediates_would(factory, tmp_path, name):
     timms = timm.create_model(name, **NETWORKS[name]).eval()
     timms.load_state_dict(network.state_dict(), strict=False)
     wanted = timms.forward_intermediates(pixels(), intermediates_only=True)
+    loaded = Backbone.load(tmp_path / "w", grid=4)
     for layer, expected in enumerate(wanted):
         for number in (layer, layer - len(wanted)):
-            backbone = Backbone.load(tmp_path / "w", layer=number, grid=4)
+            backbone = Backbone(loaded.network, loaded.identity, layer=number, norm=True, grid=4)
             backbone.mean, backbone.std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
             assert torch.equal(backbone.tokens(pixels()), to_grid(expected, 4))
     with pytest.raises(UserError, match=rf"has no layer {len(wanted)}; it has {len(wanted)} layers"):

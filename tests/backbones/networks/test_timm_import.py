@@ -1,13 +1,26 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from usae.backbones.networks.timm_import import declare_operators, native_operators, timm
 
+FRESH = """
+import torch, usae.backbones.networks.timm_import as imported
+if not imported.native_operators():
+    print(torch.ops.torchvision.nms.default)
+imported.native_operators = lambda: True
+before = len(torch._C._dispatch_get_all_op_names())
+print(imported.declare_operators(), len(torch._C._dispatch_get_all_op_names()) - before)
+"""
 
-def fresh(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+@pytest.fixture(scope="module")
+def said():
+    """What a new process says: the operator, where it was declared; then what is declared beside real ones."""
+    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=True)
+    return done.stdout.split("\n")
 
 
 def test_timm_works():
@@ -19,19 +32,12 @@ def test_the_operators_are_there_one_way_or_the_other():
     assert hasattr(torch.ops.torchvision, "qnms") or native_operators()
 
 
-def test_nothing_is_declared_when_the_real_operators_load():
-    code = (
-        "import torch, usae.backbones.networks.timm_import as c; c.native_operators = lambda: True;"
-        "before = len(torch._C._dispatch_get_all_op_names()); print(c.declare_operators(), "
-        "len(torch._C._dispatch_get_all_op_names()) - before)"
-    )
-    assert fresh(code) == "None 0"
+def test_nothing_is_declared_when_the_real_operators_load(said):
+    assert said[-2:] == ["None 0", ""]
 
 
-def test_declared_beside_a_torch_without_them():
+def test_declared_beside_a_torch_without_them(said):
     if native_operators():
         assert declare_operators() is None
     else:
-        assert "torchvision::nms" in fresh(
-            "import usae.backbones.networks.timm_import, torch; print(torch.ops.torchvision.nms.default)"
-        ).replace(".", "::", 1)
+        assert "torchvision::nms" in said[0].replace(".", "::", 1)

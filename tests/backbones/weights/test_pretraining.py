@@ -20,14 +20,6 @@ from usae.images.sources.shapes.scenes import scene
 OBJECTIVES = tuple(ARCHITECTURES)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_tokens_lie_on_the_common_grid(objective):
     backbone = untrained(objective, 0).eval()

@@ -39,14 +39,7 @@ TINY = BackboneParams(
 
 
 @pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def extraction(params, tmp_path, monkeypatch, one_thread):
+def extraction(params, tmp_path, monkeypatch):
     """A tiny random transformer over sixty pictures, two images a chunk; resampled, so that no file lacks."""
     monkeypatch.delenv("USAE_STORE", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)

@@ -40,9 +40,11 @@ def test_freed_memory_is_used_again():
     assert faults() < 0.3 * pages  # else nearly all of them, on most runs
 
 
-def test_the_device_is_there():
-    assert configure(runtime(device="cpu", threads=1)) == torch.device("cpu")
-    assert torch.get_num_threads() == 1
+def test_the_device_is_there_with_the_threads_asked_for(request):
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
+    assert configure(runtime(device="cpu", threads=threads + 1)) == torch.device("cpu")
+    assert torch.get_num_threads() == threads + 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -35,7 +35,7 @@ def scenes(tmp_path) -> ImageIndex:
 
 
 @pytest.fixture
-def evaluation(params, tmp_path, scenes, monkeypatch, one_thread):
+def evaluation(params, tmp_path, scenes, monkeypatch):
     """Two random networks, a random SAE of both, and their stores of the held-out scenes."""
     monkeypatch.delenv("USAE_STORE", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)

@@ -23,7 +23,7 @@ def trial(module_params):
 
 
 @pytest.fixture(scope="module")
-def tables(trial, one_thread):
+def tables(trial):
     concepts, codes = trial.run()
     return summary(concepts, codes), concepts
 
@@ -34,7 +34,7 @@ def values(tables):
 
 
 @pytest.fixture(scope="module")
-def of_five(module_params, one_thread):
+def of_five(module_params):
     return summary(*drawn(module_params, **FIVE).run()).set_index(["setting", "quantity", "by", "kind"])
 
 

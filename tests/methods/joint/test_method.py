@@ -27,6 +27,12 @@ FAMILY = (
 )  # fmt: skip
 
 
+@pytest.fixture
+def short(recipe):
+    """Thirty steps, for what does not depend on how far training goes."""
+    return recipe.model_copy(update={"epochs": 6})
+
+
 def trained(world, recipe, *methods, options=OPTIONS, **changes):
     manifests, data = world
     variants = {name: Variant(4, 0, method=name, **changes) for name in methods}
@@ -34,7 +40,8 @@ def trained(world, recipe, *methods, options=OPTIONS, **changes):
 
 
 def test_all_of_them_learn_side_by_side(world, recipe):
-    for name, result in trained(world, recipe, *FAMILY).items():
+    half = recipe.model_copy(update={"epochs": 20})
+    for name, result in trained(world, half, *FAMILY).items():
         log = result.log
         assert set(log["source"]) == ({"a", "b"} if name == "archetypal" else {ALL_MODELS}), name
         assert log["loss"].iloc[-20:].mean() < 0.9 * log["loss"].iloc[:5].mean(), name
@@ -42,14 +49,14 @@ def test_all_of_them_learn_side_by_side(world, recipe):
 
 
 @pytest.mark.parametrize("name", ["sparc", "sparc_local", "matryoshka", "usae_all"])
-def test_it_starts_where_the_universal_sae_does(world, recipe, name):
-    both = trained(world, recipe, "universal", name)
+def test_it_starts_where_the_universal_sae_does(world, short, name):
+    both = trained(world, short, "universal", name)
     expected, found = both["universal"].start.state_dict(), both[name].start.state_dict()
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
-def test_a_crosscoder_starts_at_the_same_concepts_with_nothing_unshared(world, recipe):
-    both = trained(world, recipe, "universal", "crosscoder")
+def test_a_crosscoder_starts_at_the_same_concepts_with_nothing_unshared(world, short):
+    both = trained(world, short, "universal", "crosscoder")
     start = both["crosscoder"].start
     assert isinstance(start, FreeCrosscoder)
     torch.testing.assert_close(start.norms(), torch.ones_like(start.norms()))
@@ -59,8 +66,8 @@ def test_a_crosscoder_starts_at_the_same_concepts_with_nothing_unshared(world, r
         torch.testing.assert_close(start.standardise(model, mean), start.offset(model).detach())
 
 
-def test_the_scale_of_a_crosscoders_start_reconstructs_best(world, recipe):
-    start, rows = trained(world, recipe, "crosscoder")["crosscoder"].start, world[1].rows(np.arange(32))
+def test_the_scale_of_a_crosscoders_start_reconstructs_best(world, short):
+    start, rows = trained(world, short, "crosscoder")["crosscoder"].start, world[1].rows(np.arange(32))
 
     @torch.no_grad()
     def error(factor):
@@ -75,8 +82,8 @@ def test_the_scale_of_a_crosscoders_start_reconstructs_best(world, recipe):
 
 
 @pytest.mark.parametrize("name", ["sparc", "crosscoder_masked", "crosscoder_dedicated"])
-def test_interrupted_it_goes_on_to_the_bit(world, recipe, name, tmp_path, monkeypatch):
-    alone = trained(world, recipe, name)[name]
+def test_interrupted_it_goes_on_to_the_bit(world, short, name, tmp_path, monkeypatch):
+    alone = trained(world, short, name)[name]
     checkpoints = Checkpoints(tmp_path / "checkpoints", {}, 0.0)
     whole = JointStep.__call__
 
@@ -87,9 +94,9 @@ def test_interrupted_it_goes_on_to_the_bit(world, recipe, name, tmp_path, monkey
 
     monkeypatch.setattr(JointStep, "__call__", stopping)
     with pytest.raises(RuntimeError, match="a power cut"):
-        trained(world, recipe, name, options=replace(OPTIONS, checkpoints=checkpoints))
+        trained(world, short, name, options=replace(OPTIONS, checkpoints=checkpoints))
     monkeypatch.setattr(JointStep, "__call__", whole)
-    again = trained(world, recipe, name, options=replace(OPTIONS, checkpoints=checkpoints))[name]
+    again = trained(world, short, name, options=replace(OPTIONS, checkpoints=checkpoints))[name]
     pd.testing.assert_frame_equal(again.log, alone.log)
     assert all(torch.equal(v, again.sae.state_dict()[key]) for key, v in alone.sae.state_dict().items())
 
@@ -130,9 +137,9 @@ def test_it_trains_in_one_process(world, recipe):
         sparc_start(given)
 
 
-def test_its_name_travels_with_it(world, recipe, tmp_path):
-    sae = trained(world, recipe, "sparc")["sparc"].sae
+def test_its_name_travels_with_it(world, short, tmp_path):
+    sae = trained(world, short, "sparc")["sparc"].sae
     assert sae.config["method"] == "sparc"
-    assert "method" not in new_sae(*world, recipe, Variant(4, 0)).config
+    assert "method" not in new_sae(*world, short, Variant(4, 0)).config
     sae.save_pretrained(tmp_path)
     assert UniversalSAE.from_pretrained(tmp_path).config == sae.config

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tests.support.worlds import store_at
 from usae.common.layout import START
 from usae.common.tables import write_table
 from usae.evidence.codes.encoding import encode_split
@@ -33,18 +34,18 @@ CPU, MODELS = torch.device("cpu"), ("a", "b", "untrained-a")
 PAIR = (0, 1)
 
 
-@pytest.fixture
-def measure(params):
-    return params.measure.model_copy(update={"permutations": 7})
+@pytest.fixture(scope="module")
+def measure(module_params):
+    return module_params.measure.model_copy(update={"permutations": 7})
 
 
-@pytest.fixture
-def stores(make_store):
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
     """Thirty images of four tokens, in chunks of unlike sizes."""
-    rng = np.random.default_rng(0)
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("stores")
     chunks = {"a": 4, "b": 3, "untrained-a": 10}
     return {
-        model: make_store(model, rng.normal(size=(30, 4, 6)).astype("float16"), size)
+        model: store_at(folder / model, rng.normal(size=(30, 4, 6)).astype("float16"), size)
         for model, size in chunks.items()
     }
 
@@ -88,20 +89,21 @@ def save(folder, models, seed):
     sae_of(models, seed + 100).save_pretrained(folder / START)
 
 
-@pytest.fixture
-def contrasts(stores, measure, tmp_path):
+@pytest.fixture(scope="module")
+def contrasts(stores, measure, tmp_path_factory):
     """The run, an untrained control, another seed, and two halves, of which the first is the run itself."""
     models = {
         "usae": ("a", "b"), "seed-1": ("a", "b"), "half-1": ("a", "b"), "half-2": ("a", "b"),
         "untrained-a": ("untrained-a", "b"),
     }  # fmt: skip
-    folders = {run: tmp_path / run for run in models}
+    folder = tmp_path_factory.mktemp("runs")
+    folders = {run: folder / run for run in models}
     for seed, run in enumerate(models):
         save(folders[run], models[run], 0 if run == "half-1" else seed)
     return Contrasts(folders, stores, {model: np.ones(6) for model in MODELS}, measure, 0, CPU)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tables(contrasts):
     return contrast_tables(contrasts)
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,11 @@ def sae_of(models: tuple[str, ...], seed: int, coarse: tuple[int, ...] = ()) -> 
     return sae
 
 
-@pytest.fixture
-def world(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """A finished run of every stage before `measure`, in a few kilobytes."""
-    data, root = tmp_path / "data", tmp_path / "stores"
+    folder = tmp_path_factory.mktemp("finished")
+    data, root = folder / "data", folder / "stores"
     sae_of(MODELS, 0).save_pretrained(data / "usae")
     sae_of(MODELS, 2).save_pretrained(data / "usae" / START)
     for model in MODELS:
@@ -76,9 +78,21 @@ def world(tmp_path):
         manifest.save(data / "manifests" / f"{model}.json")
         for seed, kind in ((1, "independent"), (3, "brief")):
             sae_of((model,), seed).save_pretrained(data / "controls" / f"{kind}-{model}")
-    encode_all(MODELS, ENCODED["train"], Layout(tmp_path), root, CPU)
+    encode_all(MODELS, ENCODED["train"], Layout(folder), root, CPU)
     write_images(data)
-    return data, root
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluation(finished):
+    return evaluated(MODELS, finished / "stores", finished / "data")
+
+
+@pytest.fixture
+def world(finished, tmp_path):
+    """A copy of the run that a test may change: its data, and its stores."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "data", tmp_path / "stores"
 
 
 def write_images(data: Path, truth_images: int = IMAGES["val"]) -> None:
@@ -106,10 +120,8 @@ def test_a_scenes_class_is_the_one_label_of_a_group_that_it_has():
     assert one_of_each(TokenLabels(names, coverage), 3) is None
 
 
-def test_tables_numbers_and_files_fit_together(world, tmp_path):
-    data, root = world
-    found = evaluated(MODELS, root, data)
-    found.write(tmp_path / "reports")
+def test_tables_numbers_and_files_fit_together(evaluation, tmp_path):
+    evaluation.write(tmp_path / "reports")
     reports = {file.stem: pd.read_parquet(file) for file in (tmp_path / "reports").glob("*.parquet")}
     assert set(reports) == {
         "reconstruction",
@@ -158,9 +170,9 @@ def test_tables_numbers_and_files_fit_together(world, tmp_path):
     }  # fmt: skip
 
 
-def test_reconstruction_equals_encoding_and_decoding_at_once(world):
+def test_reconstruction_equals_encoding_and_decoding_at_once(evaluation, world):
     data, root = world
-    table = evaluated(MODELS, root, data).tables[RECONSTRUCTION]
+    table = evaluation.tables[RECONSTRUCTION]
     assert table.groupby("sae").size().to_dict() == {"usae": 8, "start": 8, "independent": 4, "brief": 4}
     sae = UniversalSAE.from_pretrained(data / "usae")
     tokens = {m: np.array(ActivationStore.open(root / f"{m}-train").chunk(0)) for m in MODELS}
@@ -177,10 +189,10 @@ def test_reconstruction_equals_encoding_and_decoding_at_once(world):
                 assert row["tokens"].item() == 5 * GRID**2
 
 
-def test_the_ceilings_are_regressions_on_all_training_images(world):
+def test_the_ceilings_are_regressions_on_all_training_images(evaluation, world):
     """Directly: least squares from all training images, encoded or not, judged on the held-out ones."""
-    data, root = world
-    table = evaluated(MODELS, root, data).tables[RECONSTRUCTION]
+    _, root = world
+    table = evaluation.tables[RECONSTRUCTION]
     rows = {}
     for split, images in IMAGES.items():
         stores = [ActivationStore.open(root / f"{model}-{split}") for model in MODELS]
@@ -202,34 +214,34 @@ def test_the_ceilings_are_regressions_on_all_training_images(world):
     assert table.loc[table["split"] == "val", ceilings].notna().all(axis=None)
 
 
-def test_the_ceilings_do_not_depend_on_how_many_training_images_are_encoded(world):
+def test_the_ceilings_do_not_depend_on_how_many_training_images_are_encoded(evaluation, world):
     data, root = world
     columns = ["r2_ridge", "r2_rank_k", "r2_ridge_others"]
-    before = evaluated(MODELS, root, data).tables[RECONSTRUCTION].query("split == 'val'")[columns]
+    before = evaluation.tables[RECONSTRUCTION].query("split == 'val'")[columns]
     (data / "codes" / "train").rename(data / "set-aside")
     found = evaluated(MODELS, root, data)
     assert found.tables[RECONSTRUCTION][columns].equals(before)
     assert found.numbers["r2_ridge_cross_mean"] > 0.9
 
 
-def test_classes_are_kept_apart_where_images_have_some(world):
+def test_classes_are_kept_apart_where_images_have_some(evaluation, world):
     data, root = world
-    assert set(evaluated(MODELS, root, data).tables[NULLS]["null"]) == {"images", "class", "tokens"}
+    assert set(evaluation.tables[NULLS]["null"]) == {"images", "class", "tokens"}
     records = [Record(key=str(image), data=b"") for image in range(10)]
     write_index(records, data / "images" / "val.parquet", None, ())
     assert set(evaluated(MODELS, root, data).tables[NULLS]["null"]) == {"images", "tokens"}
 
 
-def test_the_seed_is_that_of_the_permutations(world):
+def test_the_seed_is_that_of_the_permutations(evaluation, world):
     data, root = world
-    means = [evaluated(MODELS, root, data, seed).tables[NULLS]["null_mean"] for seed in (0, 0, 1)]
-    assert means[0].equals(means[1])
-    assert not means[0].equals(means[2])
+    again, other = (evaluated(MODELS, root, data, seed).tables[NULLS]["null_mean"] for seed in (0, 1))
+    assert again.equals(evaluation.tables[NULLS]["null_mean"])
+    assert not again.equals(other)
 
 
-def test_independent_saes_are_matched_with_the_universal_one(world):
+def test_independent_saes_are_matched_with_the_universal_one(evaluation, world):
     data, root = world
-    table = evaluated(MODELS, root, data).tables[CONSISTENCY]
+    table = evaluation.tables[CONSISTENCY]
     counts = table.groupby(["model", "sae", "against"]).size()
     assert counts.to_dict() == {
         (model, sae, against): CONCEPTS
@@ -241,17 +253,17 @@ def test_independent_saes_are_matched_with_the_universal_one(world):
     assert evaluated(MODELS, root, data).tables[CONSISTENCY].empty
 
 
-def test_writing_again_gives_the_same_bytes(world, tmp_path):
+def test_writing_again_gives_the_same_bytes(evaluation, world, tmp_path):
     data, root = world
 
-    def digests():
-        evaluated(MODELS, root, data).write(tmp_path / "reports")
+    def digests(evaluation):
+        evaluation.write(tmp_path / "reports")
         files = sorted(file for file in (tmp_path / "reports").rglob("*") if file.is_file())
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
-    first = digests()
+    first = digests(evaluation)
     assert len(first) == 24
-    assert digests() == first
+    assert digests(evaluated(MODELS, root, data)) == first
 
 
 def test_models_come_from_the_argument_and_in_its_order(world):
@@ -264,11 +276,11 @@ def test_models_come_from_the_argument_and_in_its_order(world):
     assert only.headline.startswith(f"r2_self_mean {only.numbers['r2_self_mean']}, r2_cross_mean None")
 
 
-def test_independent_saes_are_optional(world):
+def test_independent_saes_are_optional(evaluation, world):
     data, root = world
-    full = evaluated(MODELS, root, data).numbers
+    full = evaluation.numbers
     assert "r2_independent/language" in full
-    table = evaluated(MODELS, root, data).tables[RECONSTRUCTION].query("split == 'val' and source == target")
+    table = evaluation.tables[RECONSTRUCTION].query("split == 'val' and source == target")
     r2 = table.groupby("sae")["r2_channel"].mean()
     assert full["alignment_tax_mean"] == pytest.approx(r2["independent"] - r2["usae"], rel=1e-4)
     assert full["alignment_tax_equal_encoder_mean"] == pytest.approx(r2["brief"] - r2["usae"], rel=1e-4)
@@ -279,9 +291,9 @@ def test_independent_saes_are_optional(world):
     assert "alignment_tax_mean" not in evaluated(MODELS, root, data).numbers
 
 
-def test_the_levels_are_those_of_the_sae(world, tmp_path):
+def test_the_levels_are_those_of_the_sae(evaluation, world, tmp_path):
     data, root = world
-    one = evaluated(MODELS, root, data).tables[concept_tables.CONCEPTS]
+    one = evaluation.tables[concept_tables.CONCEPTS]
     assert one["level"].eq(1).all()
     assert one[["refines", "refines_phi"]].isna().all(axis=None)
     sae_of(MODELS, 0, coarse=(8,)).save_pretrained(data / "usae")
