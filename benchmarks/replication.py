@@ -75,7 +75,7 @@ def main() -> None:
             rows, sae = results(material, k, dictionary, steps)
             append({"data": options.name, **row} for row in rows)
             if options.maximise:
-                cell = {"data": options.name, "k": k, "dictionary": dictionary}
+                cell = {"data": options.name, "steps": steps, "k": k, "dictionary": dictionary}
                 append(({**cell, **row} for row in curves(material, sae, options)), CURVES)
 
 
