@@ -93,6 +93,14 @@ def test_the_store_holds_the_backbones_tokens(extraction):
         np.testing.assert_allclose(found, expected, atol=2e-3, rtol=2e-3)
 
 
+def test_a_grid_of_one_stores_the_mean_over_all_places(extraction):
+    pooled = train_store(extraction, extract(having(extraction, grid=1, dtype="float32")))
+    places = train_store(extraction, extract(having(extraction, dtype="float32")))
+    assert pooled.attributes["config"]["pooled"] == "mean"
+    assert "pooled" not in places.attributes["config"]
+    np.testing.assert_allclose(pooled.chunk(0), places.chunk(0).mean(axis=1, keepdims=True), atol=1e-5)
+
+
 @pytest.mark.parametrize(("name", "size"), [("resnet18", {}), ("vgg11", {"mlp_ratio": 0.01})])
 def test_networks_that_only_list_their_maps_are_extracted_too(extraction, tmp_path, name, size):
     """`features_only` networks have no `forward_intermediates`."""

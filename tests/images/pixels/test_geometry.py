@@ -32,6 +32,14 @@ def test_tokens_are_row_major():
     assert torch.equal(tokens[0, 2], maps[0, :, 1, 0])
 
 
+def test_one_token_is_the_mean_over_all_places():
+    maps = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(to_grid(maps, 1), maps.flatten(2).mean(2)[:, None], rtol=0, atol=1e-12)
+    corner = torch.zeros(1, 1, 8, 8)
+    corner[..., 0, 0] = 64.0
+    assert to_grid(corner, 1).item() == 1.0
+
+
 def test_interpolation_weights_sum_to_one_so_standardising_commutes():
     maps = torch.randn(2, 5, 16, 16, dtype=torch.float64)
     before = to_grid((maps - 3.0) / 2.0, 14)

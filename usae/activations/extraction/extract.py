@@ -88,6 +88,8 @@ def create_store(extractor: Extractor, split: str) -> ActivationStore:
     }
     if extractor.forward.resampled:
         config[NATIVE_GRID] = list(extractor.forward.native_shape[1:])
+    if extraction.params.grid == 1:
+        config["pooled"] = "mean"
     path = store_root(extraction.runtime.store).absolute() / f"{extraction.model}-{split}-{fingerprint(config)}"
     attributes = {"model": extraction.model, "split": split, "config": config}
     return ActivationStore.create(path, shape, config["chunk_images"], extraction.params.dtype, attributes)

@@ -148,7 +148,12 @@ def _joined(output: Any, width: int) -> Tensor:
 
 
 def to_grid(maps: Float[Tensor, "b d h w"], grid: int) -> Float[Tensor, "b tokens d"]:
-    """Feature maps -> tokens of the common grid, row by row; bilinear, antialiased, only where sizes differ."""
+    """Feature maps -> tokens of the common grid, row by row; bilinear, antialiased, only where sizes differ.
+
+    A grid of 1 is the mean over all places, as networks pool.
+    """
+    if grid == 1:
+        return maps.mean((2, 3))[:, None]  # (b, 1, d)
     if maps.shape[-2:] != (grid, grid):
         maps = F.interpolate(maps, (grid, grid), mode="bilinear", antialias=True)  # (b, d, grid, grid)
     return maps.flatten(2).transpose(1, 2)  # (b, grid * grid, d)
