@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from usae import UniversalSAE
+from usae.common.files.sealed import is_sealed
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -276,6 +277,40 @@ def test_a_lost_store_ends_in_the_command_that_brings_it_back(checkout):
     assert "Traceback" not in text
     checkout.run("dvc", "repro", "-f", "-s", "extract@one")
     checkout.run("dvc", "repro", "-f", "-s", "train")
+
+
+def test_a_flipped_bit_is_mended_by_the_printed_command_which_computes_nothing_else(checkout):
+    manifest = (checkout.root / "data/manifests/one.json").read_bytes()
+    store = next((checkout.root / "data/activations").glob("one-train-*"))
+    files = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+    chunk = store / "c/1/0/0"
+    before = chunk.read_bytes()
+    chunk.write_bytes(before[:3] + bytes([before[3] ^ 1]) + before[4:])
+    text = checkout.run("python", "-m", "usae", "store", "verify", fails=True)
+    command = next(line.strip() for line in text.splitlines() if "dvc repro" in line)
+    assert command == f"rm {chunk.relative_to(checkout.root)} && dvc repro -f -s extract@one"
+    assert stages(checkout.run("bash", "-c", command)) == ["extract@one"]
+    assert chunk.read_bytes() == before
+    assert is_sealed(chunk)
+    assert (checkout.root / "data/manifests/one.json").read_bytes() == manifest
+    now = {path for path, stamp in files.items() if path.stat().st_mtime_ns != stamp}
+    assert now == {chunk, store / "moments/1.f64"}
+
+
+def test_dvc_reads_no_store_and_their_root_may_move(checkout, tmp_path):
+    root, moved = checkout.root / "data/activations", tmp_path / "moved"
+    root.rename(moved)
+    assert "up to date" in checkout.run("dvc", "status", "extract")
+    assert stages(checkout.run("dvc", "repro", "extract")) == []
+    checkout.run("python", "-m", "usae", "store", "verify", fails=True)
+    checkout.environment["USAE_STORE"] = str(moved)
+    checkout.run("python", "-m", "usae", "store", "verify")
+    del checkout.environment["USAE_STORE"]
+    checkout.change(lambda params: params["runtime"].update(store=str(moved)))
+    checkout.run("python", "-m", "usae", "store", "verify")
+    assert "up to date" in checkout.run("dvc", "status", "extract")
+    checkout.change(lambda params: params["runtime"].update(store="data/activations"))
+    moved.rename(root)
 
 
 def test_a_misspelt_parameter_stops_before_anything_is_lost(checkout):

@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.test_pipeline import CODE, Checkout, small, stages
 from usae.activations.commands.catalogue import naming, read_manifests
 from usae.activations.commands.store import main
 from usae.activations.store.manifests import Manifest
 from usae.common.files.json_files import read_json, write_json
-from usae.common.files.sealed import is_sealed
 from usae.common.files.whole import size_text
 from usae.training.loop.checkpoints import Checkpoints
 
@@ -264,48 +262,6 @@ def test_outside_a_checkout(tmp_path, monkeypatch):
     assert result.returncode == 1
     assert "The settings file 'params.yaml' does not exist here" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-@pytest.mark.slow
-def test_under_real_dvc(tmp_path):
-    """The printed command mends one chunk and runs nothing else; DVC reads no store; the root may move."""
-    checkout = Checkout(tmp_path / "checkout")
-    checkout.root.mkdir()
-    for name in CODE:
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, checkout.root / name)
-    checkout.change(lambda params: small(params).update(models=["one"]))
-    checkout.run("git", "init", "-q")
-    checkout.run("dvc", "init", "-q")
-    checkout.run("dvc", "repro", "extract")
-    manifest = (checkout.root / "data" / "manifests" / "one.json").read_bytes()
-    root = checkout.root / "data" / "activations"
-    store = next(root.glob("one-train-*"))
-    files = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
-    chunk = store / "c" / "1" / "0" / "0"
-    before = chunk.read_bytes()
-    flip(chunk)
-
-    text = checkout.run("python", "-m", "usae", "store", "verify", fails=True)
-    command = next(line.strip() for line in text.splitlines() if "dvc repro" in line)
-    assert command == f"rm {chunk.relative_to(checkout.root)} && dvc repro -f -s extract@one"
-    assert stages(checkout.run("bash", "-c", command)) == ["extract@one"]
-    assert chunk.read_bytes() == before
-    assert is_sealed(chunk)
-    assert (checkout.root / "data" / "manifests" / "one.json").read_bytes() == manifest
-    now = {path for path, stamp in files.items() if path.stat().st_mtime_ns != stamp}
-    assert now == {chunk, store / "moments" / "1.f64"}
-
-    root.rename(tmp_path / "moved")
-    assert "up to date" in checkout.run("dvc", "status", "extract")
-    assert stages(checkout.run("dvc", "repro", "extract")) == []
-    checkout.run("python", "-m", "usae", "store", "verify", fails=True)
-    checkout.environment["USAE_STORE"] = str(tmp_path / "moved")
-    checkout.run("python", "-m", "usae", "store", "verify")
-    del checkout.environment["USAE_STORE"]
-    checkout.change(lambda params: params["runtime"].update(store=str(tmp_path / "moved")))
-    checkout.run("python", "-m", "usae", "store", "verify")
-    assert "up to date" in checkout.run("dvc", "status", "extract")
 
 
 @pytest.fixture
