@@ -2,6 +2,7 @@
 
 import os
 import signal
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from tests.support import worlds  # noqa: E402
 from usae.common.params import Params, parse_params  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text())
 os.environ["DVC_NO_ANALYTICS"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it, and pass it on
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def raw_params() -> dict:
     """params.yaml as plain values, to be changed and parsed."""
-    return yaml.safe_load((ROOT / "params.yaml").read_text())
+    return deepcopy(SETTINGS)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def params(raw_params) -> Params:
 
 @pytest.fixture(scope="module")
 def module_params() -> Params:
-    return parse_params(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    return parse_params(deepcopy(SETTINGS))
 
 
 @pytest.fixture
