@@ -8,6 +8,7 @@ import numpy as np
 from usae.showing.comparison.verdicts import CROSS, SHARED, verdict
 from usae.showing.comparison.words import MODE_LABELS, budget, described
 from usae.showing.explorer.wording import decimals, number, share
+from usae.showing.figures.method_stability import BACK
 from usae.showing.figures.method_style import colour_of
 from usae.showing.figures.theme import MISSING
 from usae.showing.results.compared import (
@@ -103,6 +104,7 @@ def signed_count(value: float) -> str:
 
 
 NO_START = "nothing was measured before a first step"
+NO_SEEDS = "not trained from another start"
 NO_FUNNEL = "its concepts were not put to the test"
 QUALITY = (
     Heading("self", "self R²", "a model's variance explained by its own codes", _named("r2_self_mean"), decimals,
@@ -132,6 +134,10 @@ QUALITY = (
             _named(SHARED, RANDOM), number, "no twin on untrained networks"),
     Heading("beyond", "beyond these", "shared, less the start's or the re-paired twin's, whichever is more",
             _beyond, signed_count, "neither start nor re-paired twin"),
+    Heading("back", "come back", "share of the concepts that another start of the same method finds again",
+            _named(BACK), share, NO_SEEDS),
+    Heading("back_start", "at the start", "the same share before the first step", _named(BACK, BEFORE), share,
+            NO_SEEDS),
     Heading("auc", "label AUC", "of the best concept of each label, mean", _named("label_auc"), decimals,
             "labels were not asked"),
     Heading("auc_adds", "less start", "label AUC less that before the first step", _less_start("label_auc"),
