@@ -45,8 +45,8 @@ def stability():
 def test_of_the_universal_sae_they_are_the_numbers_of_its_controls(stability):
     controls = stability_numbers(stability, Thresholds(0.1))
     expected = controls[controls["run"] == "seed-1"].set_index("measure")
-    assert universal_again(stability, start=False) == expected["value"].to_dict()
-    assert universal_again(stability, start=True) == expected["start"].to_dict()
+    assert universal_again(stability, start=False) == {**expected["value"], "judged": 3}
+    assert universal_again(stability, start=True) == {**expected["start"], "judged": 3}
     assert universal_again(stability[stability["against"] != "seed-1"], start=False) == {}
 
 
@@ -55,6 +55,8 @@ def test_they_are_means_over_the_other_starts(stores):
     again = concepts_again(saes, stores, MEANS, 0.1, CPU)
     first, _, last = (HeldOutCodes.of(each, stores, MEANS, 0.1, CPU) for each in saes)
     other = means_again(matched_concepts(first, last, 0.1).assign(against="seed-2"))
-    assert list(again) == ["comes_back_share", "correlation_mean", "jaccard_mean", "cosine_mean"]
-    assert again == pytest.approx({name: (1 + value) / 2 for name, value in other.items()}, abs=1e-6)
+    assert list(again) == ["comes_back_share", "correlation_mean", "jaccard_mean", "cosine_mean", "judged"]
+    expected = {name: (1 + value) / 2 for name, value in other.items()}
+    own = matched_concepts(first, first, 0.1)["partner"].notna().sum()
+    assert again == pytest.approx(expected | {"judged": (own + other["judged"]) / 2}, abs=1e-6)
     assert other["comes_back_share"] < 1

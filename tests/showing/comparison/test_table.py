@@ -49,6 +49,9 @@ def test_cells_hold_the_numbers_of_the_tables(quality):
     assert (published["cross"], published["shared"], published["beyond"]) == ("\u22120.13", "18", "\u22122")
     assert cells(quality["linear (ridge)"])["shared"] == DASH
     assert cells(quality["usae_all"])["back"] == DASH
+    back = QUALITY.index(next(heading for heading in QUALITY if heading.name == "back"))
+    assert quality["sparc"].cells[back].beside == ["of 180"]
+    assert quality["usae_all"].cells[back].beside == []
 
 
 def test_costs(compared):

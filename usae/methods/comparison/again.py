@@ -41,6 +41,12 @@ def concepts_again(
 
 
 def means_again(matches: pd.DataFrame) -> dict[str, float]:
-    """Numbers of table `controls`, means over the SAEs `against` of rows of table `stability`; none of no rows."""
-    numbers = [found_again(rows, Thresholds.matched) for _, rows in matches.groupby("against", sort=False)]
-    return {name: float(np.mean([each[name][0] for each in numbers])) for name in (numbers[0] if numbers else {})}
+    """Numbers of table `controls`, and of how many concepts (`judged`): means over the SAEs `against` of rows of
+    table `stability`; none of no rows.
+    """
+    groups = [rows for _, rows in matches.groupby("against", sort=False)]
+    if not groups:
+        return {}
+    numbers = [found_again(rows, Thresholds.matched) for rows in groups]
+    judged = float(np.mean([rows["correlation"].notna().sum() for rows in groups]))
+    return {**{name: float(np.mean([each[name][0] for each in numbers])) for name in numbers[0]}, "judged": judged}

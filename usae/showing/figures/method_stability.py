@@ -9,7 +9,7 @@ from usae.showing.figures.method_style import apart, block_legend, colour_of, ha
 from usae.showing.figures.theme import RC, Picture, canvas, percent, sentence
 from usae.showing.results.compared import BEFORE, END, Compared, ComparedMethod
 
-BACK = "comes_back_share"
+BACK, JUDGED = "comes_back_share", "judged"
 
 
 @mpl.rc_context(RC)
@@ -21,7 +21,7 @@ def method_stability_picture(compared: Compared) -> Picture:
         text = "Set `methods.seeds` in params.yaml and run `dvc repro compare`."
         return sentence(name, "No method was trained from another start", text)
     claim = _claim(compared, rows)
-    figure, axes = canvas(claim, width=9.0, height=max(4.2, 2.4 + 0.3 * len(rows)))
+    figure, axes = canvas(claim, width=11.0, height=max(4.2, 2.4 + 0.3 * len(rows)))
     for each in rows:
         _slope(axes, compared, each)
     axes.set_xticks([0, 1], ["before the first step", "after training"])
@@ -32,23 +32,29 @@ def method_stability_picture(compared: Compared) -> Picture:
     figure.legend(handles=block_legend(rows), loc="outside lower left", ncols=3)
     note = (
         "Two SAEs of one method that differ in their start alone: concepts are matched one to one by the "
-        "correlation of their codes on held-out tokens, and those with 20 fires in each model count. One comes "
+        "correlation of their codes on held-out tokens; those with 20 fires in each model are judged. One comes "
         f"back from {Thresholds.matched:g} on, where each model alone has {Thresholds.matched - 0.2:g}. Mean over "
-        "the further starts. Only what is above the left end is training's doing. Methods without further starts "
-        "are left out."
+        "the further starts. Only what is above the left end is training's doing, and a share of few concepts "
+        "says little. Methods without further starts are left out."
     )
     return Picture(name, claim, note, figure)
 
 
 def _claim(compared: Compared, rows: list[ComparedMethod]) -> str:
-    best = max(rows, key=lambda each: compared.value(each, BACK))
-    before, after = _ends(compared, best)
-    start = f", before the first step {percent(before)}" if np.isfinite(before) else ""
-    claim = f"Of {best.label}'s concepts {percent(after)} come back from another start{start}"
+    """Of the method of which most concepts come back."""
+    best = max(rows, key=lambda each: compared.value(each, BACK) * compared.value(each, JUDGED))
+    start = f"; before the first step {said}" if (said := _share(compared, best, BEFORE)) else ""
+    claim = f"From another start of {best.label} {_share(compared, best)} concepts come back{start}"
     if len(rows) == 1:
         return claim
     more = sum(after > before for before, after in (_ends(compared, each) for each in rows))
     return f"{claim}; training raises that share in {more} of {len(rows)} methods"
+
+
+def _share(compared: Compared, each: ComparedMethod, run: str = END) -> str:
+    """'60 % of 208'; nothing where it was not measured."""
+    back, judged = (compared.value(each, measure, run) for measure in (BACK, JUDGED))
+    return f"{percent(back)} of {judged:,.0f}" if np.isfinite(back) else ""
 
 
 def _ends(compared: Compared, each: ComparedMethod) -> tuple[float, float]:
@@ -66,8 +72,9 @@ def _name_ends(axes: Axes, compared: Compared, rows: list[ComparedMethod]) -> No
     """Names with their numbers at the right edge, joined with the ends of the lines."""
     ends = [_ends(compared, each) for each in rows]
     heights = apart([after for _, after in ends], 0.058, 0.01, 0.99)
-    for each, (before, after), height in zip(rows, ends, heights, strict=True):
+    for each, (_, after), height in zip(rows, ends, heights, strict=True):
         line = {"arrowstyle": "-", "color": colour_of(each), "linewidth": 0.6, "alpha": 0.5, "relpos": (0, 0.5)}
-        start = f" from {percent(before)}" if np.isfinite(before) else ""
-        axes.annotate(f"{each.label}: {percent(after)}{start}", xy=(1, after), xytext=(1.06, height), va="center",
-                      textcoords="axes fraction", arrowprops=line, fontsize=10.5)  # fmt: skip
+        start = f", from {said}" if (said := _share(compared, each, BEFORE)) else ""
+        text = f"{each.label}: {_share(compared, each)}{start}"
+        axes.annotate(text, xy=(1, after), xytext=(1.06, height), textcoords="axes fraction", va="center",
+                      arrowprops=line, fontsize=10.5)  # fmt: skip
