@@ -26,10 +26,10 @@ without training|hub|hub-language|0.56 0.29 0.21 0.35 0.5|256 235 172 71 60 33 1
 without training|atlas|ridge|0.54 0.288 0.2 0.31 0.48|256 240 150 50 48 25 -|0.79 0.78 16 - - - -
 without training|rosetta|cliques|0.2 0.05 - - -|24 24 20 6 - 0 2|0.62 - - - - - -
 without training|kmeans||0.73 0.01 -0.02 0.05 0.2|256 250 90 22 24 1 6|0.75 0.74 16 - - 78000 -
-joint|usae||0.84 0.392 0.09 0.46 0.68|256 250 190 40 24 1 3|0.86 0.79 16 752 250.7 157000 960
+joint|usae||0.84 0.392 0.09 0.46 0.68|256 250 190 40 24 1 3|0.86 0.79 16 752 250.7 157000 960|0.6 0.25 208 250
 joint|usae_all||0.86 0.402 0.09 0.49 0.7|256 251 200 44 24 0 3|0.87 0.79 16 752 752 157000 2690
 joint|sparc_local||0.82 0.38 0.09 0.47 0.71|256 251 196 41 24 0 2|0.86 0.79 16 752 752 157000 2690
-joint|sparc||0.718 0.318 0.09 0.464 0.756|256 254 230 81 24 2 5|0.83 0.79 14.2 752 752 157000 2700
+joint|sparc||0.718 0.318 0.09 0.464 0.756|256 254 230 81 24 2 5|0.83 0.79 14.2 752 752 157000 2700|0.2 0.25 180 250
 joint|crosscoder_unit||0.693 0.156 0.02 0.256 0.738|256 240 150 19 24 0 1|0.8 0.79 16 752 752 157000 1440
 joint|crosscoder|masked|0.785 0.199 0.03 0.3 0.809|256 200 140 16 24 0 2|0.79 0.78 9.3 752 752 158000 2110
 joint|crosscoder|calibrated|0.811 0.234 0.05 0.33 0.809|256 230 160 23 24 0 2|0.82 0.79 16 752 752 158000 2110
@@ -40,7 +40,8 @@ as published|usae_published||0.1 -0.13 -0.14 0 0.08|256 256 120 18 20 - -|0.7 0.
 
 class Row(NamedTuple):
     """One method. quality: R2 self, cross, cross at the start, others, joint. counts: concepts alive, in all
-    models, significant, shared, and shared by its floors. costs: COSTS.
+    models, significant, shared, and shared by its floors. costs: COSTS. back: share of concepts that come back
+    from another start, and before the first step; of how many.
     """
 
     block: str
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     quality: tuple[float, ...]
     counts: tuple[float, ...] = ()
     costs: tuple[float, ...] = ()
+    back: tuple[float, ...] = ()
 
 
 SPREAD = np.array([[0.02, -0.03, 0.01], [0.04, -0.02, 0.0], [-0.02, 0.03, 0.0]])  # of R2 over pairs of models
@@ -118,6 +120,7 @@ def _records(row: Row) -> list[dict]:
         _number("r2_mean", joint, mode="joint"),
         *_counted(*row.counts),
         *_costs(*row.costs),
+        *_again(*row.back),
     ]
     return [of | record for record in found if np.isfinite(record["value"])]
 
@@ -137,6 +140,11 @@ def _counted(*counts: float) -> list[dict]:
         *(_number("shared", value, run=run) for run, value in runs),
         _number("r2_cross_mean", -0.08, mode="single", run="shuffled"),
     ]
+
+
+def _again(*ends: float) -> list[dict]:
+    cells = zip(("comes_back_share",) * 2 + ("judged",) * 2, ends, ("run", "start") * 2, strict=bool(ends))
+    return [_number(measure, value, run=run) for measure, value, run in cells]
 
 
 def _costs(*costs: float) -> list[dict]:

@@ -72,6 +72,11 @@ class Layout:
         """The loss by source, for `dvc plots` (stage `train`)."""
         return self.reports / "plots/training.csv"
 
+    @property
+    def method_points(self) -> Path:
+        """What decides between methods, for `dvc plots` (stage `compare`)."""
+        return self.reports / "plots/methods.csv"
+
     def codes(self, split: str) -> Path:
         """The universal SAE's codes of `train` or `val`, a folder for each model (stage `encode`)."""
         return self.root / "data/codes" / split

@@ -23,7 +23,7 @@ from usae.training.start import new_sae
 OPTIONS = RunOptions(torch.device("cpu"))
 FAMILY = (
     "usae_all", "archetypal", "sparc_local", "sparc", "sparc_even", "crosscoder_unit", "crosscoder",
-    "crosscoder_masked", "crosscoder_dedicated", "batch_top_k", "matryoshka",
+    "crosscoder_masked", "crosscoder_dedicated", "crosscoder_l1", "batch_top_k", "matryoshka",
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_the_scale_of_a_crosscoders_start_reconstructs_best(world, short):
     assert error(1.0) < min(error(0.97), error(1.03))
 
 
-@pytest.mark.parametrize("name", ["sparc", "crosscoder_masked", "crosscoder_dedicated"])
+@pytest.mark.parametrize("name", ["sparc", "crosscoder_masked", "crosscoder_dedicated", "crosscoder_l1"])
 def test_interrupted_it_goes_on_to_the_bit(world, short, name, tmp_path, monkeypatch):
     alone = trained(world, short, name)[name]
     checkpoints = Checkpoints(tmp_path / "checkpoints", {}, 0.0)
@@ -99,6 +99,16 @@ def test_interrupted_it_goes_on_to_the_bit(world, short, name, tmp_path, monkeyp
     again = trained(world, short, name, options=replace(OPTIONS, checkpoints=checkpoints))[name]
     pd.testing.assert_frame_equal(again.log, alone.log)
     assert all(torch.equal(v, again.sae.state_dict()[key]) for key, v in alone.sae.state_dict().items())
+
+
+def test_an_l1_crosscoder_has_k_codes_of_a_token_before_and_after_training(world, recipe):
+    found = trained(world, recipe, "crosscoder_l1")["crosscoder_l1"]
+    rows = world[1].rows(np.arange(40))
+    for sae, images in ((found.start, 32), (found.sae, 40)):
+        whole = sae.sum({model: sae.pre_codes(model, raw[: images * 6]) for model, raw in rows.items()})
+        assert float((whole > 0).sum(1).float().mean()) == pytest.approx(4, rel=0.05)
+        codes = sae.encode({"a": rows["a"]})["a"]  # read, a token has k at most
+        assert codes.values.shape[1] == 4
 
 
 def test_dedicated_concepts_have_nothing_of_other_models(world, recipe):

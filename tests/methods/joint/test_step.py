@@ -130,6 +130,26 @@ def test_loss_and_gradients_are_those_of_dense_codes(family, kind):
         torch.testing.assert_close(mine.grad, theirs.grad, msg=name)
 
 
+def test_with_a_penalty_all_positive_codes_count_and_cost():
+    family = Family(chosen_by="sum", values="sum", scope="positive", free=True)
+    sae, rows = fresh(FreeCrosscoder)
+    step = JointStep(sae, family, "l2", 0)
+    step.penalty.strength = 0.3
+    loss = step(dict.fromkeys(WIDTHS, rows))
+    other, _ = fresh(FreeCrosscoder)
+    z = torch.stack([other.part(m).encoder(own) for m, own in zip(WIDTHS, rows, strict=True)]).sum(0).relu()
+    parts = [other.part(model) for model in WIDTHS]
+    errors = [own - z @ p.dictionary.weight - p.dictionary.offset for own, p in zip(rows, parts, strict=True)]
+    cost = sum(p.dictionary.weight.norm(dim=1) / p.gain for p in parts)
+    by_target = torch.stack([error.square().mean() for error in errors])
+    expected = by_target.sum() + 0.3 * (z @ cost).mean()
+    expected.backward()
+    torch.testing.assert_close(loss.total, expected.detach())
+    torch.testing.assert_close(loss.reconstruction, by_target.detach())
+    for (name, mine), theirs in zip(sae.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, msg=name)
+
+
 def read_as_given(concepts, k, models=2):
     """An SAE whose pre-codes are its tokens."""
     sae = SparcSAE({f"m{place}": concepts for place in range(models)}, concepts, k)

@@ -48,9 +48,9 @@ def test_every_method_is_in_both_tables(page):
     assert len([value for value in page.attributes("data-method") if value]) == len(tables.ROWS)
 
 
-def test_six_figures_are_inside_and_in_files(written, page):
-    assert sum(tag == "img" for tag, attrs in page.elements if "src" in attrs) == 6
-    assert len(list((written.parent / "figures").glob("method_*.svg"))) == 6
+def test_seven_figures_are_inside_and_in_files(written, page):
+    assert sum(tag == "img" for tag, attrs in page.elements if "src" in attrs) == 7
+    assert len(list((written.parent / "figures").glob("method_*.svg"))) == 7
     assert all(value.strip() for value in page.attributes("alt"))
 
 

@@ -12,6 +12,7 @@ from tests.support import compared as tables
 from usae.showing.figures import method_pictures
 from usae.showing.figures.ladder import ladder_picture
 from usae.showing.figures.method_funnels import method_funnels_picture
+from usae.showing.figures.method_stability import method_stability_picture
 from usae.showing.figures.method_style import BLOCK_COLOURS, apart
 from usae.showing.figures.methods import costs_picture, modes_picture, translation_picture
 from usae.showing.figures.sharing import sharing_counts, sharing_picture
@@ -20,7 +21,7 @@ from usae.showing.results.compared import BLOCKS, Compared
 from usae.showing.results.reports import Reports
 
 FEW = [tables.ROWS[0], tables.ROWS[5], *tables.ROWS[11:15]]  # ridge, a hub, and four of the ladder
-NAMES = ["translation", "ladder", "modes", "funnels", "sharing", "costs"]
+NAMES = ["translation", "ladder", "modes", "funnels", "sharing", "stability", "costs"]
 
 
 def opened(rows, seeds=1):
@@ -59,7 +60,7 @@ def test_without_methods_every_figure_names_the_command():
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("rows", [tables.ROWS, FEW, tables.ROWS[:4], tables.ROWS[11:12]])
 def test_whatever_was_compared_there_are_figures(rows, seeds):
-    assert len(method_pictures(opened(rows, seeds))) == 6
+    assert len(method_pictures(opened(rows, seeds))) == 7
 
 
 def test_one_hue_per_block():
@@ -153,6 +154,23 @@ def test_funnels_stand_beside_their_floors(few):
     assert lines["on re-paired images"][-1] == 2
     high = max(each.get_ylim()[1] for each in picture.figure.axes)
     assert high == picture.figure.axes[0].get_ylim()[1] >= 256
+
+
+def test_stability_is_of_those_with_further_starts_beside_their_own_before_training(few):
+    picture = method_stability_picture(few)
+    assert picture.claim == (
+        "From another start of usae 60 % of 208 concepts come back; before the first step 25 % of 250; training "
+        "raises that share in 1 of 2 methods"
+    )
+    (axes,) = picture.figure.axes
+    lines = [list(line.get_ydata()) for line in axes.get_lines() if len(line.get_ydata()) == 2]
+    assert lines == [[0.25, 0.6], [0.25, 0.2]]
+    names = {text.get_text(): text.xyann[1] for text in axes.texts}
+    assert list(names) == ["usae: 60 % of 208, from 25 % of 250", "sparc: 20 % of 180, from 25 % of 250"]
+    assert method_stability_picture(opened(tables.ROWS[11:12])).claim.endswith("first step 25 % of 250")
+    missing = method_stability_picture(opened(tables.ROWS[:4]))
+    assert missing.claim == "No method was trained from another start"
+    assert "`methods.seeds`" in missing.note
 
 
 def test_costs_are_of_those_that_were_trained(few):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from usae.activations.store import ActivationStore
@@ -13,9 +14,13 @@ from usae.common.layout import START as BEFORE
 from usae.common.layout import Layout
 from usae.common.methods import method_module
 from usae.common.params import Params
+from usae.common.tables import read_table
+from usae.common.types import Array
 from usae.evidence.controls.names import SEED
 from usae.evidence.estimators import load_estimator
+from usae.evidence.metrics.contrast.tables import STABILITY
 from usae.evidence.metrics.summary import HELD_OUT, TRAIN
+from usae.methods.comparison.again import concepts_again, universal_again
 from usae.methods.comparison.cost import cost
 from usae.methods.comparison.labelled import labelled_images
 from usae.methods.comparison.readings import readings, refitted
@@ -46,13 +51,17 @@ class Member:
 
 @dataclass(frozen=True)
 class OpenedMethods:
-    """What earlier stages made. stores: held-out activations by model, those of untrained networks too."""
+    """What earlier stages made. stores: held-out activations by model, those of untrained networks too. means: raw
+    mean token by model. stability: table of stage `contrast`.
+    """
 
     params: Params
     layout: Layout
     material: Material
     before: Material
     stores: Mapping[str, ActivationStore]
+    means: Mapping[str, Array]
+    stability: pd.DataFrame
 
     @classmethod
     def load(cls, params: Params, layout: Layout, store_root: Path, device: torch.device) -> "OpenedMethods":
@@ -86,7 +95,9 @@ class OpenedMethods:
             )
             for run, inside in ((RUN, ""), (START, BEFORE))
         )
-        return cls(params, layout, material, before, stores)
+        means = {model: np.array(manifest.channel_mean) for model, manifest in manifests.items()}
+        stability = read_table(layout.table(STABILITY))
+        return cls(params, layout, material, before, stores, means, stability)
 
     def members(self) -> Iterator[Member]:
         """Everything, the universal SAE first, opened one after another."""
@@ -107,7 +118,9 @@ class OpenedMethods:
         folders |= {name: self.layout.controls / name for name in controls}
         for run, folder in folders.items():
             sae = _universal(folder, self.material.device)
-            yield Member(JOINT, USAE, run, Reading(concepts=sae, numbers=self._cost(sae) if run == RUN else {}))
+            numbers = self._cost(sae) if run == RUN else {}
+            again = universal_again(self.stability, start=run == START) if run in (RUN, START) else {}
+            yield Member(JOINT, USAE, run, Reading(concepts=sae, numbers={**numbers, **again}))
             if run in (RUN, START, SHUFFLED):
                 yield Member(JOINT, USAE, run, refitted(sae, self.material))
 
@@ -115,24 +128,44 @@ class OpenedMethods:
         module = method_module(name)
         block, batch_tokens = getattr(module, "BLOCK", JOINT), getattr(module, "BATCH_TOKENS", None)
         for run in method_variants(self.params, name):
-            folder = self.layout.methods / name / run
-            for called, inside in ((run, folder), (START, folder / BEFORE)):
-                if called == START and run != RUN:
-                    continue
-                sae = _universal(inside, self.material.device)
+            for called, inside in ((run, ""), (START, BEFORE)) if run == RUN else ((run, ""),):
+                sae = self._opened(name, run, inside)
+                numbers = self._cost(sae, batch_tokens) if called == RUN else {}
+                again = self._again(name, inside) if run == RUN else {}
                 for reading in readings(sae, self.material):
-                    numbers = self._cost(sae, batch_tokens) if called == RUN else {}
-                    yield Member(block, name, called, replace(reading, numbers=numbers))
+                    found = {**numbers, **again.get(reading.form, {})}
+                    yield Member(block, name, called, replace(reading, numbers=found))
+
+    def _again(self, name: str, inside: str) -> dict[str, dict[str, float]]:
+        """By form: which of the run's concepts come back from its other starts; empty where there are none."""
+        runs = [run for run in method_variants(self.params, name) if run == RUN or run.startswith(SEED)]
+        if len(runs) == 1:
+            return {}
+        material, threshold = self.material, self.params.measure.threshold
+        forms = zip(*(readings(self._opened(name, run, inside), material) for run in runs), strict=True)
+        return {
+            first.form: concepts_again(
+                [each.concepts for each in (first, *others) if each.concepts],
+                material.held_out,
+                self.means,
+                threshold,
+                material.device,
+            )
+            for first, *others in forms
+        }
+
+    def _opened(self, name: str, run: str, inside: str = "") -> UniversalSAE:
+        """A run of a method; `inside`: BEFORE, as it was before its first step."""
+        return _universal(self.layout.methods / name / run / inside, self.material.device)
 
     def crosscoders(self) -> Iterator[tuple[str, str, FreeCrosscoder]]:
         """Method, run and SAE of those whose decoders have norms of their own, of these networks."""
         for name in self.params.methods.trained:
             folders = {RUN: RUN, START: f"{RUN}/{BEFORE}", SHUFFLED: SHUFFLED}
             for run, inside in folders.items():
-                folder = self.layout.methods / name / inside
                 if run == SHUFFLED and run not in method_variants(self.params, name):
                     continue
-                sae = _universal(folder, self.material.device)
+                sae = _universal(self.layout.methods / name / inside, self.material.device)
                 if isinstance(sae, FreeCrosscoder):
                     yield name, run, sae
 

@@ -15,17 +15,18 @@ Whose = Literal["own", "sum"]  # each model's own pre-codes | the sum over model
 class Family:
     """One method.
 
-    chosen_by, values: of a token's codes. scope: the k largest of each token, or as many as that in the whole
-    batch. cross: weight of a source's M - 1 cross terms together, where its self term has 1; None: M - 1, each
-    counts as the self term does. free: decoders of any norm with an offset, and encoders of centred tokens without
-    normalisation. kept: chance of a model to be read in a row; at least one is. dedicated: share of the concepts
-    that each model has for itself. prefixes: shares of the concepts that reconstruct by themselves, the choice
-    being among all concepts; empty: the run's levels, each with its own choice.
+    chosen_by, values: of a token's codes. scope: the k largest of each token, as many as that in the whole batch,
+    or all that are positive, which a penalty holds to k of a token on average. cross: weight of a source's M - 1
+    cross terms together, where its self term has 1; None: M - 1, each counts as the self term does. free: decoders
+    of any norm with an offset, and encoders of centred tokens without normalisation. kept: chance of a model to be
+    read in a row; at least one is. dedicated: share of the concepts that each model has for itself. prefixes:
+    shares of the concepts that reconstruct by themselves, the choice being among all concepts; empty: the run's
+    levels, each with its own choice.
     """
 
     chosen_by: Whose = "own"
     values: Whose = "own"
-    scope: Literal["token", "batch"] = "token"
+    scope: Literal["token", "batch", "positive"] = "token"
     cross: float | None = None
     free: bool = False
     kept: float = 1.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from usae.common.errors import UserError
 from usae.methods.joint.family import Family
 from usae.methods.joint.sae import Crosscoder, FreeCrosscoder, SparcSAE
-from usae.methods.joint.start import centred, scaled
+from usae.methods.joint.start import centred, scaled, sparse
 from usae.methods.joint.step import JointStep
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.method import ALL_MODELS, Start, Update
@@ -53,11 +53,14 @@ class JointMethod:
 
     def state(self) -> dict[str, Any]:
         """See `Method`."""
-        return self.optimisation.state()
+        penalty = self.compute.penalty
+        return self.optimisation.state() | ({"penalty": penalty.strength} if penalty else {})
 
     def restore(self, state: dict[str, Any]) -> None:
         """See `Method`."""
         self.optimisation.restore(state)
+        if self.compute.penalty:
+            self.compute.penalty.strength = state["penalty"]
 
     @torch.no_grad()
     def _clear(self) -> None:
@@ -98,6 +101,8 @@ def begin(given: Start, family: Family) -> JointMethod:
         sae.load_state_dict(first.state_dict())
     for weight, concepts in _forbidden(sae, family.dedicated):
         nn.init.zeros_(weight[concepts])
+    if isinstance(sae, Crosscoder) and family.scope == "positive":
+        sparse(sae, given)
     if isinstance(sae, Crosscoder):
         scaled(sae, given)
     return JointMethod(sae.to(given.device), family, given)

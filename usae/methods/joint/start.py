@@ -32,6 +32,17 @@ def centred(sae: FreeCrosscoder, first: UniversalSAE, given: Start) -> None:
 
 
 @torch.no_grad()
+def sparse(sae: Crosscoder, given: Start) -> None:
+    """Lower the encoders' biases until k pre-codes of a token are positive, mean over some training images."""
+    sample = given.data.rows(np.arange(min(given.data.images, SCALE_IMAGES)))
+    pre = sae.sum({model: sae.pre_codes(model, raw) for model, raw in sample.items()})
+    least = pre.flatten().kthvalue(pre.numel() - sae.k * len(pre)).values
+    for model in sae.models:
+        encoder: Any = sae.part(model).encoder
+        encoder.linear.bias.sub_(least / len(sae.models))
+
+
+@torch.no_grad()
 def scaled(sae: Crosscoder, given: Start) -> None:
     """Give the sum of the encoders the scale that reconstructs all models best on some training images."""
     sample = given.data.rows(np.arange(min(given.data.images, SCALE_IMAGES)))

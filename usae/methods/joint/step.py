@@ -1,51 +1,34 @@
 """One step of the family, by autograd: loss and gradients, without dense codes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from usae.common.seeds import generator
+from usae.methods.joint.codes import TokenCodes
 from usae.methods.joint.family import Family
-from usae.methods.joint.sae import Crosscoder
+from usae.methods.joint.penalty import Penalty
+from usae.methods.joint.sae import Crosscoder, FreeCrosscoder
 from usae.sae.top_k import largest
 from usae.sae.universal import UniversalSAE
 from usae.training.step.objectives import Loss, Objective
 from usae.training.step.reference import StepLoss
 
 
-@dataclass(frozen=True)
-class TokenCodes:
-    """The codes of a batch: concepts and their values, token after token. starts (n,): where a token's begin."""
-
-    concepts: Int[Tensor, " codes"]
-    values: Float[Tensor, " codes"]
-    starts: Int[Tensor, " n"]
-
-    def decoded(self, rows: Float[Tensor, "c d"]) -> Float[Tensor, "n d"]:
-        """Z D."""
-        return F.embedding_bag(self.concepts, rows, self.starts, mode="sum", per_sample_weights=self.values)
-
-    def among(self, first: int, last: int) -> "TokenCodes":
-        """The codes of concepts from `first` to before `last`, the others 0."""
-        inside = (self.concepts >= first) & (self.concepts < last)
-        return TokenCodes(self.concepts, self.values * inside, self.starts)
-
-
 class JointStep:
     """Callable like `FastStep`: leaves gradients in `.grad` of everything.
 
-    number: of the step, which draws what is read. residuals: what the last one left, by source (one, where all
-    models have one code).
+    number: of the step, which draws what is read. penalty: on codes, where nothing chooses among them. residuals:
+    what the last one left, by source (one, where all models have one code).
     """
 
     def __init__(self, sae: UniversalSAE, family: Family, loss: Loss, seed: int) -> None:
         self.sae, self.family, self.objective, self.seed = sae, family, Objective(loss), seed
         self.number = 0
+        self.penalty = Penalty(sae.k) if family.scope == "positive" else None
         self.residuals: tuple[Float[Tensor, "n wide"], ...] = ()
         shares = family.prefixes
         self.ends = [round(share * sae.concepts) for share in shares] if shares else list(sae.levels.ends)
@@ -61,9 +44,12 @@ class JointStep:
         decoders = [self.decoder(model) for model in self.sae.models]
         wide, offset = torch.cat([each[0] for each in decoders], 1), torch.cat([each[1] for each in decoders])
         target = torch.cat(list(rows), 1) - offset  # (n, wide)
-        losses, self.residuals = zip(*(self._loss(codes, wide, target) for codes in self.codes(rows)), strict=True)
+        codes = self.codes(rows)
+        losses, self.residuals = zip(*(self._loss(parts, wide, target) for parts in codes), strict=True)
         by_target = (self.weights() * torch.stack(losses)).sum(0)  # (m,)
         total = by_target.sum()
+        if self.penalty and isinstance(self.sae, FreeCrosscoder):
+            total = total + self.penalty(codes[0], self.sae.norms(), total.detach())
         total.backward()
         return StepLoss(total.detach(), by_target.detach(), torch.zeros_like(by_target), {})
 
@@ -133,10 +119,15 @@ class JointStep:
         if self.family.scope == "token":
             concepts = largest(part, count) + own.start  # (n, count)
             return TokenCodes(concepts.flatten(), values.gather(1, concepts).relu().flatten(), tokens * count)
-        least = part.flatten().kthvalue(part.numel() - count * len(part) + 1).values
-        token, concept = ((part >= least) & (part > 0)).nonzero(as_tuple=True)
+        token, concept = ((part >= self._least(part, count)) & (part > 0)).nonzero(as_tuple=True)
         concept = concept + own.start
         return TokenCodes(concept, values[token, concept].relu(), torch.searchsorted(token, tokens))
+
+    def _least(self, part: Tensor, count: int) -> Tensor | float:
+        """The smallest score that is kept, `count` of a token on average; 0 where every positive one is."""
+        if self.family.scope == "positive":
+            return 0.0
+        return part.flatten().kthvalue(part.numel() - count * len(part) + 1).values
 
     def _loss(
         self, parts: Sequence[TokenCodes], wide: Tensor, target: Tensor

@@ -37,6 +37,7 @@ METHOD_TEXTS = {
     "crosscoder": "one code of all models, free norms",
     "crosscoder_masked": "crosscoder, trained on random parts of the models",
     "crosscoder_dedicated": "crosscoder, some concepts of each model alone",
+    "crosscoder_l1": "crosscoder, a penalty on codes chooses",
     "batch_top_k": "usae, the largest codes of a batch",
     "matryoshka": "usae, coarse concepts nested in finer ones",
     "archetypal": "usae, concepts are mixtures of the same tokens",

@@ -13,6 +13,7 @@ from usae.showing.figures.ladder import ladder_picture
 from usae.showing.figures.likeness import alignment_picture, null_kinds_picture
 from usae.showing.figures.matrix import r2_picture
 from usae.showing.figures.method_funnels import method_funnels_picture
+from usae.showing.figures.method_stability import method_stability_picture
 from usae.showing.figures.methods import costs_picture, modes_picture, translation_picture
 from usae.showing.figures.ood import ood_picture
 from usae.showing.figures.planted import planted_picture
@@ -58,6 +59,7 @@ def method_pictures(compared: Compared) -> list[Picture]:
         modes_picture(compared),
         method_funnels_picture(compared),
         sharing_picture(compared.sharing),
+        method_stability_picture(compared),
         costs_picture(compared),
     ]
 

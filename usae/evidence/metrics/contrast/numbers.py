@@ -70,7 +70,7 @@ def stability_numbers(stability: pd.DataFrame, asked: Thresholds) -> pd.DataFram
     """
     rows = []
     for (run, against), matches in stability.groupby(["run", "against"], sort=False):
-        after, before = (_come_back(matches[matches["start"] == start], asked.matched) for start in (False, True))
+        after, before = (found_again(matches[matches["start"] == start], asked.matched) for start in (False, True))
         suffix = "" if run == RUN else f"_in_{against}"
         rows += [
             {"run": against if run == RUN else run, "measure": f"{name}{suffix}", "value": value, "null": null,
@@ -78,6 +78,19 @@ def stability_numbers(stability: pd.DataFrame, asked: Thresholds) -> pd.DataFram
             for name, (value, null) in after.items()
         ]  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def found_again(matches: pd.DataFrame, matched: float) -> dict[str, tuple[float, float]]:
+    """Of rows of table `stability`: measure -> of the partners, and of other concepts' partners (or NaN)."""
+    judged = matches[matches["correlation"].notna()]
+    back = comes_back(judged["correlation"].to_numpy(), judged["correlation_least"].to_numpy(), matched)
+    other = float((judged["correlation_other"] > matched).mean()) if len(judged) else np.nan
+    return {
+        "comes_back_share": (float(back.mean()) if len(judged) else np.nan, other),
+        "correlation_mean": (float(judged["correlation"].mean()), float(judged["correlation_other"].mean())),
+        "jaccard_mean": (float(judged["jaccard"].mean()), np.nan),
+        "cosine_mean": (float(judged["cosine"].mean()), np.nan),
+    }
 
 
 def counted(
@@ -140,16 +153,3 @@ def _drawn(draws: Draws, name: str, counts: Mapping[str, Counted]) -> Array:
     if name in counts:
         return counts[name].drawn(draws.agreement)
     return draws.r2_self if name == "r2_self_mean" else draws.r2_cross
-
-
-def _come_back(matches: pd.DataFrame, matched: float) -> dict[str, tuple[float, float]]:
-    """Measure -> of the partners, and of other concepts' partners (or none)."""
-    judged = matches[matches["correlation"].notna()]
-    back = comes_back(judged["correlation"].to_numpy(), judged["correlation_least"].to_numpy(), matched)
-    other = float((judged["correlation_other"] > matched).mean()) if len(judged) else np.nan
-    return {
-        "comes_back_share": (float(back.mean()) if len(judged) else np.nan, other),
-        "correlation_mean": (float(judged["correlation"].mean()), float(judged["correlation_other"].mean())),
-        "jaccard_mean": (float(judged["jaccard"].mean()), np.nan),
-        "cosine_mean": (float(judged["cosine"].mean()), np.nan),
-    }

@@ -1,0 +1,59 @@
+"""What is compared: runs, starts and seeds, and which of them say what comes back from another start."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.support.materials import material_of
+from usae.common.layout import START, Layout
+from usae.evidence.metrics.contrast.tables import STABILITY
+from usae.methods.comparison.members import OpenedMethods
+from usae.methods.joint.sae import FreeCrosscoder
+from usae.sae.universal import UniversalSAE
+
+RECIPE = {"sources": "one", "batch_images": 8, "epochs": 1}
+FORMS = ("masked", "calibrated", "refitted")
+
+
+def saved(kind, folder, seed, **about):
+    torch.manual_seed(seed)
+    kind({"a": 6, "b": 6}, 8, 3, {"train": RECIPE, **about}).save_pretrained(folder)
+
+
+@pytest.fixture
+def opened(params, tmp_path):
+    """A crosscoder of which another start is the same SAE, and another one before the first step."""
+    rows = np.random.default_rng(0).normal(size=(60, 4, 6))
+    material, layout = material_of(tmp_path, {"a": rows, "b": rows[..., ::-1]}, concepts=8, k=3), Layout(tmp_path)
+    for folder in (layout.usae, layout.usae / START, layout.controls / "seed-1", layout.controls / "shuffled"):
+        saved(UniversalSAE, folder, 0)
+    for run, start in (("run", 1), ("seed-1", 2)):
+        saved(FreeCrosscoder, layout.methods / "crosscoder" / run, 0, method="crosscoder")
+        saved(FreeCrosscoder, layout.methods / "crosscoder" / run / START, start, method="crosscoder")
+    methods = params.methods.model_copy(update={"trained": ("crosscoder",), "fitted": (), "seeds": 1})
+    means = {model: np.zeros(6) for model in material.models}
+    nothing = pd.DataFrame(columns=STABILITY.names)
+    params = params.model_copy(update={"methods": methods})
+    return OpenedMethods(params, layout, material, material, material.held_out, means, nothing)
+
+
+def again(opened):
+    """Share that comes back by form and run, of what says it."""
+    members = {member.key: member.reading.numbers for member in opened.members()}
+    return {key: numbers["comes_back_share"] for key, numbers in members.items() if "comes_back_share" in numbers}
+
+
+def test_run_and_start_say_what_comes_back_in_every_form(opened):
+    shares = again(opened)
+    assert set(shares) == {("crosscoder", form, run) for form in FORMS for run in ("run", "start")}
+    for form in FORMS:
+        assert shares["crosscoder", form, "run"] == 1
+        assert shares["crosscoder", form, "start"] != 1
+
+
+def test_without_further_starts_nothing_is_said(opened):
+    methods = opened.params.methods.model_copy(update={"seeds": 0})
+    assert again(replace(opened, params=opened.params.model_copy(update={"methods": methods}))) == {}
