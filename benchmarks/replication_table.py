@@ -67,4 +67,4 @@ def _line(k: int, dictionary: int, images: str, rows: pd.DataFrame) -> dict[str,
 
 
 def _of(values: pd.Series, columns: list[str]) -> str:
-    return " / ".join("" if pd.isna(values[column]) else f"{values[column]:.2f}" for column in columns)
+    return "" if values[columns].isna().all() else " / ".join(f"{float(values[column]):.2f}" for column in columns)
