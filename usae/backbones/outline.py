@@ -77,11 +77,8 @@ def check_weights(backbone: BackboneParams, network: nn.Module) -> None:
 
 
 def _check_hub(name: str | None) -> None:
-    if name is None:
-        raise UserError(
-            "`weights: hub` goes with `timm`; a factory's network takes `random` or a checkpoint's path."
-        )
-    if ":" not in name and not timm.is_model_pretrained(name):
+    """A factory brings its own weights, and another hub's names are not known here."""
+    if name is not None and ":" not in name and not timm.is_model_pretrained(name):
         raise UserError(f"timm knows no weights for '{name}'; give a checkpoint's path as `weights`, or `random`.")
 
 
@@ -100,4 +97,5 @@ def _on(model: ModelParams, device: str) -> tuple[nn.Module, Outline]:
     with torch.device(device), torch.no_grad():
         check_layer(network, model.layer, identity.size, name, model.norm)
         maps = feature_map(network, torch.zeros(1, 3, identity.size, identity.size), model.layer, model.norm)
-    return network, Outline(name, identity.size, *maps.shape[1:], identity.parameters)
+    _, width, rows, columns = maps.shape
+    return network, Outline(name, identity.size, width, rows, columns, identity.parameters)

@@ -32,7 +32,7 @@ def split_sizes(sizes: dict[str, int], limits: dict[str, int | None], val_share:
     Raises:
         UserError: a split would be empty.
     """
-    splits = sizes if "val" in sizes else sizes_held_out(*sizes.values(), val_share)
+    splits = sizes if "val" in sizes else sizes_held_out(sum(sizes.values()), val_share)
     if empty := [split for split, size in splits.items() if not size]:
         found = ", ".join(f"{split}: {size} images" for split, size in sizes.items())
         raise UserError(
