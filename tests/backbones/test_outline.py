@@ -8,8 +8,6 @@ from usae.backbones.outline import bare, outline
 from usae.common.errors import UserError
 from usae.common.params import BackboneParams, ModelParams
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def model(name="test_resnet", weights="random", layer=-1, norm=True, **kwargs):
     backbone = BackboneParams(timm=name, weights=weights, kwargs={"num_classes": 0, **kwargs})

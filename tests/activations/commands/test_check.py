@@ -13,7 +13,6 @@ from usae.activations.commands.recipe import common_grid, params_text, sizes, sp
 from usae.common.params import ModelParams, load_params, parse_params
 from usae.common.params.yaml_text import read_yaml
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORK = {"backbone": {"timm": "test_resnet", "weights": "random", "size": 64}, "layer": -1, "norm": True}
 
 
