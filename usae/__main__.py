@@ -1,5 +1,7 @@
 """The command `usae` (also `python -m usae`): what the stages do not do by themselves.
 
+usae start --images FOLDER --models A B   write a params.yaml for own images and networks
+usae check [PARAMS]   say what is wrong with a params.yaml, before anything runs
 usae store list | verify | gc   look after the activation stores
 usae figures heatmaps | maximised   figures of chosen concepts
 usae pretrain OBJECTIVE   make a checkpoint that the demo ships
@@ -14,6 +16,8 @@ from usae.common.runtime.interrupts import one_line
 
 # Imported when asked for: `usae --help` should not wait for torch.
 COMMANDS = {
+    "start": "usae.activations.commands.start",
+    "check": "usae.activations.commands.check",
     "store": "usae.activations.commands.store",
     "figures": "usae.showing.commands.figures",
     "pretrain": "usae.backbones.commands.pretrain",

@@ -43,14 +43,24 @@ def check_room(stores: Iterable[ActivationStore]) -> tuple[int, int]:
         UserError: there is not enough room; it says how much is needed and how much there is.
     """
     stores = list(stores)
-    need, have = sum(store.bytes_to_come for store in stores), free_bytes(stores[0].path)
+    need = sum(store.bytes_to_come for store in stores)
+    return need, check_free(need, stores[0].path.parent)
+
+
+def check_free(need: int, root: Path) -> int:
+    """Bytes free below `root`, where `need` of them are still to be written.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    have = free_bytes(root.absolute())
     if need > have:
         raise UserError(
             f"There is no room for the activations: {size_text(need)} are still to be written below "
-            f"{stores[0].path.parent}, {size_text(have)} are free there. Make room (`usae store gc`) "
+            f"{root}, {size_text(have)} are free there. Make room (`usae store gc`) "
             "or move the stores to a larger disk (`runtime.store` or $USAE_STORE)."
         )
-    return need, have
+    return have
 
 
 def checkpoint_folder(root: Path, name: str, identity: Mapping[str, Any]) -> Path:

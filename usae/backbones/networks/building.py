@@ -1,5 +1,6 @@
 """From a backbone's parameters to a network: a timm name or a factory, and submodules put in its place."""
 
+import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -61,14 +62,26 @@ def construct(blueprint: Blueprint, folder: Path, pretrained: bool = False) -> n
         else:
             network = _callable(cast(str, factory), folder)(**kwargs)
     except (TypeError, RuntimeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        guess = timm_guess(name) if name is not None else ""
         raise UserError(
-            f"'{name or factory}' could not be built with {kwargs}: {type(error).__name__}: {error}"
+            f"'{name or factory}' could not be built with {kwargs}: {type(error).__name__}: {error}".rstrip(".")
+            + f".{guess}"
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"The factory '{factory}' should give a torch module, found a {type(network).__name__}.")
     for submodule, replacement in blueprint.replace.items():
         network.set_submodule(submodule, _callable(replacement, folder)())
     return network
+
+
+def timm_guess(name: str) -> str:
+    """' Did you mean ...?' with timm's closest names, or the weights that it has; '' where it knows `name`."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        return f" Did you mean {' or '.join(close)}?" if close else ""
+    tags = [full for full in timm.list_pretrained(f"{architecture}*") if full.split(".")[0] == architecture]
+    return f" timm has the weights {', '.join(tags)}." if tag and name not in tags else ""
 
 
 def _callable(name: str, folder: Path) -> Callable[..., nn.Module]:

@@ -20,24 +20,37 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
     Raises:
         UserError: no such file, unreadable, or it does not fit; all misfits are counted, the first ones named.
     """
-    if not path.is_file():
-        raise UserError(
-            f"The checkpoint '{path}' does not exist here ({Path.cwd()}). Put or link it there, "
-            "or change `weights` in params.yaml (hub | random | shipped:... | pretrain:... | a path)."
-        )
     load_state(network, read_checkpoint(path), str(path))
 
 
 def load_state(network: nn.Module, state: dict[str, Tensor], origin: str) -> None:
     """Load `state` strictly, in the network's own types; `origin` names it in errors (see `load_checkpoint`)."""
+    refuse_misfit(network, state, origin)
     wanted = network.state_dict()
-    if faults := _misfits(wanted, state):
-        raise UserError.listing(f"The checkpoint '{origin}' does not fit {type(network).__name__}:", faults)
     network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in state.items()}, strict=True)
 
 
+def refuse_misfit(network: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """See that `state` has every tensor of `network` and no other; `network` may be without values ("meta").
+
+    Raises:
+        UserError: it has not; all misfits are counted, the first ones named.
+    """
+    if faults := _misfits(network.state_dict(), state):
+        raise UserError.listing(f"The checkpoint '{origin}' does not fit {type(network).__name__}:", faults)
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """A flat state dict from a safetensors file, or from a torch file (also below `state_dict` or `model`)."""
+    """A flat state dict from a safetensors file, or from a torch file (also below `state_dict` or `model`).
+
+    Raises:
+        UserError: no such file, or it is neither.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"The checkpoint '{path}' does not exist here ({Path.cwd()}). Put or link it there, "
+            "or change `weights` in params.yaml (hub | random | shipped:... | pretrain:... | a path)."
+        )
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

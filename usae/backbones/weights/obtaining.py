@@ -33,7 +33,7 @@ def obtain(backbone: BackboneParams, folder: Path, seed: int) -> Identity:
     """
     network = trained(backbone, seed)
     identity = pin(backbone, folder, network)
-    if _objective(backbone) is not None:
+    if objective_of(backbone) is not None:
         report = _probe(backbone, network, identity, seed)
         write_json(folder / PROBES, {"probes": report}, indent=1)
     return identity
@@ -49,7 +49,7 @@ def obtain_untrained(backbone: BackboneParams, folder: Path, seed: int, model: s
 def trained(backbone: BackboneParams, seed: int) -> nn.Module:
     """The network with its weights; random ones depend on `seed` alone."""
     torch.manual_seed(seed_of(seed, "random network"))
-    kind, objective = backbone.weights.split(":")[0], _objective(backbone)
+    kind, objective = backbone.weights.split(":")[0], objective_of(backbone)
     try:
         network = build(backbone)
     except OSError as error:
@@ -68,7 +68,7 @@ def trained(backbone: BackboneParams, seed: int) -> nn.Module:
     return network
 
 
-def _objective(backbone: BackboneParams) -> ObjectiveName | None:
+def objective_of(backbone: BackboneParams) -> ObjectiveName | None:
     """The demo objective that `weights` names, if it does.
 
     Raises:

@@ -1,6 +1,6 @@
 """`params.yaml` as typed, frozen objects: the sections (the manual), faults between keys, loading."""
 
-from usae.common.params.loading import PARAMS_FILE, load_params, parse_params
+from usae.common.params.loading import PARAMS_FILE, faults_of, load_params, parse_params, part_of, read_params
 from usae.common.params.sections import (
     BackboneParams,
     ControlsParams,
@@ -46,6 +46,9 @@ __all__ = [
     "RuntimeParams",
     "TrainParams",
     "WorldParams",
+    "faults_of",
     "load_params",
     "parse_params",
+    "part_of",
+    "read_params",
 ]

@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,7 @@ from usae.common.params.sections import BackboneParams, ModelParams, Params
 from usae.common.params.yaml_text import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
+S = TypeVar("S", bound=BaseModel)
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
@@ -21,13 +22,22 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     Raises:
         UserError: the file is missing, is not YAML, or holds faults; all faults are listed.
     """
+    return parse_params(read_params(path), str(path))
+
+
+def read_params(path: Path = PARAMS_FILE) -> Any:
+    """What `path` holds, as plain values; lists are tuples.
+
+    Raises:
+        UserError: the file is missing, or is not YAML.
+    """
     if not path.is_file():
         raise UserError(
             f"The settings file '{path}' does not exist here ({Path.cwd()}). "
             "Run from the repository's root, or copy one: cp presets/demo.yaml params.yaml"
         )
     try:
-        return parse_params(read_yaml(path.read_text(encoding="utf-8")), str(path))
+        return _tuples(read_yaml(path.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
         raise UserError(f"'{path}' should be text in UTF-8: {error}") from error
     except yaml.YAMLError as error:
@@ -38,13 +48,25 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
 def parse_params(raw: Any, origin: str = "params") -> Params:
     """Validate a plain mapping (see `load_params`)."""
-    try:
-        params = Params.model_validate(_tuples(raw))
-    except ValidationError as error:
-        raise UserError.listing(f"'{origin}' has faults:", _sentences(error)) from error
-    if faults := list(cross_faults(params)):
+    if faults := faults_of(raw):
         raise UserError.listing(f"'{origin}' has faults:", faults)
-    return params
+    return Params.model_validate(_tuples(raw))
+
+
+def faults_of(raw: Any) -> list[str]:
+    """Every fault of a plain mapping, a sentence each: of single keys, and where there is none, between keys."""
+    try:
+        return cross_faults(Params.model_validate(_tuples(raw)))
+    except ValidationError as error:
+        return _sentences(error)
+
+
+def part_of(section: type[S], raw: Any) -> S | None:
+    """One section of a mapping that may have faults elsewhere; None where this one has some."""
+    try:
+        return section.model_validate(_tuples(raw))
+    except ValidationError:
+        return None
 
 
 def _tuples(value: Any) -> Any:

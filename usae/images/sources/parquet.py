@@ -20,6 +20,23 @@ def parquet_records(path: Path) -> tuple[dict[str, list[Record]], tuple[str, ...
     Raises:
         UserError: nothing there, or a file without these columns.
     """
+    files, names = _checked_files(path)
+    return {split: [r for file in group for r in _parquet_rows(file)] for split, group in files.items()}, names
+
+
+def parquet_sizes(path: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """How many rows `parquet_records` would give, by split, and the label names; no image is read.
+
+    Raises:
+        UserError: as `parquet_records`.
+    """
+    files, names = _checked_files(path)
+    rows = {split: sum(pq.read_metadata(file).num_rows for file in group) for split, group in files.items()}
+    return rows, names
+
+
+def _checked_files(path: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
+    """The files of each split, and the label names that the first of them to name any has."""
     files = {"all": [path]} if path.is_file() else _split_files(path)
     if not files:
         raise UserError(
@@ -30,7 +47,7 @@ def parquet_records(path: Path) -> tuple[dict[str, list[Record]], tuple[str, ...
     for file in (file for group in files.values() for file in group):
         file_names = _checked_label_names(file)
         names = names or file_names
-    return {split: [r for file in group for r in _parquet_rows(file)] for split, group in files.items()}, names
+    return files, names
 
 
 def _split_files(folder: Path) -> dict[str, list[Path]]:

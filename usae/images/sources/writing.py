@@ -61,6 +61,20 @@ def write_images(folder: Path, params: ImagesParams, seed: int, workers: int) ->
     return {split: _write(records, folder / f"{split}.parquet", root, names) for split, records in read.items()}
 
 
+def generated_sizes(params: ImagesParams) -> dict[str, int]:
+    """How many scenes of the generated world each split gets.
+
+    Raises:
+        UserError: it is left open.
+    """
+    if params.train is None or params.val is None:
+        raise UserError(
+            "`images.source: shapes` makes as many images as it is told: set `images.train` and `images.val` to "
+            "numbers (the demo has 3000 and 600), not null."
+        )
+    return {"train": params.train, "val": params.val}
+
+
 def _refuse_nameless(splits: dict[str, list[Record]], names: tuple[str, ...]) -> None:
     """Labels are indexes of the class names, where there are names."""
     most = len(names) - 1 if names else MOST_LABEL
@@ -91,15 +105,11 @@ def _report_copies(splits: dict[str, list[Record]]) -> None:
 
 def _write_shapes(folder: Path, params: ImagesParams, seed: int) -> dict[str, Counts]:
     """The generated world: train scenes come first in the numbering, held-out scenes follow."""
-    if params.train is None or params.val is None:
-        raise UserError(
-            "`images.source: shapes` makes as many images as it is told: set `images.train` and `images.val` to "
-            "numbers (the demo has 3000 and 600), not null."
-        )
-    numbers = progress(range(params.train + params.val), description="scenes", unit="image")
+    sizes = generated_sizes(params)
+    numbers = progress(range(sum(sizes.values())), description="scenes", unit="image")
     scenes = (scene(seed, number) for number in numbers)
     counts = {}
-    for split, count in {"train": params.train, "val": params.val}.items():
+    for split, count in sizes.items():
         split_scenes = list(islice(scenes, count))
         records = (_scene_record(image, item) for image, item in enumerate(split_scenes))
         counts[split] = _write(records, folder / f"{split}.parquet", None, ())
