@@ -11,7 +11,7 @@ import torch
 from tests.support.worlds import store_at
 from usae.activations.sampling import PairedActivations
 from usae.activations.store import ActivationStore
-from usae.activations.store.manifests import UNTRAINED, Manifest, SplitManifest
+from usae.activations.store.manifests import SPLITS, UNTRAINED, Manifest, SplitManifest
 from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.tables import Table, write_table
@@ -94,7 +94,8 @@ def _measured(params: Params, layout: Layout, root: Path) -> None:
     """What `compare` reads of stages `images` and `contrast`."""
     layout.images.mkdir(parents=True)
     records = [Record(key=str(image), data=b"", label=None) for image in range(IMAGES)]
-    write_index(records, layout.images / "val.parquet", None, ())
+    for split in SPLITS:
+        write_index(records, layout.images / f"{split}.parquet", None, ())
     whole = Contrasts.load(params, layout, root, CPU)
     few = replace(whole, folders={run: whole.folders[run] for run in (RUN, SHUFFLED)})
     frames = [each.evidence().assign(run=run, start=start) for (start, run), each in few.measured().items()]
@@ -105,7 +106,7 @@ def _extracted(root: Path, model: str) -> Manifest:
     """Sparse causes, seen by each model through a map of its own, with a little noise; by an untrained network
     through another one.
     """
-    stores = {split: _store(root, model, split) for split in ("train", "val")}
+    stores = {split: _store(root, model, split) for split in SPLITS}
     manifest = Manifest.generated(model, stores["train"])
     return replace(manifest, val=SplitManifest.of(stores["val"], "generated"))
 
