@@ -26,7 +26,7 @@ def small(module_params):
     return sized
 
 
-def test_of_one_model_all_are_one_sae_and_nothing_is_said_of_others(small, one_thread, tmp_path):
+def test_of_one_model_all_are_one_sae_and_nothing_is_said_of_others(small, tmp_path):
     tables = compared(
         tmp_path, finished(tmp_path, small((*RUNGS, "crosscoder"), ("linear", "hub", "matched"), 3), "a")
     )
@@ -42,7 +42,7 @@ def test_of_one_model_all_are_one_sae_and_nothing_is_said_of_others(small, one_t
             assert whole == pytest.approx(r2["usae", "", run, "r2_self_mean"], abs=0.02), (method, run)
 
 
-def test_of_two_models_all_others_are_the_other_one(small, one_thread, tmp_path):
+def test_of_two_models_all_others_are_the_other_one(small, tmp_path):
     tables = compared(
         tmp_path, finished(tmp_path, small(("sparc", "crosscoder"), ("linear", "hub", "rosetta")), "ab")
     )
@@ -54,7 +54,7 @@ def test_of_two_models_all_others_are_the_other_one(small, one_thread, tmp_path)
         assert r2[(*of, SINGLE, source, target, measure)] == pytest.approx(value, abs=1e-3), of
 
 
-def test_models_in_another_order_are_the_same_numbers_in_another_order(small, one_thread, tmp_path):
+def test_models_in_another_order_are_the_same_numbers_in_another_order(small, tmp_path):
     params = finished(tmp_path, small(("sparc", "crosscoder"), ("linear",)), "abc")
     columns = ("mode", "source", "target", "measure")
     before = numbers(compared(tmp_path, params), *columns)

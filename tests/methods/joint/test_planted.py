@@ -37,7 +37,7 @@ def trial(module_params) -> Trial:
 
 
 @pytest.fixture(scope="module")
-def trained(trial, one_thread, tmp_path_factory) -> Mapping[Key, Result]:
+def trained(trial, tmp_path_factory) -> Mapping[Key, Result]:
     root: Path = tmp_path_factory.mktemp("planted")
     manifests = write_stores(trial.world, SIZE["train"], root)
     keys = [(method, pairs) for method in METHODS for pairs in ("matched", "shuffled")]
