@@ -18,7 +18,7 @@ from usae.activations.sampling import open_paired
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import Manifest
 from usae.common.numerics.correlation import CrossCorrelation
-from usae.common.params import Params
+from usae.common.params import Params, TrainParams
 from usae.common.variant import Variant
 from usae.evidence.codes.encoding import encoded
 from usae.evidence.codes.rows import code_rows
@@ -29,7 +29,7 @@ from usae.evidence.planted.likeness import least_correlations
 from usae.evidence.planted.recovery import Matches, match
 from usae.evidence.planted.verdicts import against_chance, concept_rows, precision_rows, rules, universality_scores
 from usae.evidence.planted.world import PlantedImages, PlantedWorld
-from usae.sae.estimator import Estimator
+from usae.sae.estimator import Concepts, Estimator
 from usae.training.loop.loop import RunOptions, train
 
 BLOCK = 64  # images
@@ -53,6 +53,11 @@ class Trial:
         world = PlantedWorld.draw(params.planted.world, seed)
         return cls(world, params, seed, list(world.blocks("val", params.planted.val, BLOCK)))
 
+    @property
+    def recipe(self) -> TrainParams:
+        """By which SAEs are trained here."""
+        return self.params.train.model_copy(update={key: getattr(self.params.planted, key) for key in REPLACED})
+
     def run(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Planted concepts and codes of all settings, judged (see `scored`)."""
         results = [self.scored(IDEAL, *ideal_codes(self.world, self.held_out, self.seed))]
@@ -65,7 +70,6 @@ class Trial:
     def fitted(self) -> dict[str, Estimator]:
         """The universal SAE of the planted models in each setting, trained through real stores."""
         planted = self.params.planted
-        recipe = self.params.train.model_copy(update={key: getattr(planted, key) for key in REPLACED})
         variants = {
             MATCHED: Variant(planted.k, self.seed),
             SHUFFLED: Variant(planted.k, self.seed, "shuffled"),
@@ -73,11 +77,11 @@ class Trial:
         with TemporaryDirectory() as folder:
             manifests = write_stores(self.world, planted.train, Path(folder))
             data = open_paired(manifests, Path(folder))
-            trained = train(variants, manifests, data, recipe, RunOptions(CPU), seed=self.seed)
+            trained = train(variants, manifests, data, self.recipe, RunOptions(CPU), seed=self.seed)
         return {START: trained[MATCHED].start} | {setting: result.sae for setting, result in trained.items()}
 
     @torch.inference_mode()
-    def encoded(self, sae: Estimator) -> CodeBlocks:
+    def encoded(self, sae: Concepts) -> CodeBlocks:
         """Codes of the held-out images, block by block, in all models."""
         codes: CodeBlocks = []
         for block in self.held_out:
@@ -88,13 +92,16 @@ class Trial:
         return codes
 
     @torch.inference_mode()
-    def matches(self, sae: Estimator, codes: CodeBlocks) -> Matches:
-        """Which codes of a trained SAE stand for which planted concepts."""
-        tracking = [CrossCorrelation(sae.concepts, len(self.world.kinds)) for _ in sae.models]
+    def matches(self, sae: Concepts, codes: CodeBlocks) -> Matches:
+        """Which codes of an SAE stand for which planted concepts; where it has fewer, further ones never fire."""
+        planted = len(self.world.kinds)
+        size = max(sae.concepts, planted)
+        tracking = [CrossCorrelation(size, planted) for _ in sae.models]
         for block, chunks in zip(self.held_out, codes, strict=True):
             for sums, chunk in zip(tracking, chunks, strict=True):
-                sums.update(code_rows(chunk, sae.concepts), block.activity.reshape(chunk.tokens, -1))
-        dictionaries = [sae.dictionary(model).double().numpy() for model in sae.models]
+                sums.update(code_rows(chunk, size), block.activity.reshape(chunk.tokens, -1))
+        directions = [sae.dictionary(model).double().cpu().numpy() for model in sae.models]
+        dictionaries = [np.pad(rows, ((0, size - sae.concepts), (0, 0))) for rows in directions]
         return match(dictionaries, self.world.directions, np.stack([sums.correlations for sums in tracking]))
 
     def scored(self, setting: str, codes: CodeBlocks, matches: Matches) -> tuple[pd.DataFrame, pd.DataFrame]:
