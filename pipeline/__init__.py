@@ -1,6 +1,7 @@
 """The stages of `dvc.yaml`, one module each, all of one shape: params in, one library call, one summary line."""
 
 import functools
+import gc
 import inspect
 import logging
 import os
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from usae.common.runtime.interrupts import one_line
 
 sys.excepthook = one_line  # before the imports that take seconds
+# What is imported stays: to look through it for garbage, again and again, takes a sixth of a stage's start.
+gc.disable()  # until `stage`, which is called when all is imported
 
 from usae.common.errors import Interrupted, UserError  # noqa: E402
 from usae.common.files.whole import disk_sentence  # noqa: E402
@@ -30,6 +33,7 @@ def stage(function: Callable[..., str]) -> Callable[[], None]:
     command with its text and status 1, as does what a disk refuses, `Interrupted` with the status of its signal
     (130, 143), Ctrl-C with one line; anything else is a bug and keeps its traceback.
     """
+    gc.enable()
     name = function.__module__ if function.__module__ != "__main__" else _main_module(function)
     wanted = list(inspect.signature(function).parameters)[1:]
 
