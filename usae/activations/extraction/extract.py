@@ -12,10 +12,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from distributed import Client
 
 from usae.activations.extraction.extractor import Extraction, Extractor
 from usae.activations.extraction.statistics import channel_moments, sample_moments
@@ -30,6 +29,9 @@ from usae.common.params import Params
 from usae.common.runtime import cluster
 from usae.common.runtime.device import configure
 from usae.common.runtime.progress import advance, counter
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 REVISION = 2  # raised when the same settings come to give other activations
 PRECISION_IMAGES = 16  # on which reduced precision is checked before a run
@@ -172,7 +174,7 @@ def compute_chunk(extraction: Extraction, split: str, store: Path, chunk: int) -
     return ""
 
 
-def _on_workers(client: Client, extraction: Extraction, work: Work) -> Iterator[int]:
+def _on_workers(client: "Client", extraction: Extraction, work: Work) -> Iterator[int]:
     task = functools.partial(compute_chunk, extraction, work.split, work.store.path)
     for chunk, fault in cluster.compute(client, task, work.chunks):
         if fault:

@@ -11,13 +11,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from distributed import Client, KilledWorker, LocalCluster, as_completed, get_worker
 
 from usae.common.errors import UserError
 from usae.common.params import RuntimeParams
+
+if TYPE_CHECKING:  # loaded where it is used: few runs have a cluster, and every stage that could would wait for it
+    from distributed import Client, LocalCluster
 
 RETRIES = 3  # times that a task which failed for another reason than a `UserError` is tried again
 PATIENCE = 60  # seconds to wait for a scheduler, and for its first worker
@@ -29,12 +31,14 @@ R = TypeVar("R")
 
 
 @contextmanager
-def connect(where: str) -> Iterator[Client]:
+def connect(where: str) -> Iterator["Client"]:
     """A client of the cluster that `where` names, with at least one worker.
 
     Raises:
         UserError: `where` names none, or nobody answers there.
     """
+    from distributed import Client
+
     if where.startswith(LOCAL):
         with _local(where) as cluster, Client(cluster) as client:
             yield client
@@ -50,12 +54,14 @@ def connect(where: str) -> Iterator[Client]:
         yield client
 
 
-def compute(client: Client, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R]]:
+def compute(client: "Client", function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[T, R]]:
     """(task, result) of every task, in the order in which they finish.
 
     Raises:
         UserError: a task takes down every worker that tries it.
     """
+    from distributed import KilledWorker, as_completed
+
     futures = client.map(function, tasks, pure=False, retries=RETRIES)
     task_of = dict(zip((future.key for future in futures), tasks, strict=True))
     for future in as_completed(futures):
@@ -112,13 +118,17 @@ def worker_runtime(runtime: RuntimeParams) -> RuntimeParams:
 
 def worker_device(device: torch.device) -> torch.device:
     """One GPU for each local worker process in turn; elsewhere CUDA_VISIBLE_DEVICES decides."""
+    from distributed import get_worker
+
     name = get_worker().name
     if device.type != "cuda" or device.index is not None or not isinstance(name, int):
         return device
     return torch.device("cuda", name % torch.cuda.device_count())
 
 
-def _local(where: str) -> LocalCluster:
+def _local(where: str) -> "LocalCluster":
+    from distributed import LocalCluster
+
     return LocalCluster(
         n_workers=local_workers(where),
         processes=True,
@@ -129,7 +139,9 @@ def _local(where: str) -> LocalCluster:
     )
 
 
-def _remote(where: str) -> Client:
+def _remote(where: str) -> "Client":
+    from distributed import Client
+
     is_file = not where.startswith(ADDRESSES)
     if is_file and not Path(where).is_file():
         raise UserError(
