@@ -47,7 +47,7 @@ def row(compared: Compared, method: ComparedMethod) -> list[str]:
     """What the table says of one method; a cell is empty where a number was not measured."""
     floors = [compared.value(method, SHARED, run) for run in (BEFORE, REPAIRED)]
     shared = over_seeds(compared.seeds(method, SHARED), "{:.0f}")
-    named = [f"{floor:.0f}" if np.isfinite(floor) else "–" for floor in floors]
+    named = [f"{floor:.0f}" if np.isfinite(floor) else "-" for floor in floors]
     return [
         method.label,
         over_seeds(compared.seeds(method, "r2_self_mean")),
