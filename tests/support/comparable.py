@@ -14,13 +14,13 @@ from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import SPLITS, UNTRAINED, Manifest, SplitManifest
 from usae.common.layout import Layout
 from usae.common.params import Params
-from usae.common.tables import Table, write_table
+from usae.common.tables import Table, no_rows, write_table
 from usae.common.variant import Variant
 from usae.evidence.controls.names import INDEPENDENT, RUN, SHUFFLED
 from usae.evidence.controls.variants import controls, independent
 from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.contrast.contrast import Contrasts
-from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS
+from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, STABILITY
 from usae.images.pixels.index import Record, write_index
 from usae.methods.comparison.compare import compare
 from usae.methods.comparison.tables import METHODS
@@ -99,6 +99,7 @@ def _measured(params: Params, layout: Layout, root: Path) -> None:
     whole = Contrasts.load(params, layout, root, CPU)
     few = replace(whole, folders={run: whole.folders[run] for run in (RUN, SHUFFLED)})
     frames = [each.evidence().assign(run=run, start=start) for (start, run), each in few.measured().items()]
+    write_table(STABILITY, no_rows(STABILITY), layout.table(STABILITY))
     write_table(CONTROL_CONCEPTS, pd.concat(frames, ignore_index=True), layout.table(CONTROL_CONCEPTS))
 
 

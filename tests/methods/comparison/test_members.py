@@ -1,5 +1,6 @@
 """What is compared: runs, starts and seeds, and which of them say what comes back from another start."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,24 +15,27 @@ from usae.methods.comparison.members import OpenedMethods
 from usae.methods.joint.sae import FreeCrosscoder
 from usae.sae.universal import UniversalSAE
 
-RECIPE = {"sources": "one", "batch_images": 8, "epochs": 1}
+RECIPE = {"sources": "one", "batch_images": 8, "epochs": 1, "aux": "none"}
 FORMS = ("masked", "calibrated", "refitted")
 
 
-def saved(kind, folder, seed, **about):
+def saved(kind, folder, seed, moved=0.0, **about):
     torch.manual_seed(seed)
-    kind({"a": 6, "b": 6}, 8, 3, {"train": RECIPE, **about}).save_pretrained(folder)
+    sae = kind({"a": 6, "b": 6}, 8, 3, {"train": RECIPE, **about})
+    with torch.no_grad():
+        next(sae.parameters()).add_(moved)
+    sae.save_pretrained(folder)
 
 
 @pytest.fixture
 def opened(params, tmp_path):
-    """A crosscoder of which another start is the same SAE, and another one before the first step."""
+    """A crosscoder of which another start ends nearly as the same SAE and was another before its first step."""
     rows = np.random.default_rng(0).normal(size=(60, 4, 6))
     material, layout = material_of(tmp_path, {"a": rows, "b": rows[..., ::-1]}, concepts=8, k=3), Layout(tmp_path)
     for folder in (layout.usae, layout.usae / START, layout.controls / "seed-1", layout.controls / "shuffled"):
         saved(UniversalSAE, folder, 0)
     for run, start in (("run", 1), ("seed-1", 2)):
-        saved(FreeCrosscoder, layout.methods / "crosscoder" / run, 0, method="crosscoder")
+        saved(FreeCrosscoder, layout.methods / "crosscoder" / run, 0, 1e-6 * start, method="crosscoder")
         saved(FreeCrosscoder, layout.methods / "crosscoder" / run / START, start, method="crosscoder")
     methods = params.methods.model_copy(update={"trained": ("crosscoder",), "fitted": (), "seeds": 1})
     means = {model: np.zeros(6) for model in material.models}
@@ -57,3 +61,11 @@ def test_run_and_start_say_what_comes_back_in_every_form(opened):
 def test_without_further_starts_nothing_is_said(opened):
     methods = opened.params.methods.model_copy(update={"seeds": 0})
     assert again(replace(opened, params=opened.params.model_copy(update={"methods": methods}))) == {}
+
+
+def test_a_start_that_ends_in_the_same_bytes_is_no_other(opened):
+    """The start is not drawn where all tokens are clustered, and nothing else is where every model is read."""
+    folder = opened.layout.methods / "crosscoder"
+    shutil.copytree(folder / "run", folder / "seed-1", dirs_exist_ok=True)
+    assert again(opened) == {}
+    assert "seed-1" not in {member.run for member in opened.members() if member.method == "crosscoder"}

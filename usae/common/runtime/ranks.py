@@ -6,6 +6,7 @@ torchrun, one a GPU; alone, a sum is the tensor itself.
 
 import logging
 import os
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ KILLED = (
     "A process was ended by signal %d, perhaps for lack of memory. "
     "Run the same command again: it goes on from the last checkpoint."
 )
+CLOSED = {-signal.SIGTERM, 128 + signal.SIGTERM}  # so torchrun ends the others when one has failed
 log = logging.getLogger("usae")
 
 
@@ -62,7 +64,8 @@ def launch(processes: int, module: str) -> None:
     try:
         torchrun(["--standalone", "--nproc-per-node", str(processes), "-m", module])
     except ChildFailedError as error:  # each has said why; those that a signal ended have negative numbers
-        worst = max(failure.exitcode for failure in error.failures.values())
+        codes = {failure.exitcode for failure in error.failures.values()}
+        worst = max(codes - CLOSED or codes)
         if worst < 0:
             log.error(KILLED, -worst)
         sys.exit(worst if worst > 0 else 128 - worst)

@@ -1,5 +1,6 @@
 """All that is compared: methods in each of their forms and runs, opened (stage `compare`)."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import load_manifests
+from usae.common.files.json_files import read_json
 from usae.common.layout import START as BEFORE
 from usae.common.layout import Layout
 from usae.common.methods import method_module
@@ -28,7 +30,9 @@ from usae.methods.fitting.material import Material
 from usae.methods.fitting.reading import Reading
 from usae.methods.joint.sae import FreeCrosscoder
 from usae.methods.runs.variants import RUN, SHUFFLED, START, UNTRAINED, method_variants
-from usae.sae.universal import UniversalSAE
+from usae.sae.universal import CONFIG, UniversalSAE
+
+log = logging.getLogger("usae")
 
 USAE = "usae"
 BOUNDS, FITTED, JOINT = "bounds", "without training", "joint"
@@ -127,7 +131,7 @@ class OpenedMethods:
     def _trained(self, name: str) -> Iterator[Member]:
         module = method_module(name)
         block, batch_tokens = getattr(module, "BLOCK", JOINT), getattr(module, "BATCH_TOKENS", None)
-        for run in method_variants(self.params, name):
+        for run in self._distinct(name):
             for called, inside in ((run, ""), (START, BEFORE)) if run == RUN else ((run, ""),):
                 sae = self._opened(name, run, inside)
                 numbers = self._cost(sae, batch_tokens) if called == RUN else {}
@@ -138,7 +142,7 @@ class OpenedMethods:
 
     def _again(self, name: str, inside: str) -> dict[str, dict[str, float]]:
         """By form: which of the run's concepts come back from its other starts; empty where there are none."""
-        runs = [run for run in method_variants(self.params, name) if run == RUN or run.startswith(SEED)]
+        runs = [run for run in self._distinct(name) if run == RUN or run.startswith(SEED)]
         if len(runs) == 1:
             return {}
         material, threshold = self.material, self.params.measure.threshold
@@ -153,6 +157,16 @@ class OpenedMethods:
             )
             for first, *others in forms
         }
+
+    def _distinct(self, name: str) -> list[str]:
+        """The runs of a method, without those that ended in the bytes of an earlier one: where neither the start
+        nor what is read is drawn, another seed is the same run, and no evidence.
+        """
+        folders = {run: self.layout.methods / name / run for run in method_variants(self.params, name)}
+        first = {read_json(folder / CONFIG)["sha256"]: run for run, folder in reversed(folders.items())}
+        if same := [run for run in folders if run not in first.values()]:
+            log.warning("%s: %s ended as an earlier run did, to the last bit; left out", name, ", ".join(same))
+        return [run for run in folders if run in first.values()]
 
     def _opened(self, name: str, run: str, inside: str = "") -> UniversalSAE:
         """A run of a method; `inside`: BEFORE, as it was before its first step."""
