@@ -29,8 +29,6 @@ from usae.showing.results.compared import (
 FEW = 4  # methods that the caption names; of more it gives the number
 RUNS = {END: "run", BEFORE: "start", REPAIRED: "re-paired", RANDOM: "untrained"}
 
-JUDGED_IN = {"back": END, "back_start": BEFORE}  # columns of shares of the judged concepts
-
 Measure = Callable[[Compared, ComparedMethod], float]
 
 
@@ -136,10 +134,8 @@ QUALITY = (
             _named(SHARED, RANDOM), number, "no twin on untrained networks"),
     Heading("beyond", "beyond these", "shared, less the start's or the re-paired twin's, whichever is more",
             _beyond, signed_count, "neither start nor re-paired twin"),
-    Heading("back", "come back", "of those that fire often enough, share that another start finds again",
-            _named(BACK), share, NO_SEEDS),
-    Heading("back_start", "at the start", "the same share before the first step", _named(BACK, BEFORE), share,
-            NO_SEEDS),
+    Heading("back", "come back", "of those that fire often enough, share that another start finds again; "
+            "and that before the first step", _named(BACK), share, NO_SEEDS),
     Heading("auc", "label AUC", "of the best concept of each label, mean", _named("label_auc"), decimals,
             "labels were not asked"),
     Heading("auc_adds", "less start", "label AUC less that before the first step", _less_start("label_auc"),
@@ -188,10 +184,11 @@ def cell(compared: Compared, method: ComparedMethod, heading: Heading) -> Cell:
 
 
 def _beside(compared: Compared, method: ComparedMethod, heading: Heading) -> list[str]:
-    """Of the two measures that decide: '0.38 to 0.40' over images, 'seeds 0.36 to 0.41'; of a share: 'of 208'."""
-    if heading.name in JUDGED_IN:
-        judged = compared.value(method, JUDGED, JUDGED_IN[heading.name])
-        return [f"of {number(judged)}"] if np.isfinite(judged) else []
+    """Of the two measures that decide: '0.38 to 0.40' over images, 'seeds 0.36 to 0.41'; of a share:
+    'of 208', 'start 25 %'."""
+    if heading.name == "back":
+        judged, before = compared.value(method, JUDGED), compared.value(method, BACK, BEFORE)
+        return [f"of {number(judged)}", f"start {share(before)}"] if np.isfinite(judged + before) else []
     measure = {"cross": CROSS, "shared": SHARED}.get(heading.name)
     if measure is None:
         return []
