@@ -158,14 +158,19 @@ def test_tokens_run_row_by_row(member, corner, token):
     assert change.argmax(1).tolist() == [token, token]
 
 
-@pytest.mark.parametrize("grid", [1, 3])
-def test_the_common_grid_is_an_antialiased_resampling(member, grid):
+def test_the_common_grid_is_an_antialiased_resampling(member):
     side = member.known.side
     native = member.backbone(grid=side).tokens(member.images())  # (images, side * side, width)
     maps = native.transpose(1, 2).unflatten(2, (side, side))
-    expected = torch.nn.functional.interpolate(maps, (grid, grid), mode="bilinear", antialias=True)
-    found = member.backbone(grid=grid).tokens(member.images())
+    expected = torch.nn.functional.interpolate(maps, (3, 3), mode="bilinear", antialias=True)
+    found = member.backbone(grid=3).tokens(member.images())
     torch.testing.assert_close(found, expected.flatten(2).transpose(1, 2), rtol=1e-4, atol=1e-5)
+
+
+def test_a_grid_of_one_is_the_mean_over_places(member):
+    native = member.backbone(grid=member.known.side).tokens(member.images())
+    found = member.backbone(grid=1).tokens(member.images())
+    torch.testing.assert_close(found, native.mean(1, keepdim=True), rtol=1e-4, atol=1e-5)
 
 
 def test_pixels_are_prepared_as_the_network_was_trained(member):
