@@ -71,6 +71,11 @@ def test_all_faults_come_at_once(own, tmp_path, capsys):
     assert "params.yaml: " in said
 
 
+def test_a_device_of_no_kind_is_one_fault(own):
+    own["runtime"]["device"] = "banana"
+    assert outlook(own).faults == ["`runtime.device` is 'banana'; expected auto, cpu, cuda or cuda:NUMBER."]
+
+
 def test_copies_grids_and_single_models_are_noted(own):
     own["zoo"]["other"] = own["zoo"]["one"]
     own["extract"]["grid"] = 3

@@ -29,6 +29,7 @@ from usae.common.params import (
     parse_params,
     part_of,
 )
+from usae.common.params.checks import DEVICE
 from usae.common.runtime.device import configure
 from usae.images.survey import Survey, survey
 
@@ -69,7 +70,7 @@ def outlook(raw: Any) -> Outlook:
         _grid(extract.grid, networks, seen)
     if extract and runtime and networks and pictures:
         _disk(networks, sum(pictures.sizes.values()), extract, runtime, seen)
-    if runtime and (device := seen.ask(partial(configure, runtime))):
+    if runtime and DEVICE.fullmatch(runtime.device) and (device := seen.ask(partial(configure, runtime))):
         seen.facts.append(f"device: {device_text(device)}")
     if params and pictures:
         seen.notes += _amounts(params, pictures.sizes["train"])
