@@ -1,5 +1,6 @@
 """Real signals to real processes."""
 
+import gc
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import stage
 from usae.common.errors import Interrupted, UserError
 from usae.common.runtime.interrupts import graceful
 
@@ -140,6 +142,12 @@ def test_interrupted_is_a_user_error_with_a_status():
         143,
         "SIGTERM: saved at step 12; run the same command again to go on.",
     )
+
+
+def test_garbage_is_collected_again_from_the_stage_on():
+    gc.disable()
+    stage(lambda params: "")
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("place", ["while it runs", "while it imports"])

@@ -19,7 +19,7 @@ from usae.training.loop.loop import Result, RunOptions, train
 
 METHODS = (
     "universal", "usae_all", "archetypal", "sparc_local", "sparc", "sparc_even", "crosscoder_unit", "crosscoder",
-    "crosscoder_masked", "crosscoder_dedicated", "batch_top_k", "matryoshka",
+    "crosscoder_masked", "crosscoder_dedicated", "crosscoder_l1", "batch_top_k", "matryoshka",
 )  # fmt: skip
 DEDICATED = "crosscoder_dedicated"
 WORLD = {"widths": (16, 20, 24), "grid": 4, "shared": 10, "pairwise": 1, "private": 3, "twins": 1}

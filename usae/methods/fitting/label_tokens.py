@@ -37,11 +37,9 @@ class LabelTokens:
         """One pass over the images of each model, as they are: nothing is re-paired here."""
         means, codes, powers = {}, {}, {}
         for model, store in stores.items():
-            blocks = list(token_blocks(material, model, store, images))
-            means[model] = np.concatenate([rows.mean(axis=1, dtype=np.float64) for rows in blocks])
-            summed_codes = [summed(own_codes(material, model, flat(rows)), store.tokens) for rows in blocks]
-            codes[model] = np.concatenate(summed_codes)
-            powers[model] = sum(float(np.square(rows).sum()) for rows in blocks) / (len(images) * store.tokens)
+            blocks = [of_block(material, model, rows) for rows in token_blocks(material, model, store, images)]
+            means[model], codes[model] = (np.concatenate([each[part] for each in blocks]) for part in (0, 1))
+            powers[model] = sum(power for _, _, power in blocks) / (len(images) * store.tokens)
         return cls(images, present, means, codes, powers)
 
     def readout(self, model: str) -> LinearMap:
@@ -74,6 +72,12 @@ def label_tokens(material: Material) -> LabelSplits | None:
         LabelTokens.of(material, train.images, train.present[:, enough], material.stores),
         LabelTokens.of(material, held_out.images, held_out.present[:, enough], material.held_out),
     )
+
+
+def of_block(material: Material, model: str, rows: Array) -> tuple[Array, Array, float]:
+    """Of (b, t, d) tokens: means (b, d), codes (b, c) summed over tokens, and the sum of the squared norms."""
+    codes = summed(own_codes(material, model, flat(rows)), rows.shape[1])
+    return rows.mean(axis=1, dtype=np.float64), codes, float(np.square(rows).sum())
 
 
 def token_blocks(material: Material, model: str, store: ActivationStore, images: Array) -> Iterator[Array]:
