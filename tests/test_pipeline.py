@@ -1,7 +1,9 @@
 """The real thing, small: a git checkout of its own, real `dvc` commands, every stage."""
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +139,19 @@ def test_one_command_makes_everything(checkout):
     for name, value in contrast.set_index("measure")["value"].items():
         assert value == pytest.approx(summary[name], nan_ok=True), name
     assert metrics["r2_self_mean"] == pytest.approx(summary["r2_self_mean"])
+
+
+def test_every_query_of_the_docs_has_an_answer(checkout, monkeypatch):
+    monkeypatch.chdir(checkout.root)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tables.md").read_text(), flags=re.DOTALL)
+    names: dict = {}
+    for block in map(ast.parse, blocks):
+        question = block.body.pop() if isinstance(block.body[-1], ast.Expr) else None
+        exec(compile(block, "docs/tables.md", "exec"), names)
+        if question is not None:
+            answer = eval(compile(ast.Expression(question.value), "docs/tables.md", "eval"), names)
+            assert len(answer), ast.unparse(question)
+    assert len(blocks) > 15
 
 
 def test_the_universal_sae_is_compared_by_the_numbers_of_stage_contrast(checkout):
