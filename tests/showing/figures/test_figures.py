@@ -1,5 +1,6 @@
 """Figures: the claims equal the tables, the bytes repeat, missing data becomes a sentence."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from usae.showing.figures.ood import ood_picture
 from usae.showing.figures.planted import planted_picture
 from usae.showing.figures.stability import stability_picture
 from usae.showing.figures.theme import OKABE_ITO, model_colours, percent
+from usae.showing.names import in_reading_order, run_name
 from usae.showing.results.choice import (
     Choice,
     chosen_concepts,
@@ -167,11 +169,11 @@ def test_controls_are_set_against_the_run():
     table = contrasted.controls()
     picture = controls_picture(table)
     assert picture.claim == (
-        "Trained on re-paired images instead of matching ones: shared concepts from 28 to 0, cross R² from 0.29 "
+        "Trained on re-paired images in place of matching ones: shared concepts from 28 to 0, cross R² from 0.29 "
         "to 0.01, firing entropy from 0.88 to 0.83"
     )
     shared, lift = picture.figure.axes[0], picture.figure.axes[3]
-    assert [label.get_text() for label in shared.get_yticklabels()] == ["usae", "shuffled"]
+    assert [label.get_text() for label in shared.get_yticklabels()] == ["the run", "re-paired images: all models"]
     value, start, null = ([x for x, _ in points.get_offsets().data] for points in shared.collections)
     assert (value, start) == ([28, 0], [25, 0])
     assert np.isnan(null).all()
@@ -209,8 +211,7 @@ def test_onboarding_claim_compares_few_and_many_images():
                          columns=["sae", "split", "source", "target", "r2_channel"])  # fmt: skip
     picture = onboarding_picture(table, joint, ("old", "new"))
     assert picture.claim == (
-        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000; its codes "
-        "explain 0.30 of them, with random weights 0.12"
+        "new joins a finished SAE: mean R² with the others 0.17 after 30 images, 0.25 after 1000"
     )
     lines = picture.figure.axes[0].get_lines()
     assert [len(line.get_xdata()) for line in lines] == [2, 2, 2, 2, 1]
@@ -220,11 +221,13 @@ def test_onboarding_claim_compares_few_and_many_images():
               for name, r2 in (("start", 0.1), ("shuffled", 0.05))]  # fmt: skip
     beside = onboarding_picture(pd.concat([table, *others]), joint, ("old", "new"))
     assert beside.claim == (
-        f"{picture.claim}. With all its images the mean is 0.10 "
-        "onto a dictionary before its first step, 0.05 onto one of re-paired images"
+        f"{picture.claim}; 0.10 onto a dictionary before its first step, 0.05 onto one of re-paired images"
     )
     crosses = beside.figure.axes[0].get_lines()[5:]
     assert [(line.get_marker(), line.get_ydata()[0]) for line in crosses] == [("x", 0.1), ("+", 0.05)]
+    explained = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    assert len(explained) == 1 + 4 + 3
+    assert "its codes, with random weights" in explained
     assert onboarding_picture(table.iloc[:0], joint, ("old",)).claim == "No model has joined late"
 
 
@@ -235,11 +238,11 @@ def test_every_null_and_group_has_its_bar():
     table = pd.DataFrame(rows, columns=["null", "models", "significant"])
     picture = null_kinds_picture(table, ("a", "b", "c"))
     assert picture.claim == (
-        "Of the concepts that fire in all models, these co-fire beyond each null: 25 % (one model re-paired), 75 "
-        "% (tokens shuffled too)"
+        "Of the concepts that fire in all models 25 % co-fire beyond the hardest null, one model re-paired; 75 % "
+        "beyond the easiest, tokens shuffled too"
     )
     joint = null_kinds_picture(table.replace("tokens", "joint"), ("a", "b", "c"))
-    assert joint.claim.endswith("75 % (all re-paired at once)")
+    assert joint.claim.endswith("75 % beyond the easiest, all re-paired at once")
     assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
     assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
     assert null_kinds_picture(table, ("a", "b", "c", "d")).claim.startswith("No concept fires in all models")
@@ -268,38 +271,43 @@ def test_ood_claim_is_the_means_of_own_and_other_codes():
         "model's (0.30 held out)"
     )
     held_out, other = picture.figure.axes[0].get_lines()[:2]
-    assert held_out.get_xdata().tolist() == [0.8, 0.3, 0.3, 0.8]
-    np.testing.assert_allclose(other.get_xdata(), [0.4, -0.1, -0.1, 0.4])
+    assert held_out.get_xdata().tolist() == [0.8, 0.8, 0.3, 0.3]
+    np.testing.assert_allclose(other.get_xdata(), [0.4, 0.4, -0.1, -0.1])
     assert ood_picture(table.iloc[:0], ("a",)).claim == "No images of another kind were tried"
 
 
-def test_planted_claim_comes_from_the_ideal_codes_and_private_concepts():
-    rows = [
-        ("ideal", "auroc", "cofire_proportion_min", "private", 1.0, 4),
-        ("ideal", "auroc", "cofire_proportion_min", "twin", 0.9, 12),
-        ("ideal", "auroc", "firing_entropy", "private", 0.5, 4),
-        ("ideal", "called universal", "entropy", "private", 1.0, 4),
-        ("ideal", "called universal", "entropy", "twin", 0.6, 12),
-        ("ideal", "called universal", "entropy", "pair", 0.0, 9),
-        ("matched", "called universal", "entropy", "twin", 0.0, 9),
-    ]
-    planted = pd.DataFrame(rows, columns=["setting", "quantity", "by", "kind", "value", "planted"])
-    concepts = pd.DataFrame(
-        {
-            "setting": "ideal",
-            "kind": ["shared", "twin"],
-            "tracked": [True, False],
-            "firing_entropy": [1.0, 0.98],
-            "cofire_proportion_min": [0.8, 0.1],
-        }
+def test_planted_claim_is_of_the_concepts_that_are_not_shared():
+    rows = [("ideal", "entropy", "others", 0.9), ("ideal", "funnel", "others", 0.02),
+            ("ideal", "entropy", "shared", 1.0), ("ideal", "funnel", "shared", 0.95),
+            ("matched", "entropy", "others", 0.25), ("matched", "funnel", "others", 0.0),
+            ("matched", "entropy", "twin", 0.5), ("matched", "funnel", "twin", 0.0)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["setting", "by", "kind", "value"])
+    table = table.assign(
+        quantity="called universal", low=table["value"] - 0.1, high=table["value"] + 0.1, planted=9
     )
-    picture = planted_picture(planted, concepts)
-    shared, twin = picture.figure.axes[0].collections
-    assert shared.get_offsets().tolist() == [[1.0, 0.8]]
-    assert len(twin.get_offsets()) == 0
-    claim = picture.claim
-    assert "entropy calls 70 % of them universal (AUROC 0.50)" in claim
-    assert claim.endswith("from shared ones (AUROC 0.93)")
+    picture = planted_picture(pd.concat([table, table.assign(quantity="precision", value=0.1)]))
+    assert picture.claim == (
+        "Planted concepts that are not shared, called universal: of perfect codes 90 % by firing entropy, 2.0 % "
+        "by the funnel; of trained ones 25 % by firing entropy, 0 % by the funnel"
+    )
+    perfect, trained = picture.figure.axes
+    assert [label.get_text() for label in perfect.get_yticklabels()] == [
+        "planted in all models",
+        "planted in one model, hard",
+    ]
+    assert [bar.get_width() for bar in perfect.patches[::2]] == [1.0, 0.95]
+    assert [bar.get_width() for bar in trained.patches[1::2]] == [0.5, 0.0]
+
+
+def test_runs_have_a_name_that_people_read_and_an_order():
+    runs = ["usae", "shuffled", "shuffled-vit", "half-2", "untrained", "seed-1", "k-8", "untrained-vit", "else"]
+    assert in_reading_order(runs) == [
+        "usae", "seed-1", "half-2", "k-8", "untrained-vit", "untrained", "shuffled-vit", "shuffled", "else"
+    ]  # fmt: skip
+    names = [run_name(run) for run in ("usae", "half-2", "shuffled", "untrained-vit", "else")]
+    assert names == [
+        "the run", "half of the images, 2", "re-paired images: all models", "untrained networks: vit", "else"
+    ]  # fmt: skip
 
 
 def test_r2_claim_and_matrix_come_from_the_held_out_rows(reports):
@@ -329,20 +337,27 @@ def test_entropy_claim_counts_alive_concepts_only():
     assert entropy_picture(concepts, nothing, MODELS).claim == (
         "2 of 4 alive concepts (50 %) fire about equally often in all 3 models"
     )
-    assert entropy_picture(concepts, contrasted.control_concepts(), MODELS).note.endswith("in common, it is 0 %.")
+    beside = entropy_picture(concepts, contrasted.control_concepts(), MODELS).claim
+    assert re.search(r"; trained on re-paired images 0 of \d+ do$", beside)
 
 
 def test_rank_claim_averages_the_top_sixth():
     rows = [(c, m, 10, 0.8 if c < 2 else 0.1, 12.0 - c) for c in range(12) for m in MODELS]
     table = pd.DataFrame(rows, columns=["concept_id", "model", "fires", "cofire_proportion", "energy"])
-    claim = rank_picture(table, MODELS).claim
-    assert "80 % of the time; for the others 10 %" in claim
+    beside = pd.DataFrame({"run": "usae", "start": False, "concept_id": range(12), "null_mean": 2.0})
+    picture = rank_picture(table, beside, MODELS)
+    assert "80 % of the time; for the others 10 %" in picture.claim
+    nulls = lines_of(picture.figure.axes[0], "--")
+    assert [len(nulls), *set(nulls[0].get_ydata())] == [3, 0.2]
 
 
 def test_energy_claim_is_the_log_log_fit():
     cofires = np.array([1, 10, 100, 1000, 0])
     concepts = pd.DataFrame({"cofires": cofires, "energy": cofires**0.25, "firing_entropy": 1.0})
-    assert "r = 1.00, slope 0.25 (log-log)" in energy_picture(concepts).claim
+    controls = pd.DataFrame({"run": ["usae", "shuffled"], "measure": "importance_r", "value": [1.0, 0.5]})
+    picture = energy_picture(concepts, controls)
+    assert picture.claim.endswith("r = 1.00, slope 0.25 (log-log); trained on re-paired images r = 0.50")
+    assert energy_picture(concepts, controls[:0]).claim.endswith("slope 0.25 (log-log)")
 
 
 def test_null_claim_counts_the_significant_concepts_of_all_models():
@@ -387,9 +402,9 @@ def test_missing_data_is_a_sentence(reports, tmp_path):
     nothing = {
         "No reconstruction was measured": r2_picture(reports["reconstruction"].iloc[:0], MODELS),
         "No concept fires": entropy_picture(reports["concepts"].iloc[:0], reports["control_concepts"], MODELS),
-        "The models do not co-fire": energy_picture(reports["concepts"].assign(cofires=0)),
+        "The models do not co-fire": energy_picture(reports["concepts"].assign(cofires=0), reports["controls"]),
         "No training was logged": loss_picture(reports["training"].iloc[:0], MODELS),
-        "No concepts were planted": planted_picture(reports["planted"], reports["planted_concepts"]),
+        "No concepts were planted": planted_picture(reports["planted"]),
         "No attribute could be probed": probe_picture(reports["probes"].iloc[:0], MODELS),
         "There is no shared concept to show": grid_picture([], [], []),
     }
@@ -397,7 +412,8 @@ def test_missing_data_is_a_sentence(reports, tmp_path):
         assert picture.claim == claim
         assert picture.note.endswith(".")
         assert all(path.stat().st_size > 0 for path in picture.save(tmp_path))
-    assert rank_picture(reports["concept_models"].assign(fires=0), MODELS).claim == "No concept fires"
+    silent = reports["concept_models"].assign(fires=0)
+    assert rank_picture(silent, reports["control_concepts"], MODELS).claim == "No concept fires"
 
 
 def test_a_run_with_the_required_tables_alone_has_every_figure(reports):

@@ -36,8 +36,8 @@ def pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[
         controls_picture(reports["controls"]),
         r2_picture(reports["reconstruction"], models),
         entropy_picture(reports["concepts"], reports["control_concepts"], models),
-        rank_picture(reports["concept_models"], models),
-        energy_picture(reports["concepts"]),
+        rank_picture(reports["concept_models"], reports["control_concepts"], models),
+        energy_picture(reports["concepts"], reports["controls"]),
         null_picture(reports["nulls"], models),
         null_kinds_picture(reports["nulls"], models),
         alignment_picture(reports["alignment"]),
@@ -47,7 +47,7 @@ def pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[
         ood_picture(reports["ood"], models),
         loss_picture(reports["training"], models),
         probe_picture(reports["probes"], models),
-        planted_picture(reports["planted"], reports["planted_concepts"]),
+        planted_picture(reports["planted"]),
     ]
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from usae.evidence.controls.names import RUN, SHUFFLED
 from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
 from usae.showing.figures.theme import INK, MISSING, MUTED, OKABE_ITO, RC, Picture, headline, sentence
+from usae.showing.names import in_reading_order, run_name
 
 PANELS = {
     "shared": "shared by all, concepts",
@@ -29,7 +30,7 @@ def controls_picture(controls: pd.DataFrame) -> Picture:
     if controls.empty:
         text = "Run `dvc repro contrast` to train the controls and to measure them."
         return sentence("controls", "There is no control to compare with", text)
-    runs = list(dict.fromkeys(controls.loc[controls["measure"].isin(PANELS), "run"].astype(str)))
+    runs = in_reading_order(dict.fromkeys(controls.loc[controls["measure"].isin(PANELS), "run"].astype(str)))
     claim = _claim(controls)
     figure = Figure(figsize=(12.0, 2.6 + 0.46 * len(runs)), layout="constrained")
     headline(figure, claim)
@@ -57,7 +58,7 @@ def _claim(controls: pd.DataFrame) -> str:
     ]
     if not changes:
         return "The run beside its controls"
-    return f"Trained on re-paired images instead of matching ones: {', '.join(changes)}"
+    return f"Trained on re-paired images in place of matching ones: {', '.join(changes)}"
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
@@ -71,7 +72,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.scatter(
         rows["null"], heights, s=46, facecolors="none", edgecolors=MUTED, linewidths=1.4, label="a model re-paired"
     )
-    axes.set_yticks(heights, labels=list(rows.index))
+    axes.set_yticks(heights, labels=[run_name(run) for run in rows.index])
     axes.set_title(title)
     axes.margins(x=0.12, y=0.06)
 

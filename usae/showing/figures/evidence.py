@@ -7,7 +7,20 @@ import numpy as np
 import pandas as pd
 
 from usae.evidence.controls.names import RUN
-from usae.showing.figures.theme import INK, MUTED, OKABE_ITO, RC, Picture, canvas, model_colours, percent, sentence
+from usae.showing.figures.theme import (
+    INK,
+    MUTED,
+    OKABE_ITO,
+    RC,
+    LineStyle,
+    Picture,
+    canvas,
+    model_colours,
+    percent,
+    plain_decades,
+    sentence,
+    style_line,
+)
 
 NULL = "images"
 MOST = 1000  # points drawn one by one; more are an image inside the SVG
@@ -43,6 +56,8 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
     ends = [FLOOR, max(float(cofires.max()), float(expected.max()))]
     axes.plot(ends, ends, color=INK, linestyle="--", linewidth=1.2)
     axes.set(xscale="log", yscale="log", xlabel="co-fires with one model re-paired, mean", ylabel="co-fires")
+    plain_decades(axes.xaxis)
+    plain_decades(axes.yaxis)
     axes.legend(title="false discovery rate 5 %", loc="lower right")
     note = (
         "One model at a time gets other images, tokens keep their positions; the model that costs the fewest "
@@ -74,11 +89,15 @@ def consistency_picture(consistency: pd.DataFrame, models: Sequence[str]) -> Pic
             if cosines_beside.size:
                 axes.plot(THRESHOLDS, _share_above(cosines_beside), style, color=colours[model], linewidth=1.4)
     axes.set(xlabel="cosine", ylabel="share of concepts matched better", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(title="model")
+    beside: dict[LineStyle, tuple[dict[str, np.ndarray], str]] = {
+        "--": (starts, "before the first step"),
+        ":": (floors, "random dictionaries"),
+    }
+    styles = [style_line(style, text) for style, (parts, text) in beside.items() if any(map(len, parts.values()))]
+    axes.legend(handles=[*axes.get_legend_handles_labels()[0], *styles])
     note = (
-        "Directions are less the mean token's. Dashed: the universal SAE before its first step. Dotted: two "
-        "random dictionaries of the same number of concepts and the same width. Negative cosines count "
-        "as 0 in the means."
+        "Directions are less the mean token's. The random dictionaries have the same number of concepts and the "
+        "same width. Negative cosines count as 0 in the means."
     )
     return Picture("consistency", claim, note, figure)
 

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axis import Axis
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from usae.evidence.controls.names import SHUFFLED
+from usae.evidence.controls.names import RUN, SHUFFLED
 from usae.evidence.metrics.firing.counts import HIGH_ENTROPY, TOP_SHARE
 from usae.showing.figures.theme import (
     INK,
     MAP,
-    MISSING,
     MUTED,
     OKABE_ITO,
     RC,
@@ -22,11 +21,14 @@ from usae.showing.figures.theme import (
     canvas,
     model_colours,
     percent,
+    plain_decades,
     sentence,
+    style_line,
 )
 
-MOST_POINTS = 1000  # drawn one by one: more points are an image inside the SVG, longer lines are thinned
+MOST_POINTS = 1000  # drawn one by one: more points are an image inside the SVG
 BINS = 25
+GROUPS = 10  # of concepts of like energy
 NO_CODES = "Run `dvc repro measure`; if it stays so, the SAE fires on nothing: look at the loss curves."
 
 
@@ -34,13 +36,13 @@ NO_CODES = "Run `dvc repro measure`; if it stays so, the SAE fires on nothing: l
 def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, models: Sequence[str]) -> Picture:
     """Histogram of firing entropy over alive concepts (paper eq. 7), and of an SAE trained on re-paired images."""
     entropy = _entropies(concepts)
-    null = _entropies(_shuffled(control_concepts) if len(control_concepts) else concepts[:0])
+    null = _entropies(_of_run(control_concepts, SHUFFLED))
     if not entropy.size:
         return sentence("firing_entropy", "No concept fires", NO_CODES)
     even = int((entropy > HIGH_ENTROPY).sum())
     claim = (
         f"{even:,} of {entropy.size:,} alive concepts ({percent(even / entropy.size)}) fire about equally often "
-        f"in all {len(models)} models"
+        f"in all {len(models)} models{_of_re_paired(null)}"
     )
     figure, axes = canvas(claim)
     axes.hist(
@@ -56,7 +58,7 @@ def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, mode
             linewidth=1.8,
             label="trained on\nre-paired images",
         )
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", bbox_to_anchor=(0.06, 1))
     for count in range(2, len(models)):
         level = np.log(count) / np.log(len(models))
         axes.axvline(level, color=MUTED, linestyle="--", linewidth=1.2)
@@ -71,44 +73,43 @@ def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, mode
         )
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="firing entropy (0 = one model only, 1 = all equally)", ylabel="concepts", xlim=(0, 1))
-    beside = f" With images re-paired between the models, and only positions in common, it is {_share_even(null)}."
     note = (
-        "Equal rates do not mean the same tokens: see the co-firing figures. "
-        f"'About equally' is above {HIGH_ENTROPY}.{beside if null.size else ''}"
+        "Equal rates do not mean the same tokens: firing entropy hardly tells a run from one whose images were "
+        f"re-paired between the models. 'About equally' is above {HIGH_ENTROPY}."
     )
     return Picture("firing_entropy", claim, note, figure)
 
 
 @mpl.rc_context(RC)
-def rank_picture(concept_models: pd.DataFrame, models: Sequence[str]) -> Picture:
-    """Co-fire proportion by energy rank, one smoothed line per model (paper eq. 8 and 9)."""
-    lines = {model: _ranked(concept_models, model) for model in models}
-    everything = np.concatenate(list(lines.values()))
-    if not everything.size:
+def rank_picture(concept_models: pd.DataFrame, control_concepts: pd.DataFrame, models: Sequence[str]) -> Picture:
+    """Mean co-fire proportion by energy, a line per model (paper eq. 8 and 9), and with one model re-paired."""
+    lines = {model: _ranked(concept_models, control_concepts, model) for model in models}
+    firing = [line for line in lines.values() if len(line)]
+    if not firing:
         return sentence("cofire_by_rank", "No concept fires", NO_CODES)
-    heads, tails = zip(*(_head_and_tail(line) for line in lines.values() if line.size), strict=True)
+    heads, tails = zip(*map(_head_and_tail, firing), strict=True)
     claim = (
         f"When one of a model's strongest concepts fires, all models fire {percent(float(np.mean(heads)))} of the "
         f"time; for the others {percent(float(np.mean(tails)))}"
     )
     figure, axes = canvas(claim)
     for model, colour in model_colours(models).items():
-        line = lines[model]
-        window = max(3, line.size // 40)
-        smooth = pd.Series(line).rolling(window, center=True, min_periods=1).mean()
-        keep = np.unique(np.linspace(0, max(line.size - 1, 0), min(MOST_POINTS, line.size)).astype(int))
-        axes.plot(1 + keep, smooth.to_numpy()[keep], color=colour, label=model)
+        _by_energy(axes, lines[model], colour, model)
     axes.set(xlabel="rank of the concept by energy in that model", ylabel="co-fires / fires of that model")
     axes.set_ylim(0, None)
     axes.set_xlim(1, None)
-    axes.legend(title="fires of")
-    note = "Running mean over a fortieth of the ranks. 'Strongest' is the top sixth by energy, as 1000 of 6144."
+    styles = [style_line("--", "with one model re-paired")] if any(map(_has_null, firing)) else []
+    axes.legend(handles=[*axes.get_legend_handles_labels()[0], *styles], title="fires of")
+    note = (
+        f"Means over {GROUPS} groups of like energy. 'Strongest' is the top sixth by energy, as 1000 of 6144. "
+        "Dashed: the co-fires that are left with the images of that model re-paired which costs least."
+    )
     return Picture("cofire_by_rank", claim, note, figure)
 
 
 @mpl.rc_context(RC)
-def energy_picture(concepts: pd.DataFrame) -> Picture:
-    """Energy against co-fires on logarithmic axes, with correlation and slope."""
+def energy_picture(concepts: pd.DataFrame, controls: pd.DataFrame) -> Picture:
+    """Energy against co-fires on logarithmic axes, with correlation and slope; the same correlation re-paired."""
     cofiring = concepts[(concepts["cofires"] > 0) & (concepts["energy"] > 0)]
     if len(cofiring) < 3 or cofiring["cofires"].nunique() < 2:
         text = f"{len(cofiring)} concepts co-fire at all; three that differ are needed for a line. {NO_CODES}"
@@ -116,7 +117,10 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
     cofires, energy = cofiring["cofires"].to_numpy(np.float64), cofiring["energy"].to_numpy(np.float64)
     fit = stats.linregress(np.log10(cofires), np.log10(energy))
     direction = "stronger" if fit.slope > 0 else "weaker"
-    claim = f"Concepts that co-fire more are {direction}: r = {fit.rvalue:.2f}, slope {fit.slope:.2f} (log-log)"
+    claim = (
+        f"Concepts that co-fire more are {direction}: r = {fit.rvalue:.2f}, slope {fit.slope:.2f} (log-log)"
+        f"{_importance_of_re_paired(controls)}"
+    )
     figure, axes = canvas(claim)
     points = axes.scatter(
         cofires,
@@ -138,8 +142,8 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
         xlabel="co-fires (tokens on which all models fire)",
         ylabel="energy (norm of the mean contribution)",
     )
-    _plain_decades(axes.xaxis)
-    _plain_decades(axes.yaxis)
+    plain_decades(axes.xaxis)
+    plain_decades(axes.yaxis)
     figure.colorbar(points, ax=axes, label="firing entropy")
     note = (
         f"{len(cofiring):,} of {len(concepts):,} concepts co-fire. Part of this is mechanical: models that fire "
@@ -148,9 +152,19 @@ def energy_picture(concepts: pd.DataFrame) -> Picture:
     return Picture("cofires_energy", claim, note, figure)
 
 
-def _shuffled(control_concepts: pd.DataFrame) -> pd.DataFrame:
-    """Of the SAE trained on re-paired images, not of the same before its first step."""
-    return control_concepts[(control_concepts["run"] == SHUFFLED) & ~control_concepts["start"].astype(bool)]
+def _of_run(control_concepts: pd.DataFrame, run: str) -> pd.DataFrame:
+    """Of a run after training, not before its first step; no row where no control was measured."""
+    if control_concepts.empty:
+        return pd.DataFrame(columns=["concept_id", "firing_entropy", "null_mean"], dtype=np.float64)
+    return control_concepts[(control_concepts["run"] == run) & ~control_concepts["start"].astype(bool)]
+
+
+def _importance_of_re_paired(controls: pd.DataFrame) -> str:
+    """The correlation in an SAE trained on re-paired images, where it was measured."""
+    if controls.empty:
+        return ""
+    rows = controls[(controls["run"] == SHUFFLED) & (controls["measure"] == "importance_r")]
+    return f"; trained on re-paired images r = {rows['value'].iloc[0]:.2f}" if len(rows) else ""
 
 
 def _entropies(concepts: pd.DataFrame) -> np.ndarray:
@@ -159,24 +173,35 @@ def _entropies(concepts: pd.DataFrame) -> np.ndarray:
     return np.asarray(values[np.isfinite(values)])
 
 
-def _share_even(entropy: np.ndarray) -> str:
-    return percent(float((entropy > HIGH_ENTROPY).mean())) if entropy.size else MISSING
+def _of_re_paired(entropy: np.ndarray) -> str:
+    """The same of an SAE whose models have only positions in common."""
+    even = int((entropy > HIGH_ENTROPY).sum())
+    return f"; trained on re-paired images {even:,} of {entropy.size:,} do" if entropy.size else ""
 
 
-def _ranked(concept_models: pd.DataFrame, model: str) -> np.ndarray:
-    """Co-fire proportions of the concepts that fire in a model, strongest first."""
+def _ranked(concept_models: pd.DataFrame, control_concepts: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Of the concepts that fire in a model, strongest first: co-fires per fire, and with a model re-paired."""
     rows = concept_models[(concept_models["model"] == model) & (concept_models["fires"] > 0)]
     ordered = rows.sort_values(["energy", "concept_id"], ascending=[False, True])
-    return ordered["cofire_proportion"].to_numpy(dtype=np.float64, na_value=np.nan)
+    expected = _of_run(control_concepts, RUN).set_index("concept_id")["null_mean"].reindex(ordered["concept_id"])
+    fires = ordered["fires"].to_numpy(np.float64)
+    proportions = ordered["cofire_proportion"].to_numpy(dtype=np.float64, na_value=np.nan)
+    return pd.DataFrame({"cofires": proportions, "null": expected.to_numpy(np.float64) / fires})
 
 
-def _head_and_tail(line: np.ndarray) -> tuple[float, float]:
-    cut = max(1, round(TOP_SHARE * line.size))
-    return float(line[:cut].mean()), float(line[cut:].mean()) if line.size > cut else 0.0
+def _by_energy(axes: Axes, line: pd.DataFrame, colour: str, model: str) -> None:
+    groups = [group for group in np.array_split(np.arange(len(line)), GROUPS) if group.size]
+    middles = [1 + float(group.mean()) for group in groups]
+    means = [line.iloc[group].mean() for group in groups]
+    axes.plot(middles, [mean["cofires"] for mean in means], "o-", color=colour, markersize=4, label=model)
+    if _has_null(line):
+        axes.plot(middles, [mean["null"] for mean in means], "--", color=colour, linewidth=1.4)
 
 
-def _plain_decades(axis: Axis) -> None:
-    """Logarithmic ticks as 1, 2, 5, 10, 20, not as powers."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+def _has_null(line: pd.DataFrame) -> bool:
+    return bool(line["null"].notna().any())
+
+
+def _head_and_tail(line: pd.DataFrame) -> tuple[float, float]:
+    cut, proportions = max(1, round(TOP_SHARE * len(line))), line["cofires"].to_numpy()
+    return float(proportions[:cut].mean()), float(proportions[cut:].mean()) if len(line) > cut else 0.0

@@ -7,25 +7,36 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from usae.showing.figures.theme import (
     INK,
     MUTED,
     OKABE_ITO,
     RC,
+    LineStyle,
     Picture,
     canvas,
     headline,
     model_colours,
     percent,
     sentence,
+    style_line,
+    style_marker,
 )
 
-CONTROLS = {"shuffled": ":", "untrained": "-."}  # line styles of newcomers that should learn little
+CONTROLS = {"shuffled": ":", "untrained": "-."}  # line styles of models that should learn little
 DICTIONARIES = {  # of old models that have learnt nothing, or nothing in common: marker, words
     "start": ("x", "onto a dictionary before its first step"),
     "shuffled": ("+", "onto one of re-paired images"),
 }
+LINES: dict[LineStyle, str] = {
+    "-": "its codes",
+    "--": "the best linear map",
+    ":": "its codes, learnt from re-paired images",
+    "-.": "its codes, with random weights",
+}
+JOINT = ("D", "one SAE of all models from the first step")
 METHODS = {  # with the colour of each
     "usae": ("universal codes", OKABE_ITO[2]),
     "start": ("before the first step", OKABE_ITO[5]),
@@ -36,7 +47,7 @@ METHODS = {  # with the colour of each
 
 @mpl.rc_context(RC)
 def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, models: Sequence[str]) -> Picture:
-    """R2 to and from the newcomer by the images it learnt from, beside maps, re-pairing and joint training."""
+    """R2 to and from the model that joins, by the images it learnt from, beside maps, nulls and joint training."""
     trained = onboarding[onboarding["dictionary"] == "trained"] if len(onboarding) else onboarding
     matched = trained[trained["setting"] == "matched"] if len(onboarding) else onboarding
     if matched.empty:
@@ -53,16 +64,14 @@ def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, m
         joint = reconstruction[(reconstruction["sae"] == "usae") & (reconstruction["split"] == "val")]
         _curves(axes, rows, other, joint[joint[fixed] == new].set_index(other)["r2_channel"], models)
         _markers(axes, onboarding[(onboarding[fixed] == new) & (onboarding[other] != new)], other, models)
-        axes.set(title=title, xscale="log", xlabel="training images of the newcomer")
+        axes.set(title=title, xscale="log", xlabel=f"training images of {new}")
     row[0].set_ylim(0, None)
     row[0].set_ylabel("R² of the target, held out")
-    figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(models))
+    figure.legend(handles=[*row[0].get_legend_handles_labels()[0], *_signs()], loc="outside lower center", ncols=3)
     note = (
-        "Solid: codes of an SAE trained without the newcomer. Dashed: the best linear map from as many images. "
-        "Dotted: learnt from re-paired images, below 0 where not seen. Dash-dotted: the same network with random "
-        "weights. Diamonds: one SAE trained on all models at once, on all training images. Crosses: true pairs, "
-        "but the others' SAE is before its first step (x) or was trained on re-paired images (+): what that "
-        "gives, the regression gives."
+        "Onto an SAE trained without the model that joins. What is learnt from re-paired images lies below 0 "
+        "where it is not seen. The crosses are true pairs, but the others' SAE has learnt nothing, or nothing in "
+        "common: what that gives, the regression gives."
     )
     return Picture("onboarding", claim, note, figure)
 
@@ -81,7 +90,8 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
     if "independent" in means:
         claim += f"; through matched codes of independent SAEs {percent(means['independent'])}"
     figure, axes = canvas(claim)
-    pairs = list(dict.fromkeys(zip(rows["source"], rows["target"], strict=True)))
+    skill = rows[rows["method"] == "usae"].set_index(["source", "target"])["recovered"]
+    pairs = skill.sort_values(ascending=False, kind="stable").index.to_list()
     methods = [method for method in METHODS if method in means]
     for m, method in enumerate(methods):
         recovered = rows[rows["method"] == method].set_index(["source", "target"])["recovered"].reindex(pairs)
@@ -101,32 +111,29 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
     return Picture("stitching", claim, note, figure)
 
 
-def _claim(rows: pd.DataFrame, new: str) -> str:
-    """How much of the R2 with all images the smallest number gives, and the same network with random weights.
+def _signs() -> list[Line2D]:
+    """What line styles and markers mean, for the legend."""
+    lines = [style_line(style, text) for style, text in LINES.items()]
+    return [*lines, style_marker(*JOINT), *(style_marker(*sign) for sign in DICTIONARIES.values())]
 
-    Of the latter only its codes count: as a target it is another one, with a variance of its own.
-    """
+
+def _claim(rows: pd.DataFrame, new: str) -> str:
+    """The mean R2 with the others, from the fewest images and from all."""
     cross = rows[rows["source"] != rows["target"]]
     matched = cross[cross["setting"] == "matched"].groupby("images")["r2"].mean()
     few, many = matched.index[0], matched.index[-1]
-    claim = (
+    return (
         f"{new} joins a finished SAE: mean R² with the others {matched.loc[few]:.2f} after {few} images, "
         f"{matched.loc[many]:.2f} after {many}"
-    )
-    codes = cross[(cross["source"] == new) & (cross["images"] == many)].groupby("setting")["r2"].mean()
-    if "untrained" not in codes:
-        return claim
-    return (
-        f"{claim}; its codes explain {codes['matched']:.2f} of them, with random weights {codes['untrained']:.2f}"
     )
 
 
 def _other_dictionaries(onboarding: pd.DataFrame) -> str:
-    """What a newcomer reaches with SAEs of the others in which nothing was learnt, or nothing in common."""
+    """What a joining model reaches with SAEs of the others in which nothing was learnt, or nothing in common."""
     rows = onboarding[(onboarding["setting"] == "matched") & (onboarding["source"] != onboarding["target"])]
     last = rows[rows["images"] == rows["images"].max()].groupby("dictionary")["r2"].mean()
     reached = [f"{last[name]:.2f} {words}" for name, (_, words) in DICTIONARIES.items() if name in last]
-    return f". With all its images the mean is {', '.join(reached)}" if reached else ""
+    return f"; {', '.join(reached)}" if reached else ""
 
 
 def _markers(axes: Axes, rows: pd.DataFrame, other: str, models: Sequence[str]) -> None:

@@ -54,8 +54,10 @@ def _beyond_chance(shares: pd.DataFrame, kinds: Sequence[str], all_models: str) 
     if all_models not in shares.index:
         return "No concept fires in all models; what co-fires in some, beyond each null"
     of_everyone = zip(kinds, shares.loc[[all_models], list(kinds)].to_numpy()[0], strict=True)
-    percents = [f"{percent(share)} ({NULLS[null]})" for null, share in of_everyone]
-    return f"Of the concepts that fire in all models, these co-fire beyond each null: {', '.join(percents)}"
+    ranked = sorted((share, NULLS[null]) for null, share in of_everyone)
+    (least, hardest), (most, easiest) = ranked[0], ranked[-1]
+    claim = f"Of the concepts that fire in all models {percent(least)} co-fire beyond the hardest null, {hardest}"
+    return claim if easiest == hardest else f"{claim}; {percent(most)} beyond the easiest, {easiest}"
 
 
 @mpl.rc_context(RC)

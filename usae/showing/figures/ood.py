@@ -23,6 +23,8 @@ def ood_picture(ood: pd.DataFrame, models: Sequence[str]) -> Picture:
         images: rows.set_index(["source", "target"])["r2_channel"].loc[pairs]
         for images, rows in ood.groupby("images")
     }
+    pairs.sort(key=lambda pair: (pair[0] != pair[1], -float(r2["held-out"][pair])))  # own first, then by value
+    r2 = {images: values.loc[pairs] for images, values in r2.items()}
     heights = range(len(pairs))
     axes.hlines(heights, r2["held-out"], r2["other"], color=MUTED, linewidth=1.2)
     for images, (marker, colour) in SIDES.items():

@@ -1,15 +1,13 @@
-"""Which score tells planted shared concepts from private ones (stage `report`, from stage `planted`)."""
-
-from collections.abc import Sequence
+"""Which rule calls planted concepts universal that are none (stage `report`, from stage `planted`)."""
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
-from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
-from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, headline, percent, sentence
+from usae.showing.figures.theme import INK, OKABE_ITO, RC, Picture, headline, percent, sentence
 
 PANELS = {
     "ideal": "perfect codes, small dictionary",
@@ -19,71 +17,65 @@ PANELS = {
 }
 KINDS = {
     "shared": "all models",
-    "most": "all but one",
+    "most": "all models but one",
     "pair": "two models",
     "private": "one model",
     "twin": "one model, hard",
 }
+RULES = {"entropy": ("firing entropy", OKABE_ITO[1]), "funnel": ("the funnel", OKABE_ITO[0])}
 
 
 @mpl.rc_context(RC)
-def planted_picture(planted: pd.DataFrame, concepts: pd.DataFrame) -> Picture:
-    """Firing entropy and smallest co-fire proportion of every planted concept found, in each setting."""
-    if concepts.empty:
+def planted_picture(planted: pd.DataFrame) -> Picture:
+    """Share of the planted concepts that each rule calls universal, by what they are, in each setting."""
+    called = (
+        planted[planted["quantity"] == "called universal"].dropna(subset=["value"]) if len(planted) else planted
+    )
+    if called.empty:
         text = "Run `dvc repro planted` to train on generated activations whose concepts are known."
         return sentence("planted", "No concepts were planted", text)
-    claim = _claim(planted)
-    panels = [setting for setting in PANELS if (concepts["setting"] == setting).any()]
-    figure = Figure(figsize=(4.2 * len(panels), 4.6), layout="constrained")
+    claim = _claim(called)
+    kinds = [kind for kind in KINDS if (called["kind"] == kind).any()]
+    panels = [setting for setting in PANELS if (called["setting"] == setting).any()]
+    figure = Figure(figsize=(3.4 * len(panels), 1.8 + 0.55 * len(kinds)), layout="constrained")
     headline(figure, claim)
     row = np.ravel(figure.subplots(1, len(panels), sharex=True, sharey=True))
     for axes, setting in zip(row, panels, strict=True):
-        _panel(axes, concepts[concepts["setting"] == setting], PANELS[setting])
-    row[0].set_ylabel("co-fire proportion, least model")
-    figure.legend(*row[0].get_legend_handles_labels(), title="planted in", loc="outside lower center", ncols=5)
+        _panel(axes, called[called["setting"] == setting], kinds, PANELS[setting])
+    row[0].set_yticks(range(len(kinds)), [f"planted in {KINDS[kind]}" for kind in kinds])
+    row[0].invert_yaxis()
+    figure.legend(
+        *row[0].get_legend_handles_labels(), title="called universal by", loc="outside lower center", ncols=2
+    )
     note = (
-        "One point per planted concept that a code stands for, by direction and activity, of all seeds. Right of "
-        "the dashed line entropy calls it universal. Hard ones come together with a like concept of each other "
-        "model, but are none of theirs."
+        "Of the planted concepts that a code stands for, of all seeds, with 95 % intervals. Only those planted in "
+        "all models are universal: their bars should be full and all others empty. Hard ones come together with a "
+        "like concept of each other model, but are none of theirs. No bar: none of this kind was found."
     )
     return Picture("planted", claim, note, figure)
 
 
-def _claim(planted: pd.DataFrame) -> str:
-    """How co-firing and entropy rank private concepts, and how many of them entropy calls universal."""
-    ideal = planted[planted["kind"].isin(["private", "twin"]) & (planted["setting"] == "ideal")]
-    proportion, entropy = (_mean(ideal, "auroc", by) for by in ("cofire_proportion_min", "firing_entropy"))
-    false_share = _mean(ideal, "called universal", "entropy")
-    return (
-        f"Where private concepts of several models share an index, entropy calls {percent(false_share)} of them "
-        f"universal (AUROC {entropy:.2f}); co-firing tells them from shared ones (AUROC {proportion:.2f})"
-    )
+def _claim(called: pd.DataFrame) -> str:
+    """Of concepts that are not shared, the shares called universal, for perfect and for trained codes."""
+    wrong = called[called["kind"] == "others"].set_index(["setting", "by"])["value"]
+    settings = {"ideal": "perfect codes", "matched": "trained ones"}
+    claims = [
+        f"of {words} {percent(wrong[setting, 'entropy'])} by firing entropy, "
+        f"{percent(wrong[setting, 'funnel'])} by the funnel"
+        for setting, words in settings.items()
+        if (setting, "entropy") in wrong.index and (setting, "funnel") in wrong.index
+    ]
+    return f"Planted concepts that are not shared, called universal: {'; '.join(claims)}"
 
 
-def _mean(planted: pd.DataFrame, quantity: str, by: str) -> float:
-    """Mean value over kinds, by planted concepts."""
-    rows = planted[(planted["quantity"] == quantity) & (planted["by"] == by)].dropna(subset=["value"])
-    return float(np.average(rows["value"], weights=rows["planted"])) if len(rows) else float("nan")
-
-
-def _panel(axes: Axes, concepts: pd.DataFrame, title: str) -> None:
-    tracked = concepts[concepts["tracked"]]
-    for (kind, label), colour in zip(KINDS.items(), _colours(), strict=True):
-        rows = tracked[tracked["kind"] == kind]
-        if (concepts["kind"] == kind).any():
-            axes.scatter(
-                rows["firing_entropy"],
-                rows["cofire_proportion_min"],
-                color=colour,
-                label=label,
-                s=24,
-                alpha=0.7,
-                linewidths=0,
-                clip_on=False,
-            )
-    axes.axvline(HIGH_ENTROPY, color=MUTED, linestyle="--", linewidth=1.2)
-    axes.set(title=title, xlabel="firing entropy", xlim=(0, 1), ylim=(0, 1))
-
-
-def _colours() -> Sequence[str]:
-    return (OKABE_ITO[2], OKABE_ITO[3], OKABE_ITO[5], OKABE_ITO[4], OKABE_ITO[1])
+def _panel(axes: Axes, called: pd.DataFrame, kinds: list[str], title: str) -> None:
+    height = 0.8 / len(RULES)
+    for r, (rule, (label, colour)) in enumerate(RULES.items()):
+        rows = called[called["by"] == rule].set_index("kind").reindex(kinds)
+        heights = np.arange(len(kinds)) + height * (r - (len(RULES) - 1) / 2)
+        reach = np.clip([rows["value"] - rows["low"], rows["high"] - rows["value"]], 0, None)
+        axes.barh(heights, rows["value"], height=0.9 * height, color=colour, label=label)
+        axes.errorbar(rows["value"], heights, xerr=reach, fmt="none", ecolor=INK, elinewidth=1.0, capsize=2)
+    axes.grid(visible=False, axis="y")
+    axes.set(title=title, xlim=(0, 1.02))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))

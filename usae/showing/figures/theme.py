@@ -10,11 +10,14 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from usae.common.files.whole import write_output
 
@@ -51,6 +54,7 @@ RC: dict[Any, Any] = {
     "ytick.labelcolor": INK,
 }
 DPI = 150
+LineStyle = Literal["-", "--", ":", "-."]
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,23 @@ def sentence(name: str, claim: str, text: str) -> Picture:
 def wrapped(text: str, width: float) -> str:
     """Break a title where the figure, `width` inches wide, ends."""
     return textwrap.fill(text.replace(" %", "\u00a0%"), int(width * CHARACTERS_PER_INCH))
+
+
+def style_line(style: LineStyle, label: str) -> Line2D:
+    """An entry of a legend for what a line style means, whatever the colour."""
+    return Line2D([], [], color=INK, linestyle=style, linewidth=1.4, label=label)
+
+
+def style_marker(marker: str, label: str) -> Line2D:
+    """An entry of a legend for what a marker means, whatever the colour."""
+    return Line2D([], [], color=INK, linestyle="", marker=marker, label=label)
+
+
+def plain_decades(axis: Axis) -> None:
+    """Logarithmic ticks as 1, 2, 5, 10, 20, not as powers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def percent(share: float) -> str:
