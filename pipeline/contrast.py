@@ -6,7 +6,7 @@ from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.device import configure
 from usae.common.tables import write_table
-from usae.evidence.controls.names import RUN
+from usae.evidence.controls.names import RUN, SHUFFLED, UNTRAINED
 from usae.evidence.metrics.contrast.contrast import Contrasts, contrast_tables
 from usae.evidence.metrics.contrast.tables import CONTROLS
 
@@ -18,9 +18,9 @@ def main(params: Params) -> str:
     tables = contrast_tables(Contrasts.load(params, layout, store_root(params.runtime.store), device))
     for table, frame in tables.items():
         write_table(table, frame, layout.table(table))
-    run = tables[CONTROLS].query("run == @RUN", local_dict={"RUN": RUN}).set_index("measure")
-    shown = ("shared", "universal") if "universal" in run.index else ("shared",)
-    return ", ".join(f"{name} {run.value[name]:.0f} (start {run.start[name]:.0f})" for name in shown)
+    across = tables[CONTROLS].query("measure == 'r2_cross_mean'").set_index("run")["value"]
+    others = ", ".join(f"{name} {across[name]:.3f}" for name in (SHUFFLED, UNTRAINED) if name in across)
+    return f"{len(across)} SAEs; R2 of other models' codes {across[RUN]:.3f} ({others})"
 
 
 if __name__ == "__main__":

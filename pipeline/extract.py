@@ -2,6 +2,7 @@
 
 from pipeline import checked_model, stage
 from usae.activations.extraction.extract import extract, extraction_of
+from usae.backbones.shapes import refuse_fine_grid
 from usae.common.layout import Layout
 from usae.common.params import Params
 
@@ -10,6 +11,7 @@ from usae.common.params import Params
 def main(params: Params, model: str) -> str:
     """Fill the stores below `runtime.store` and write `data/manifests/MODEL.json`."""
     weights = Layout().weights / checked_model(params, model)
+    refuse_fine_grid(params, model)
     manifest = extract(extraction_of(params, model, model, weights))
     file = Layout().manifests / f"{model}.json"
     manifest.refuse_other(file)

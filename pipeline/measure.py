@@ -1,10 +1,11 @@
-"""Stage `measure`: every metric of the sparse codes, as documented tables in `reports/`.
+"""Stage `measure`: every metric of the sparse codes, as documented tables in `reports/`, and the verdict on all.
 
 dvc repro measure
 """
 
 from pipeline import stage
 from usae.activations.store import store_root
+from usae.activations.store.manifests import load_manifests
 from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.device import configure
@@ -22,6 +23,7 @@ def main(params: Params) -> str:
     agreement, ends = params.measure.agreement, level_ends(opened.sae)
     funnel = Funnel.load(layout.reports, len(params.models), agreement, ends)
     evaluation = evaluate(opened, params.measure, params.seed, funnel, params.runtime.dask)
+    evaluation = evaluation.judged(load_manifests(layout.manifests, params.models), layout.reports)
     evaluation.write(layout.reports)
     return evaluation.headline
 

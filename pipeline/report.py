@@ -8,6 +8,7 @@ from pipeline import stage
 from usae.common.files.whole import write_output
 from usae.common.layout import Layout
 from usae.common.params import Params
+from usae.evidence.verdict.levels import verdict_line
 from usae.showing.comparison import write_comparison
 from usae.showing.explorer import write_report
 from usae.showing.maximisation.pictures import CURVES
@@ -26,7 +27,8 @@ def main(params: Params) -> str:
     write_comparison(run, layout.reports)
     tables = [*sorted(layout.reports.glob("*.parquet")), layout.maximised / CURVES]
     write_output(layout.reports / "README.md", readme(tables).encode())
-    return f"open {page} ({page.stat().st_size / 1e6:.1f} MB, works offline)"
+    verdict = verdict_line(run.reports["verdict"])
+    return f"open {page} ({page.stat().st_size / 1e6:.1f} MB, works offline). {verdict}"
 
 
 if __name__ == "__main__":

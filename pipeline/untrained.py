@@ -3,6 +3,7 @@
 from pipeline import checked_model, stage
 from usae.activations.extraction.extract import extract, extraction_of
 from usae.activations.store.manifests import UNTRAINED
+from usae.backbones.shapes import refuse_fine_grid
 from usae.backbones.weights.obtaining import obtain_untrained
 from usae.common.layout import Layout
 from usae.common.params import Params
@@ -13,6 +14,7 @@ def main(params: Params, model: str) -> str:
     """Pin random weights, fill the stores below `runtime.store` and write `data/untrained/MODEL.json`."""
     folder = Layout().untrained
     weights = folder / "weights" / checked_model(params, model)
+    refuse_fine_grid(params, model)
     obtain_untrained(params.zoo[model].backbone, weights, params.seed, model)
     manifest = extract(extraction_of(params, model, f"{UNTRAINED}{model}", weights))
     file = folder / f"{model}.json"

@@ -154,6 +154,21 @@ def test_every_query_of_the_docs_has_an_answer(checkout, monkeypatch):
     assert len(blocks) > 15
 
 
+def test_two_random_networks_are_not_readable_and_nothing_is_counted(checkout):
+    reports = checkout.root / "reports"
+    verdict = pd.read_parquet(reports / "verdict.parquet").set_index("question")
+    assert json.loads((reports / "metrics.json").read_text())["verdict"] == "not readable"
+    assert verdict.loc["trained networks", "reason"].startswith("`one` and `two` have random weights")
+    assert verdict.loc["different networks", "level"] == "readable"
+    assert verdict["asked"].all()
+    (said,) = (line for line in checkout.first.splitlines() if line.startswith("pipeline.report:"))
+    assert "Not readable: `one` and `two` have random weights" in said
+    page = (reports / "index.html").read_text()
+    assert page.index("have random weights") < page.index('id="refused"') < page.index('class="tiles"')
+    assert 'id="steps"' not in page
+    assert "verdict" in checkout.run("dvc", "metrics", "show")
+
+
 def test_the_universal_sae_is_compared_by_the_numbers_of_stage_contrast(checkout):
     reports = checkout.root / "reports"
     methods = pd.read_parquet(reports / "methods.parquet").query("method == 'usae' and form.isna()")
@@ -274,11 +289,13 @@ def test_another_layer_re_extracts_that_model_alone_and_back_again_nothing(check
     assert stages(checkout.run("dvc", "repro", "extract")) == []
 
 
-def test_dropping_a_model_retrains_without_it(checkout):
+def test_models_in_another_order_are_trained_anew_and_one_alone_is_refused(checkout):
     checkout.change(lambda params: params.update(models=["two"]))
+    assert "`models` names two alone: nothing can be shared" in checkout.run("dvc", "repro", "train", fails=True)
+    checkout.change(lambda params: params.update(models=MODELS[::-1]))
     ran = stages(checkout.run("dvc", "repro", "train"))
     assert ran == ["train"]
-    assert UniversalSAE.from_pretrained(checkout.root / "data" / "usae").models == ("two",)
+    assert UniversalSAE.from_pretrained(checkout.root / "data" / "usae").models == ("two", "one")
     checkout.change(lambda params: params.update(models=MODELS))
     assert stages(checkout.run("dvc", "repro", "train")) == []
 

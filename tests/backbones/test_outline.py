@@ -4,9 +4,10 @@ from safetensors.torch import save_file
 
 from usae.backbones.entry import entry_of, slug_of
 from usae.backbones.networks.building import build
-from usae.backbones.outline import bare, outline
+from usae.backbones.outline import outline
+from usae.backbones.shapes import bare, refuse_fine_grid
 from usae.common.errors import UserError
-from usae.common.params import BackboneParams, ModelParams
+from usae.common.params import BackboneParams, ModelParams, parse_params
 
 
 def model(name="test_resnet", weights="random", layer=-1, norm=True, **kwargs):
@@ -105,3 +106,14 @@ def test_an_entry_of_nothing():
 def test_slugs_are_architectures_without_sizes():
     names = ("vit_base_patch16_siglip_224.webli", "swin_tiny_patch4_window7_224", "resnet18.a1_in1k")
     assert [slug_of(name) for name in names] == ["vit_base_siglip", "swin_tiny", "resnet18"]
+
+
+def test_a_grid_far_finer_than_every_map_is_refused(raw_params):
+    coarse, fine = ModelParams.model_dump(model()), ModelParams.model_dump(model(layer=1))  # 5 x 5 and 40 x 40
+    raw_params |= {"models": ["coarse", "fine"], "zoo": {"coarse": coarse, "fine": fine}}
+    raw_params["interventions"]["held_out"] = None
+    raw_params["extract"]["grid"] = 40
+    refuse_fine_grid(parse_params(raw_params), "coarse")  # eight times its own map, but not the other's
+    raw_params["extract"]["grid"] = 400
+    with pytest.raises(UserError, match=r"is 400, more than 4 times .* 40 x 40 \(`fine`\).* set it to 40 or less"):
+        refuse_fine_grid(parse_params(raw_params), "coarse")

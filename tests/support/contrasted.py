@@ -106,3 +106,15 @@ def stability() -> pd.DataFrame:
         for (run, against, start), correlations in matches.items()
     ]  # fmt: skip
     return pd.concat(frames, ignore_index=True)
+
+
+def verdict(*levels: str) -> pd.DataFrame:
+    """Table `verdict`: a question that meets its bar, and one of each of these levels; of several the last was not
+    asked.
+    """
+    rows = [("own variance", "readable", True, 0.8, 0.0, "The codes of `a` explain 80 % of its own variance", "")]
+    for number, level in enumerate(levels):
+        asked = number == 0 or number < len(levels) - 1
+        reason = f"Reason {number}" if asked else f"Not asked: Reason {number}"
+        rows.append((f"question {number}", level, asked, 0.1, 0.5, reason, f"Advice {number}"))
+    return pd.DataFrame(rows, columns=["question", "level", "asked", "value", "bar", "reason", "advice"])

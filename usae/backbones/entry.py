@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from usae.backbones.networks.timm_import import timm
-from usae.backbones.outline import Outline, outline
+from usae.backbones.outline import outline
+from usae.backbones.shapes import Outline
 from usae.backbones.weights.checkpoints import read_checkpoint
 from usae.common.errors import UserError
 from usae.common.params import BackboneParams, ModelParams

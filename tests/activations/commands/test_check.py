@@ -76,7 +76,7 @@ def test_a_device_of_no_kind_is_one_fault(own):
     assert outlook(own).faults == ["`runtime.device` is 'banana'; expected auto, cpu, cuda or cuda:NUMBER."]
 
 
-def test_copies_grids_and_single_models_are_noted(own):
+def test_copies_and_grids_are_noted_and_a_single_model_is_a_fault(own):
     own["zoo"]["other"] = own["zoo"]["one"]
     own["extract"]["grid"] = 3
     notes = "\n".join(outlook(own).notes)
@@ -84,7 +84,8 @@ def test_copies_grids_and_single_models_are_noted(own):
     assert "`extract.grid` is 3, finer than the finest map, 2 x 2 (`one`): that adds no detail." in notes
     assert "1 of 13 images that were looked at are no images by their header" in notes
     own["models"] = ["one"]
-    assert "`models` names one model: nothing can be shared." in "\n".join(outlook(own).notes)
+    (fault,) = outlook(own).faults
+    assert fault.startswith("`models` names one alone: nothing can be shared;")
 
 
 def test_no_room_is_a_fault(own, monkeypatch):

@@ -111,6 +111,12 @@ def test_types_and_ranges(raw_params, section, key, value, sentence):
         parse_params(raw_params)
 
 
+def test_one_model_alone_is_refused(raw_params):
+    raw_params["models"] = raw_params["models"][:1]
+    with pytest.raises(UserError, match=r"names supervised alone: nothing can be shared; name two slugs of `zoo`"):
+        parse_params(raw_params)
+
+
 def test_faults_between_keys_come_together(raw_params):
     raw_params["k"] = 600
     raw_params["train"]["window_images"] = 31

@@ -1,11 +1,13 @@
 """The page of methods in a real browser, from disk, without a network."""
 
+import pandas as pd
 import pytest
 
 from tests.support import compared as tables
 from tests.support.chromium import Tab, browser
 from tests.support.synthetic_run import MODELS
 from usae.showing.comparison.page import render
+from usae.showing.explorer.opening import judgement
 from usae.showing.figures import method_pictures
 from usae.showing.results.compared import Compared
 from usae.showing.results.reports import Reports
@@ -20,9 +22,11 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
     frames = {"methods": tables.methods(), "method_funnel": tables.funnel(), "method_sharing": tables.sharing()}
     compared = Compared.of(Reports(frames, {}))
-    drawn = method_pictures(compared)
+    drawn = method_pictures(compared, pd.DataFrame())
     files = {picture.name: picture.save(folder)[0] for picture in drawn}
-    (folder / "methods.html").write_text(render(compared, MODELS, drawn, files), encoding="utf-8")
+    (folder / "methods.html").write_text(
+        render(compared, MODELS, drawn, files, judgement(pd.DataFrame())), encoding="utf-8"
+    )
     return (folder / "methods.html").as_uri()
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support import compared as tables
+from tests.support.contrasted import verdict
 from tests.support.html_page import Page, assert_offline
 from usae.showing.comparison import write_comparison
 from usae.showing.explorer import write_report
@@ -39,6 +40,13 @@ def test_the_rules_come_before_any_number(text):
         assert rules < text.index(said) < numbers
     assert "state of the art" not in text
     assert rules < text.index('id="standing"') < numbers
+
+
+def test_the_verdict_on_the_run_comes_first_in_one_line_and_links(compared, text, tmp_path):
+    assert text.index('id="verdict"') < text.index('id="rules"')
+    assert '<a href="index.html#verdict">No verdict</a>' in text
+    judged = replace(compared, reports=compared.reports.having(verdict=verdict("not readable", "with caution")))
+    assert "Not readable: 2 of 3 bars are missed" in write_comparison(judged, tmp_path).read_text()
 
 
 def test_every_method_is_in_both_tables(page):

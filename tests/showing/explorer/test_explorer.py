@@ -28,7 +28,7 @@ from usae.showing.explorer.neighbours import Cofiring, near_directions
 from usae.showing.explorer.overview import code_version, tiles
 from usae.showing.explorer.page import payload, render, split
 from usae.showing.explorer.panels import LAYOUTS, make_panel, panels
-from usae.showing.explorer.payload import half_columns, half_tips, kinds, plain, script_text, tips
+from usae.showing.explorer.payload import half_columns, half_tips, plain, script_text, tips
 from usae.showing.explorer.story import NOTHING, added, story
 from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.figures import pictures
@@ -147,20 +147,6 @@ def test_heat_sheets_hold_the_codes(run):
     np.testing.assert_allclose(levels / 15 * view["peaks"][1], cells, atol=0.067 * view["peaks"][1])
 
 
-def test_kinds(run):
-    concepts = run.reports["concepts"].assign(unique_to=None)
-    concepts.loc[3, "unique_to"] = "language"
-    found = kinds(concepts, MODELS)
-    assert found[DEAD] == "dead"
-    assert found[3] == "language"
-    assert found[0] == "universal"
-    assert kinds(concepts.assign(significant=False), MODELS)[0] == "some"
-    stopped = concepts.assign(stops_at="stable")
-    assert kinds(stopped, MODELS)[0] == "some"
-    assert kinds(stopped.assign(stops_at="universal", cofires=20), MODELS)[0] == "universal"
-    assert kinds(concepts.assign(stops_at=None), MODELS)[0] == "universal"
-
-
 def test_no_nan_reaches_the_page(page, data):
     assert not re.search(r"\b(nan|NaN|None|inf)\b", " ".join(page.words))
     assert data["concepts"]["cofire_proportion_min"][DEAD] is None
@@ -171,30 +157,22 @@ def test_no_nan_reaches_the_page(page, data):
 
 
 def test_summary_tiles(run):
-    first, lift, own, across, alive = tiles(run.reports, 48, MODELS)
-    shared = int((run.reports["concepts"]["cofires"] >= 10).sum())
-    assert first.value == str(shared)
-    assert first.meaning.endswith("on 10+ tokens")
+    own, across = tiles(run.reports, MODELS)
     assert (own.value, across.value) == ("66 %", "33 %")
-    assert lift.value.endswith("\u00d7")
-    assert alive.meaning.endswith("fire on 48 held-out images, 3,072 tokens")
-
-
-def test_the_funnel_gives_the_first_numbers_where_there_is_one(run):
-    table = contrasted.funnel()
-    shared, again, lift, *_ = tiles(run.reports.having(funnel=table), 48, MODELS)
-    assert (shared.value, again.value) == ("28", "5")
-    assert shared.meaning == "of 512 alive concepts are shared by all models; before the first step 25"
-    assert again.meaning.startswith("of these come back in both halves of the images")
-    assert again.meaning.endswith("; before the first step 1")
-    assert lift.value.endswith("\u00d7")
-    alone = table[(table["step"] != "stable") & ~table["start"]]
-    shared, second, *_ = tiles(run.reports.having(funnel=alone), 48, MODELS)
-    assert (shared.value, shared.meaning[-13:], second) == ("28", "by all models", lift)
-    reconstruction = run.reports["reconstruction"]
-    start = reconstruction[reconstruction["sae"] == "usae"].assign(sae="start", r2_channel=0.1)
+    assert own.meaning == "of a model's held-out variance is explained by its own codes (mean R²)"
+    reconstruction = run.reports["reconstruction"].assign(r2_ridge=0.4)
+    start = reconstruction[reconstruction["sae"] == "usae"].assign(sae="start", r2_channel=-0.1)
     both = run.reports.having(reconstruction=pd.concat([reconstruction, start]))
-    assert tiles(both, 48, MODELS)[2].meaning.endswith("(mean R²); before the first step 10 %")
+    _, across, linear = tiles(both, MODELS)
+    assert across.meaning.endswith("(mean R²); before the first step \u22120.10")
+    assert (linear.value, linear.meaning[:35]) == ("40 %", "is explained by the best linear map")
+
+
+def test_a_negative_r2_is_worse_than_the_mean_and_no_share(run):
+    reconstruction = run.reports["reconstruction"].assign(r2_channel=-1.59)
+    own, across = tiles(run.reports.having(reconstruction=reconstruction), MODELS)
+    assert own.value == across.value == "worse than the mean"
+    assert own.meaning.startswith("R² \u22121.59: none of a model's held-out variance")
 
 
 def test_the_story_says_what_training_adds(run):

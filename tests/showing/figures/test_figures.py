@@ -89,27 +89,30 @@ def lines_of(axes, style):
     return [line for line in axes.get_lines() if line.get_linestyle() == style]
 
 
-def test_the_funnel_says_how_many_are_shared_come_back_and_are_there_at_the_start():
+def test_the_funnel_compares_the_last_step_that_run_start_and_controls_were_asked():
     table = contrasted.funnel()
     picture = funnel_picture(table)
     assert picture.claim == (
-        "All models share 28 of 512 alive concepts (median agreement 15 %), 5 come back in both halves of the "
-        "images; before the first step 25 and 1"
+        "All models share 28 of 512 alive concepts; before the first step 25; where there is nothing to share at "
+        "most 0"
     )
     assert "Stable: comes back in both SAEs" in picture.note
     (axes,) = picture.figure.axes
     drawn = [line.get_ydata().tolist() for line in axes.get_lines()]
-    assert drawn[-1] == list(COUNTS["usae", False])
+    assert drawn[-2:] == [list(COUNTS["usae", False]), [5]]  # the last step was asked of no control
+    assert axes.get_lines()[-1].get_label() == "controls not asked"
     assert [line.get_ydata().tolist() for line in lines_of(axes, "--")] == [list(COUNTS["usae", True])]
     assert list(COUNTS["shuffled", True]) not in drawn  # of the controls only what was trained
     for step, (own, before) in enumerate(zip(COUNTS["usae", False], COUNTS["usae", True], strict=True)):
         height = {text.xy[1]: text.xyann[1] for text in axes.texts if text.xy[0] == step}
         assert own == before or (height[own] > height[before]) == (own > before)  # each beside its own point
     no_halves = table[table["step"] != "stable"]
-    assert funnel_picture(no_halves).claim.endswith("(median agreement 15 %); before the first step 25")
-    assert funnel_picture(no_halves[~no_halves["start"]]).claim.endswith("alive concepts (median agreement 15 %)")
-    nothing = table.assign(concepts=table["concepts"].where(table["step"] == "alive", 0))
-    assert funnel_picture(nothing).claim.startswith("All models share 0 of 512 alive concepts, 0 come back")
+    assert "controls not asked" not in [
+        line.get_label() for line in funnel_picture(no_halves).figure.axes[0].lines
+    ]
+    alone = table[(table["run"] == "usae") & ~table["start"]]
+    assert funnel_picture(alone).claim == "All models share 28 of 512 alive concepts"
+    assert not funnel_picture(table.head(0)).drawn
     assert "dvc repro measure" in funnel_picture(table.head(0)).note
 
 
@@ -324,6 +327,11 @@ def test_r2_claim_and_matrix_come_from_the_held_out_rows(reports):
     more = r2_picture(pd.concat([both, start, brief]), MODELS)
     assert more.claim == f"{claim}; before the first step 20 % and 20 %"
     assert [label.get_text() for label in more.figure.axes[1].get_xticklabels()] == ["own SAE", "brief"]
+
+
+def test_a_negative_r2_is_no_percentage(reports):
+    below = reports["reconstruction"].assign(r2_channel=-90.35)
+    assert r2_picture(below, MODELS).claim.startswith("Codes explain less than the mean does (R² \u221290.35) of")
 
 
 def test_r2_of_one_model_has_no_others(reports):

@@ -4,11 +4,13 @@ from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from tests.support import compared as tables
+from tests.support import contrasted
 from usae.showing.figures import method_pictures
 from usae.showing.figures.ladder import ladder_picture
 from usae.showing.figures.method_funnels import method_funnels_picture
@@ -21,6 +23,7 @@ from usae.showing.results.compared import BLOCKS, Compared
 from usae.showing.results.reports import Reports
 
 FEW = [tables.ROWS[0], tables.ROWS[5], *tables.ROWS[11:15]]  # ridge, a hub, and four of the ladder
+UNJUDGED = pd.DataFrame()
 NAMES = ["translation", "ladder", "modes", "funnels", "sharing", "stability", "costs"]
 
 
@@ -44,15 +47,15 @@ def drawn(figure):
 
 
 def test_every_figure_is_written_twice_alike(few, tmp_path):
-    pictures = method_pictures(few)
+    pictures = method_pictures(few, UNJUDGED)
     assert [picture.name for picture in pictures] == [f"method_{name}" for name in NAMES]
-    for one, two in zip(pictures, method_pictures(few), strict=True):
+    for one, two in zip(pictures, method_pictures(few, UNJUDGED), strict=True):
         for first, again in zip(one.save(tmp_path / "a"), two.save(tmp_path / "b"), strict=True):
             assert first.read_bytes() == again.read_bytes()
 
 
 def test_without_methods_every_figure_names_the_command():
-    pictures = method_pictures(Compared.of(Reports({}, {})))
+    pictures = method_pictures(Compared.of(Reports({}, {})), UNJUDGED)
     assert [picture.name for picture in pictures] == [f"method_{name}" for name in NAMES]
     assert all("dvc repro compare" in picture.note for picture in pictures)
 
@@ -60,7 +63,7 @@ def test_without_methods_every_figure_names_the_command():
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("rows", [tables.ROWS, FEW, tables.ROWS[:4], tables.ROWS[11:12]])
 def test_whatever_was_compared_there_are_figures(rows, seeds):
-    assert len(method_pictures(opened(rows, seeds))) == 7
+    assert len(method_pictures(opened(rows, seeds), UNJUDGED)) == 7
 
 
 def test_one_hue_per_block():
@@ -211,3 +214,13 @@ def test_sharing_stands_beside_the_start():
     assert titles == ["crosscoder, after training", "crosscoder, before the first step"]
     silent = tables.sharing().assign(fires=0)
     assert sharing_picture(silent).claim == picture.claim
+
+
+def test_no_title_counts_concepts_where_the_run_is_not_readable(few):
+    pictures = method_pictures(few, contrasted.verdict("not readable"))
+    refused = [picture.name for picture in pictures if picture.claim.startswith("This run is not readable")]
+    assert {"method_translation", "method_funnels"} <= set(refused)
+    assert not {"method_modes", "method_costs"} & set(refused)
+    for picture in pictures:
+        if picture.drawn:
+            assert picture.claim[:24] in picture.figure.get_suptitle()

@@ -16,7 +16,8 @@ from usae.activations.commands.catalogue import entries
 from usae.activations.store import store_root
 from usae.activations.store.location import check_free
 from usae.activations.store.manifests import UNTRAINED
-from usae.backbones.outline import Outline, outline
+from usae.backbones.outline import outline
+from usae.backbones.shapes import Outline, finest, grid_fault
 from usae.common.errors import UserError
 from usae.common.files.whole import size_text
 from usae.common.params import (
@@ -33,7 +34,6 @@ from usae.common.params.checks import DEVICE
 from usae.common.runtime.device import configure
 from usae.images.survey import Survey, survey
 
-MOST_ENLARGED = 4  # a grid so many times finer than the finest map is a slip of the pen
 FEW_TOKENS = 20  # training tokens for each concept
 T = TypeVar("T")
 
@@ -82,11 +82,6 @@ def device_text(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
-def finest(networks: Mapping[str, Outline]) -> str:
-    """The slug of the model whose layer has most places."""
-    return max(networks, key=lambda slug: networks[slug].side)
-
-
 def _models(sections: Mapping[str, Any]) -> dict[str, ModelParams]:
     """Entries of the zoo without faults that `models` names."""
     zoo, slugs = sections.get("zoo"), sections.get("models")
@@ -128,21 +123,16 @@ def _networks(models: Mapping[str, ModelParams], seen: Outlook) -> dict[str, Out
         for one, other in combinations(models, 2)
         if models[one] == models[other]
     ]
-    if len(models) == 1:
-        seen.notes.append("`models` names one model: nothing can be shared. Name two or more.")
     return networks
 
 
 def _grid(grid: int, networks: Mapping[str, Outline], seen: Outlook) -> None:
     """Maps are resampled to the common grid; beyond the finest of them that adds size and no detail."""
     slug = finest(networks)
-    native, side = f"{networks[slug].rows} x {networks[slug].columns} (`{slug}`)", networks[slug].side
-    if grid > MOST_ENLARGED * side:
-        seen.faults.append(
-            f"`extract.grid` is {grid}, more than {MOST_ENLARGED} times the finest map of the models, {native}. "
-            f"That makes large stores and adds no detail; set it to {side} or less."
-        )
-    elif grid > side:
+    if fault := grid_fault(grid, networks):
+        seen.faults.append(fault)
+    elif grid > networks[slug].side:
+        native = f"{networks[slug].rows} x {networks[slug].columns} (`{slug}`)"
         seen.notes.append(f"`extract.grid` is {grid}, finer than the finest map, {native}: that adds no detail.")
 
 

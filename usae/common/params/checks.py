@@ -25,7 +25,9 @@ def _models_faults(params: Params) -> list[str]:
     faults = [_slug_fault(slug) for slug in slugs if _slug_fault(slug)]
     faults += [_unknown_slug(slug, params) for slug in models if slug not in params.zoo]
     if not models:
-        faults.append("`models` is empty; name at least one slug of `zoo`, for example [vit].")
+        faults.append("`models` is empty; name two slugs of `zoo` or more, for example [vit, resnet].")
+    if len(models) == 1:
+        faults.append(f"`models` names {models[0]} alone: nothing can be shared; name two slugs of `zoo` or more.")
     if repeated := sorted({slug for slug in models if models.count(slug) > 1}):
         faults.append(f"`models` names {', '.join(repeated)} more than once; name each model once.")
     if len(models) > MOST_MODELS:

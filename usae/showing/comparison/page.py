@@ -19,6 +19,7 @@ from usae.showing.comparison.words import (
     without_evidence,
 )
 from usae.showing.explorer.charts import chart_uri
+from usae.showing.explorer.opening import Judgement, judgement
 from usae.showing.explorer.page import HERE as EXPLORER
 from usae.showing.figures import Picture, method_pictures
 from usae.showing.figures.sharing import RUN_NAMES, sharing_counts
@@ -34,23 +35,32 @@ PAGE = "methods.html"
 def write_comparison(run: Run, folder: Path) -> Path:
     """Write `folder/methods.html`, one sentence where nothing was compared, and figures into `folder/figures`."""
     compared = Compared.of(run.reports)
-    drawn = method_pictures(compared) if compared.methods else []
+    judged = run.reports["verdict"]
+    figures = method_pictures(compared, judged) if compared.methods else []
+    drawn = [picture for picture in figures if picture.drawn]
     files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn}
     page = folder / PAGE
-    write_output(page, render(compared, run.params.models, drawn, files).encode())
+    write_output(page, render(compared, run.params.models, drawn, files, judgement(judged)).encode())
     return page
 
 
-def render(compared: Compared, models: Sequence[str], drawn: Sequence[Picture], files: Mapping[str, Path]) -> str:
+def render(
+    compared: Compared,
+    models: Sequence[str],
+    drawn: Sequence[Picture],
+    files: Mapping[str, Path],
+    verdict: Judgement,
+) -> str:
     """The page as text; `files` holds the SVG file of every figure by name."""
     template = environment(HERE).get_template("template.html.jinja")
     return template.render(
         models=list(models),
+        verdict=verdict,
         listed=" and ".join([", ".join(models[:-1]), models[-1]] if len(models) > 1 else models),
         style=inlined(folder / "style.css" for folder in (EXPLORER, HERE)),
         script=inlined([HERE / "table.js"]),
         compared=compared.methods,
-        summary=[text.replace(" %", "\u00a0%") for text in summary(compared)],
+        summary=[text.replace(" %", "\u00a0%") for text in summary(compared)] if verdict.readable else [],
         standing=standing(compared),
         without_evidence=without_evidence(compared),
         blocks=BLOCK_TEXTS,

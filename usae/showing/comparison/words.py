@@ -1,7 +1,7 @@
 """What the page of methods says in words: of blocks, methods, modes, and of what this run can show."""
 
 from usae.showing.comparison.verdicts import CROSS, LEAST_SEEDS, SHARED, beyond_start
-from usae.showing.figures.theme import percent
+from usae.showing.figures.theme import explained
 from usae.showing.results.compared import (
     ALL,
     BOUNDS,
@@ -114,12 +114,14 @@ def _explains(compared: Compared) -> str:
     if not measured:
         return ""
     best = max(measured, key=compared.across)
-    text = f"From the codes of one model, {best.label} explains most of another: {percent(compared.across(best))}"
+    text = (
+        f"From the codes of one model, {best.label} explains most of another: {explained(compared.across(best))}"
+    )
     reference = compared.reference
     if reference and reference != best:
-        text += f", usae {percent(compared.across(reference))}"
+        text += f", usae {explained(compared.across(reference))}"
     ceiling = compared.ceiling()
-    return f"{text}; the best linear map {percent(ceiling)}." if ceiling == ceiling else f"{text}."
+    return f"{text}; the best linear map {explained(ceiling)}." if ceiling == ceiling else f"{text}."
 
 
 def _shares(compared: Compared) -> str:

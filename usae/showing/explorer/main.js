@@ -8,7 +8,7 @@ const prepare = () => {
   const found = new Set(DATA.concepts.stops_at ?? []);
   const stops = [...DATA.steps, "universal"].filter((step) => found.has(step));
   const levels = [...new Set(DATA.concepts.level ?? [])].sort((a, b) => a - b);
-  fill("kind", ["universal", "some", ...MODELS, "dead"].map((kind) => [kind, kindName(kind)]));
+  fill("kind", kindsOf(DATA.concepts.id.map((_, row) => row)).map((kind) => [kind, kindName(kind)]));
   fill("label", labels.map((label) => [label, label]));
   fill("stop", stops.map((step) => [step, step]));
   fill("level", levels.map((level) => [level, level]));

@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from usae.common.params import Params
-from usae.showing.figures.funnel import run_counts
 from usae.showing.figures.matrix import ALONE, r2_matrix
 from usae.showing.figures.theme import MISSING, percent
-from usae.showing.results.choice import support
 from usae.showing.results.reports import Reports
 
 CODE = ("usae", "pipeline", "params.yaml", "dvc.yaml")
@@ -45,26 +43,21 @@ class R2Row:
     alone: tuple[float, ...]
 
 
-def tiles(reports: Reports, images: int, models: Sequence[str]) -> list[Tile]:
-    """Shared concepts and those found again, median lift, the two means of the R² matrix, alive concepts."""
-    concepts, least = reports["concepts"], support(reports["concepts"])
-    alive, shared = int(concepts["alive"].sum()), int((concepts["cofires"] >= least).sum())
-    supported = concepts.loc[concepts["cofires"] >= least, "lift"].dropna()
-    matrix = r2_matrix(reports["reconstruction"], models, "usae")
-    own, across = _own_and_across(matrix)
-    own_before, across_before = map(
-        _before, _own_and_across(r2_matrix(reports["reconstruction"], models, "start"))
-    )
-    tokens = int(concepts["tokens"].max()) if len(concepts) else 0
-    together = f"fire in all {len(models)} models at once on {least}+ tokens"
-    lift = f"{supported.median():,.1f} \u00d7" if len(supported) else MISSING
-    return [
-        *(_funnel_tiles(reports["funnel"]) or [Tile(f"{shared:,}", f"of {alive:,} alive concepts {together}")]),
-        Tile(lift, f"as often as chance would have it: the median co-firing of the {shared:,} that {together}"),
-        Tile(own, f"of a model's held-out variance explained by its own codes (mean R²){own_before}"),
-        Tile(across, f"explained by the codes of another model (mean R²){across_before}"),
-        Tile(f"{alive:,}", f"of {len(concepts):,} concepts fire on {images:,} held-out images, {tokens:,} tokens"),
+def tiles(reports: Reports, models: Sequence[str]) -> list[Tile]:
+    """The two means of the R\u00b2 matrix, each beside that of the start, and what linear maps reach."""
+    table = reports["reconstruction"]
+    own, across = _own_and_across(r2_matrix(table, models, "usae"))
+    own_before, across_before = _own_and_across(r2_matrix(table, models, "start"))
+    found = [
+        _r2_tile(own, own_before, "of a model's held-out variance is explained by its own codes (mean R\u00b2)"),
+        _r2_tile(across, across_before, "is explained by the codes of another model (mean R\u00b2)"),
     ]
+    if "r2_ridge" in table:
+        _, ceiling = _own_and_across(r2_matrix(table, models, "usae", "r2_ridge"))
+        found.append(
+            _r2_tile(ceiling, np.nan, "is explained by the best linear map from another model (mean R\u00b2)")
+        )
+    return found
 
 
 def code_version(root: Path) -> str:
@@ -98,20 +91,6 @@ def r2_rows(reconstruction: pd.DataFrame, models: Sequence[str]) -> list[R2Row]:
     ]
 
 
-def _funnel_tiles(funnel: pd.DataFrame) -> list[Tile]:
-    """How many concepts all models share, and how many of them come back, where that was asked."""
-    run, start = (run_counts(funnel, before) for before in (False, True))
-    if run is None:
-        return []
-    before = "" if start is None else f"; before the first step {start.shared:,}"
-    shared = [Tile(f"{run.shared:,}", f"of {run.alive:,} alive concepts are shared by all models{before}")]
-    if run.again is None:
-        return shared
-    before = "" if start is None or start.again is None else f"; before the first step {start.again:,}"
-    again = f"of these come back in both halves of the images: called universal{before}"
-    return [*shared, Tile(f"{run.again:,}", again)]
-
-
 def _git(root: Path, *command: str) -> str:
     try:
         run = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
@@ -120,15 +99,22 @@ def _git(root: Path, *command: str) -> str:
     return run.stdout.strip()
 
 
-def _own_and_across(matrix: np.ndarray) -> tuple[str, str]:
+def _own_and_across(matrix: np.ndarray) -> tuple[float, float]:
     return _mean(np.diag(matrix)), _mean(matrix[~np.eye(len(matrix), dtype=bool)])
 
 
-def _before(mean: str) -> str:
-    """What to add to a mean; nothing where the start was not measured."""
-    return "" if mean == MISSING else f"; before the first step {mean}"
+def _r2_tile(value: float, before: float, meaning: str) -> Tile:
+    """Below 0 there is no share: the mean of the tokens says more than the codes."""
+    start = f"; before the first step {_short(before)}" if np.isfinite(before) else ""
+    if value < 0:
+        return Tile("worse than the mean", f"R\u00b2 {_short(value)}: none {meaning}{start}")
+    return Tile(percent(value) if np.isfinite(value) else MISSING, f"{meaning}{start}")
 
 
-def _mean(values: np.ndarray) -> str:
+def _short(value: float) -> str:
+    return percent(value) if value >= 0 else f"\u2212{-value:.2f}"
+
+
+def _mean(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
-    return percent(float(finite.mean())) if finite.size else MISSING
+    return float(finite.mean()) if finite.size else float("nan")

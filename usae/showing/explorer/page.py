@@ -11,9 +11,12 @@ import pandas as pd
 from markupsafe import Markup
 
 from usae.common.files.whole import write_output
+from usae.evidence.verdict.levels import is_readable
 from usae.showing.explorer.album import Album
 from usae.showing.explorer.cards import control_cell, images_of, make_cards
 from usae.showing.explorer.charts import chart_uri
+from usae.showing.explorer.kinds import kinds
+from usae.showing.explorer.opening import judgement, step_rows
 from usae.showing.explorer.overview import code_version, models_table, r2_rows, tiles
 from usae.showing.explorer.panels import Panel, panels
 from usae.showing.explorer.payload import (
@@ -30,7 +33,7 @@ from usae.showing.explorer.payload import (
     tips,
 )
 from usae.showing.explorer.story import story
-from usae.showing.explorer.wording import decimals, number, share
+from usae.showing.explorer.wording import decimals, number, quoted, share
 from usae.showing.figures import Picture, pictures
 from usae.showing.figures.chosen_concepts import universal_picture
 from usae.showing.figures.matrix import ALONE
@@ -52,8 +55,8 @@ def write_report(run: Run, folder: Path) -> Path:
         UserError: the page would be larger than `report.megabytes`.
     """
     drawn = pictures(run.reports, run.params.models, run.params.measure.agreement)
-    added = panels(run.reports, {picture.name: picture for picture in drawn})
-    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn}
+    added = panels(run.reports, {picture.name: picture for picture in drawn if picture.drawn})
+    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn if picture.drawn}
     universal_picture(run).save(folder / FIGURES)
     in_panels = {panel.name for panel in added}
     alone = [picture for picture in drawn if picture.name not in in_panels]
@@ -77,7 +80,9 @@ def payload(run: Run) -> Json:
         "columns": tips(tables.descriptions["concepts"], headings) + half_tips(tables["stability"]),
         "modelColumns": tips(tables.descriptions["concept_models"], MODEL_TABLE),
         "steps": list(dict.fromkeys(tables["funnel"].get("step", ()))),
-        "concepts": concept_columns(tables["concepts"], params.models)
+        "readable": is_readable(tables["verdict"]),
+        "concepts": concept_columns(tables["concepts"])
+        | {"kind": kinds(tables, params.models, params.measure.agreement)}
         | half_columns(tables["stability"], tables["concepts"])
         | levels,
         "perModel": model_columns(tables["concept_models"], tables["concepts"], params.models),
@@ -108,7 +113,7 @@ def split(data: Json, count: int = FIRST) -> tuple[Json, Json]:
 def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]) -> str:
     """The page as text: figures outside panels, panels; `files` holds the SVG file of every figure by name."""
     templates = environment(HERE)
-    templates.filters |= {"number": number, "share": share, "decimals": decimals}
+    templates.filters |= {"number": number, "share": share, "decimals": decimals, "quoted": quoted}
     models, data = run.params.models, payload(run)
     first, rest = split(data)
     text = templates.get_template("template.html.jinja").render(
@@ -119,12 +124,15 @@ def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Ma
         data=Markup(script_text(first)),
         rest=Markup(script_text(rest)),
         story=story(run.reports, models),
-        tiles=tiles(run.reports, len(run.index), models),
+        verdict=judgement(run.reports["verdict"]),
+        steps=step_rows(run.reports),
+        tiles=tiles(run.reports, models),
         zoo=models_table(run.params),
         version=code_version(run.root),
         r2=r2_rows(run.reports["reconstruction"], models),
         alone=list(ALONE.values()),
-        figures=drawn,
+        figures=[picture for picture in drawn if picture.drawn],
+        absent=[picture for picture in drawn if not picture.drawn],
         panels=added,
         uris={name: chart_uri(path) for name, path in files.items()},
         support=data["support"],

@@ -15,6 +15,7 @@ from usae.showing.explorer.readings import (
     funnel_readings,
     sensitivity_readings,
     training_readings,
+    without_empty,
 )
 from usae.showing.figures.theme import MISSING, Picture
 from usae.showing.results.reports import Reports
@@ -120,10 +121,11 @@ LAYOUTS = {
     ),
     "paper": PanelLayout(
         "The paper and this run",
-        "The paper's numbers are of other models, images and sizes: compare their order, not their digits. "
-        "Column differs of the table says for each number how its setting differs from this run's.",
+        "The paper's numbers are of another setting, and no target; column differs of the table says how. "
+        "A difference stands here only where models and held-out images are the paper's.",
         selected=("where", "quantity", "paper", "ours", "difference"),
         needs="ours",
+        prepared=without_empty,
     ),
     "alignment": PanelLayout(
         "How alike the representations are",

@@ -15,7 +15,7 @@ import pandas as pd
 from usae.common.errors import UserError
 from usae.common.params import Params
 from usae.evidence.controls.names import HALF, RUN
-from usae.showing.results.choice import PASSED, STOPPED, support
+from usae.showing.results.choice import STOPPED
 
 DIGITS = 9  # more than are shown, so that nothing is rounded twice
 TABLE = {  # column of table concepts -> its heading
@@ -37,14 +37,13 @@ MODEL_TABLE = {  # column of table concept_models -> its heading
     "max_code": "largest code",
 }
 SHARES = ("cofire_proportion_min", "firing_rate", "cofire_proportion", "cofire_ceiling", "joins_others")
-DEAD, UNIVERSAL, SOME = "dead", "universal", "some"
 
 Json = dict[str, Any]
 
 
-def concept_columns(concepts: pd.DataFrame, models: Sequence[str]) -> Json:
-    """Every concept's numbers, column by column in the order of the rows, and its kind."""
-    columns: Json = {"id": concepts["concept_id"].tolist(), "kind": kinds(concepts, models)}
+def concept_columns(concepts: pd.DataFrame) -> Json:
+    """Every concept's numbers, column by column in the order of the rows."""
+    columns: Json = {"id": concepts["concept_id"].tolist()}
     for name in (*TABLE, "top_label", "top_label_share", "top_label_base", STOPPED, "why"):
         if name in concepts:
             columns[name] = plain(concepts[name])
@@ -98,24 +97,6 @@ def _in_halves(stability: pd.DataFrame) -> pd.DataFrame:
     return stability[
         (stability["run"] == RUN) & ~stability["start"].astype(bool) & stability["against"].str.startswith(HALF)
     ]
-
-
-def kinds(concepts: pd.DataFrame, models: Sequence[str]) -> list[str]:
-    """dead | the slug of the one model it belongs to | universal | some, for every concept.
-
-    Universal: it passes the funnel; where no table says so, all models co-fire on enough tokens (`choice.py`), and
-    significantly, where that was tested.
-    """
-    alive = concepts["alive"].to_numpy(bool)
-    shared = concepts["cofires"].to_numpy(np.int64) >= support(concepts)
-    if STOPPED in concepts and concepts[STOPPED].notna().any():
-        shared = concepts[STOPPED].eq(PASSED).to_numpy(bool)
-    elif "significant" in concepts:
-        shared &= concepts["significant"].eq(True).fillna(False).to_numpy(bool)
-    nobody = pd.Series(None, index=concepts.index, dtype=object)
-    owner = concepts.get("unique_to", nobody)
-    own = [DEAD if not a else UNIVERSAL if s else SOME for a, s in zip(alive, shared, strict=True)]
-    return [kind if kind == DEAD or o not in models else str(o) for kind, o in zip(own, owner, strict=True)]
 
 
 def tips(descriptions: Mapping[str, str], names: Mapping[str, str]) -> list[Json]:

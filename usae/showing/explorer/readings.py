@@ -37,6 +37,11 @@ def control_readings(controls: pd.DataFrame) -> pd.DataFrame:
     return long.dropna(subset="number").sort_index(kind="stable")
 
 
+def without_empty(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns that hold nothing."""
+    return frame.dropna(axis="columns", how="all")
+
+
 def _counts_first(controls: pd.DataFrame) -> pd.DataFrame:
     return controls.sort_values(
         "measure", key=lambda measure: ~measure.isin(COUNTS), kind="stable", ignore_index=True

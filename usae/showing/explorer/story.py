@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from usae.evidence.controls.names import HALF, RUN, SEED
+from usae.evidence.verdict.levels import is_readable
 from usae.showing.figures.funnel import FunnelCounts, run_counts
 from usae.showing.figures.theme import percent
 from usae.showing.results.reports import Reports
@@ -17,9 +18,9 @@ NOTHING = "training adds nothing that this interval can tell from 0"
 
 
 def story(reports: Reports, models: Sequence[str]) -> list[str]:
-    """Sentences from tables `funnel` and `controls`; none where the run has not written them."""
+    """Sentences from tables `funnel` and `controls`; none where these are absent, or the run is not readable."""
     run, start = (run_counts(reports["funnel"], before) for before in (False, True))
-    if run is None:
+    if run is None or not is_readable(reports["verdict"]):
         return []
     controls = reports["controls"]
     return [_shared(run, len(models)), *_start(start), *_added(controls), *_elsewhere(controls)]

@@ -61,14 +61,15 @@ const mapView = (rows) => {
     const [cx, cy] = place(row);
     const r = !coarse ? 4.5 : value("level", row) === 1 ? 6.5 : 3.5;
     const [id, kind] = [DATA.concepts.id[row], DATA.concepts.kind[row]];
-    const dot = s("a", { href: link({ concept: id }), class: `dot ${kind in KINDS ? kind : "unique"}${String(id) === state.concept ? " current" : ""}`, "data-concept": id, "aria-label": `concept ${id}`, tabindex: -1 },
+    const dot = s("a", { href: link({ concept: id }), class: `dot ${kindClass(kind)}${String(id) === state.concept ? " current" : ""}`, "data-concept": id, "aria-label": `concept ${id}`, tabindex: -1 },
       s("circle", { cx, cy, r }, s("title", {}, `concept ${id} ${value("top_label", row) ?? ""}, ${kindName(kind)}: lift ${number(value("lift", row))}, energy ${number(value("energy", row))}`)));
-    if (!(kind in KINDS)) dot.style.setProperty("--colour", colourOf(kind));
+    if (MODELS.includes(kind)) dot.style.setProperty("--colour", colourOf(kind));
     return dot;
   });
   const names = [s("text", { x: width / 2, y: height - 6, "text-anchor": "middle" }, "energy (norm of the mean contribution)"), s("text", { x: -height / 2, y: 16, transform: "rotate(-90)", "text-anchor": "middle" }, "lift: co-fires over chance")];
-  const kinds = ["universal", "some", ...MODELS].filter((kind) => points.some((row) => DATA.concepts.kind[row] === kind));
-  const legend = kinds.map((kind) => h("span", {}, h("i", { class: `key ${kind in KINDS ? kind : "unique"}`, style: { "--colour": colourOf(kind) ?? "inherit" } }), kindName(kind)));
+  const coloured = (kind) => ["universal", "shared", "unique"].includes(kindClass(kind));
+  const legend = kindsOf(points).filter(coloured).map((kind) => h("span", {}, h("i", { class: `key ${kindClass(kind)}`, style: { "--colour": colourOf(kind) ?? "inherit" } }), kindName(kind)));
+  if (!points.every((row) => coloured(DATA.concepts.kind[row]))) legend.push(h("span", {}, h("i", { class: "key" }), "others"));
   if (coarse) legend.push(h("span", {}, "large: level 1; of an open concept, lines lead to what it refines and what refines it"));
   return h("div", { class: "map" }, h("p", { class: "legend" }, legend), s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${points.length} concepts by energy and lift; the table has the same numbers` }, ...marks, ...names, ...lines, ...dots));
 };

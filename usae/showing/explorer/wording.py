@@ -1,6 +1,9 @@
 """Numbers as the page writes them; `words.js` has the same rules (stage `report`)."""
 
 import math
+import re
+
+from markupsafe import Markup, escape
 
 from usae.showing.figures.theme import MISSING, percent
 
@@ -20,3 +23,8 @@ def decimals(value: float) -> str:
 def share(value: float) -> str:
     """0.314 -> '31 %', NaN -> a dash."""
     return percent(value) if math.isfinite(value) else MISSING
+
+
+def quoted(text: str) -> Markup:
+    """`a` in a sentence as code; no space before a percent sign may break a line."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text.replace(" %", "\u00a0%")))))

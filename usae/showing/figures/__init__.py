@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
+from usae.evidence.verdict.levels import is_readable
 from usae.showing.figures.agreement import agreement_picture, sensitivity_picture
 from usae.showing.figures.controls import controls_picture
 from usae.showing.figures.curves import loss_picture, probe_picture
@@ -23,11 +26,21 @@ from usae.showing.figures.theme import Picture
 from usae.showing.results.compared import Compared
 from usae.showing.results.reports import Reports
 
+COUNTING = (  # figures whose titles count concepts
+    *("funnel", "agreement", "sensitivity", "stability", "controls", "nulls", "null_kinds"),
+    *("method_translation", "method_ladder", "method_funnels", "method_sharing"),
+)
+REFUSED = "This run is not readable: its counts say nothing (table verdict has the reasons)"
+
 
 def pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[Picture]:
     """Every figure that needs only tables, in the order in which the page shows them; `agreement`: asked of a
-    concept that all models share.
+    concept that all models share. Where the run is not readable, no title has a count.
     """
+    return _without_counts(_pictures(reports, models, agreement), reports["verdict"])
+
+
+def _pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[Picture]:
     return [
         funnel_picture(reports["funnel"]),
         agreement_picture(reports["control_concepts"], agreement),
@@ -51,9 +64,16 @@ def pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[
     ]
 
 
-def method_pictures(compared: Compared) -> list[Picture]:
-    """The figures of the page that compares methods, in its order."""
-    return [
+def _without_counts(drawn: list[Picture], verdict: pd.DataFrame) -> list[Picture]:
+    """No count in a title, where the verdict is that the run is not readable."""
+    if is_readable(verdict):
+        return drawn
+    return [picture.under(REFUSED) if picture.name in COUNTING and picture.drawn else picture for picture in drawn]
+
+
+def method_pictures(compared: Compared, verdict: pd.DataFrame) -> list[Picture]:
+    """The figures of the page that compares methods, in its order; `verdict`: that table, as for `pictures`."""
+    drawn = [
         translation_picture(compared),
         ladder_picture(compared),
         modes_picture(compared),
@@ -62,6 +82,7 @@ def method_pictures(compared: Compared) -> list[Picture]:
         method_stability_picture(compared),
         costs_picture(compared),
     ]
+    return _without_counts(drawn, verdict)
 
 
 __all__ = ["Picture", "method_pictures", "pictures"]

@@ -8,16 +8,16 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 
-from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, UNTRAINED
+from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, UNTRAINED, is_null
 from usae.evidence.metrics.funnel import SHARED_STEPS, all_levels
-from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence
+from usae.showing.figures.theme import MUTED, OKABE_ITO, PAPER, RC, Picture, canvas, sentence
 
 STEPS = (
     "Alive: fires on a held-out token. In all models: in each of them. Significant: 20 fires in each, and more "
     "co-fires than where any one model is re-paired, at a false discovery rate of 5 %. Agreement: all models fire "
     "on at least `measure.agreement` of the fires of each. Beyond controls: beyond chance by more than 95 % "
     "of the significant concepts of controls with untrained networks or re-paired images. Stable: comes back in "
-    "both SAEs that saw one half of the training images each, asked of the run alone."
+    "both SAEs that saw one half of the training images each, asked of the run and its start alone: hollow."
 )
 
 
@@ -47,6 +47,15 @@ def run_counts(funnel: pd.DataFrame, start: bool = False) -> FunnelCounts | None
     )
 
 
+def most_by_accident(funnel: pd.DataFrame) -> "pd.Series[int]":
+    """By step that any was asked, the most concepts that pass it in a control with nothing to share."""
+    if funnel.empty:
+        return pd.Series(dtype=int)
+    trained = all_levels(funnel)[~all_levels(funnel)["start"].astype(bool)]
+    nulls = trained[trained["run"].map(lambda run: is_null(str(run)))]
+    return nulls.groupby("step", sort=False)["concepts"].max()
+
+
 @mpl.rc_context(RC)
 def funnel_picture(funnel: pd.DataFrame) -> Picture:
     """How many concepts are left after each step, of the run, of its start and of its controls."""
@@ -54,7 +63,8 @@ def funnel_picture(funnel: pd.DataFrame) -> Picture:
     if run is None:
         text = "Run `dvc repro measure` to ask of each concept whether it may be called universal."
         return sentence("funnel", "No concept was put to the test", text)
-    claim = _claim(run, run_counts(funnel, start=True))
+    accidents = most_by_accident(funnel)
+    claim = _claim(run, run_counts(funnel, start=True), accidents)
     figure, axes = canvas(claim, width=8.4, height=5.0)
     for name in dict.fromkeys(funnel["run"]):
         if name != RUN:
@@ -62,6 +72,7 @@ def funnel_picture(funnel: pd.DataFrame) -> Picture:
     start, own = _rows(funnel, RUN, start=True), _rows(funnel, RUN)
     _line(axes, start, OKABE_ITO[0], "before the first step", 1.8, "--")
     _line(axes, own, OKABE_ITO[0], "the run", 2.6)
+    _hollow(axes, own, accidents)
     counts, before = own["concepts"].tolist(), start["concepts"].tolist()
     above = [own_count >= other for own_count, other in zip_longest(counts, before, fillvalue=0)]
     _numbers(axes, counts, above)
@@ -76,15 +87,25 @@ def funnel_picture(funnel: pd.DataFrame) -> Picture:
     return Picture("funnel", claim, note, figure)
 
 
-def _claim(run: FunnelCounts, start: FunnelCounts | None) -> str:
-    agreement = f" (median agreement {percent(run.agreement)})" if run.shared else ""
-    claim = f"All models share {run.shared:,} of {run.alive:,} alive concepts{agreement}"
-    if run.again is not None:
-        claim += f", {run.again:,} come back in both halves of the images"
-    if start is None:
-        return claim
-    again = "" if start.again is None else f" and {start.again:,}"
-    return f"{claim}; before the first step {start.shared:,}{again}"
+def _claim(run: FunnelCounts, start: FunnelCounts | None, accidents: "pd.Series[int]") -> str:
+    """Like with like: the last step that the controls were asked, too."""
+    claim = f"All models share {run.shared:,} of {run.alive:,} alive concepts"
+    if start is not None:
+        claim += f"; before the first step {start.shared:,}"
+    if len(accidents):
+        claim += f"; where there is nothing to share at most {accidents.iloc[-1]:,}"
+    return claim
+
+
+def _hollow(axes: Axes, own: pd.DataFrame, accidents: "pd.Series[int]") -> None:
+    """The steps that no control was asked."""
+    alone = ~own["step"].isin(accidents.index)
+    if not alone.any():
+        return
+    steps = own.loc[alone, "step"].str.replace(" ", "\n", n=1)
+    label = "controls not asked"
+    axes.plot(steps, own.loc[alone, "concepts"], "o", color=OKABE_ITO[0], markerfacecolor=PAPER, markersize=7,
+              zorder=3, label=label)  # fmt: skip
 
 
 def _rows(funnel: pd.DataFrame, run: str, start: bool = False) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from usae.showing.figures.theme import MAP, MISSING, RC, Picture, headline, percent, sentence
+from usae.showing.figures.theme import MAP, MISSING, RC, Picture, explained, headline, sentence
 
 NAME = "r2_matrix"
 CELL = 0.9  # inches
@@ -56,10 +56,10 @@ def r2_claim(matrix: np.ndarray, start: np.ndarray) -> str:
 
 
 def own_and_other(matrix: np.ndarray) -> list[str]:
-    """Mean R² of a model's own codes and, where there are two models, of another's, as percents."""
+    """Mean R² of a model's own codes and, where there are two models, of another's, in words."""
     others = matrix[~np.eye(len(matrix), dtype=bool)]
     means = [np.nanmean(np.diag(matrix)), *([] if np.isnan(others).all() else [np.nanmean(others)])]
-    return [percent(float(mean)) for mean in means]
+    return [explained(float(mean)) for mean in means]
 
 
 @mpl.rc_context(RC)

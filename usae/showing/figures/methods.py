@@ -23,7 +23,7 @@ from usae.showing.figures.method_style import (
     nothing,
     part_blocks,
 )
-from usae.showing.figures.theme import INK, MUTED, PAPER, RC, Picture, canvas, headline, percent
+from usae.showing.figures.theme import INK, MUTED, PAPER, RC, Picture, canvas, explained, headline
 from usae.showing.results.compared import ALL, BEFORE, BOUNDS, END, MODES, REPAIRED, Compared, ComparedMethod
 
 CROSS, SHARED, LABELS = "r2_cross_mean", "shared", "label_auc"
@@ -134,12 +134,12 @@ def _translation_claim(compared: Compared, points: list[ComparedMethod]) -> str:
     best = max(points, key=compared.across)
     most = max(points, key=lambda each: compared.value(each, SHARED))
     ceiling = compared.ceiling()
-    linear = f" (the best linear map: {percent(ceiling)})" if np.isfinite(ceiling) else ""
+    linear = f" (the best linear map: {explained(ceiling)})" if np.isfinite(ceiling) else ""
     before = compared.value(most, SHARED, BEFORE)
     start = f", before its first step {before:,.0f}" if np.isfinite(before) else ""
     return (
-        f"Read from one other model, {best.label} explains most: {percent(compared.across(best))} of the variance"
-        f"{linear}; {most.label} shares most concepts: {compared.value(most, SHARED):,.0f}{start}"
+        f"Read from one other model, {best.label} explains most: {explained(compared.across(best))} of the "
+        f"variance{linear}; {most.label} shares most concepts: {compared.value(most, SHARED):,.0f}{start}"
     )
 
 

@@ -8,7 +8,7 @@ same bytes.
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,12 +59,19 @@ LineStyle = Literal["-", "--", ":", "-."]
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with the sentence it proves, and what to know when reading it."""
+    """A figure with the sentence it proves, and what to know when reading it. drawn: it is more than sentences."""
 
     name: str
     claim: str
     note: str
     figure: Figure
+    drawn: bool = True
+
+    def under(self, claim: str) -> "Picture":
+        """The same figure under another sentence."""
+        with mpl.rc_context(RC):
+            headline(self.figure, claim)
+        return replace(self, claim=claim)
 
     def save(self, folder: Path) -> tuple[Path, Path]:
         """Write `folder/<name>.svg` and `.png`; the same figure gives the same bytes."""
@@ -104,7 +111,7 @@ def sentence(name: str, claim: str, text: str) -> Picture:
     figure, axes = canvas(claim, height=2.2)
     axes.set_axis_off()
     axes.text(0.01, 0.5, wrapped(text, 7.0), transform=axes.transAxes, va="center", color=MUTED, fontsize=12)
-    return Picture(name, claim, text, figure)
+    return Picture(name, claim, text, figure, drawn=False)
 
 
 def wrapped(text: str, width: float) -> str:
@@ -133,3 +140,8 @@ def percent(share: float) -> str:
     """0.314 -> '31 %'; one decimal where whole percents would say too little (0.998 is not '100 %')."""
     value = 100 * share
     return f"{value:.1f} %" if 0 < abs(value) < 9.95 or 99 < value < 100 else f"{value:.0f} %"
+
+
+def explained(r2: float) -> str:
+    """What codes explain: 0.314 -> '31 %'; below 0 a share would have no meaning."""
+    return percent(r2) if r2 >= 0 else f"less than the mean does (R² \u2212{-r2:.2f})"

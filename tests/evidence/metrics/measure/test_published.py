@@ -48,8 +48,17 @@ def test_our_numbers_stand_beside_the_papers(reconstruction, tmp_path):
         ("area under the curve, mean over models", ""): 0.4,
         ("area under the curve", "vit"): 0.5,
     }
-    row = frame[frame["ours"] == 0.3].iloc[0]
-    assert row["difference"] == pytest.approx(0.3 - 0.45)
+    assert frame["difference"].isna().all()  # of other models and images it would say nothing
+
+
+def test_a_difference_is_of_the_papers_models_and_images(reconstruction):
+    others = pd.DataFrame([("usae", "siglip", "vit", "val"), ("usae", "dinov2", "vit", "val")],
+                          columns=["sae", "source", "target", "split"])  # fmt: skip
+    papers = pd.concat([reconstruction, others])
+    frame = paper_frame({"images": 50_000}, papers)
+    assert frame[frame["ours"] == 0.3].iloc[0]["difference"] == pytest.approx(0.3 - 0.45)
+    assert paper_frame({"images": 500}, papers)["difference"].isna().all()
+    assert paper_frame({"images": 50_000}, reconstruction)["difference"].isna().all()
 
 
 def test_every_row_says_what_differs():

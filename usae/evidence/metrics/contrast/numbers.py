@@ -27,7 +27,10 @@ MEASURES = {  # each with its value where one model is re-paired, if it has one
 }
 SHARED, UNIVERSAL = "shared", "universal"
 RESAMPLED = ("agreement", "beyond controls")  # steps that a resample of the images asks anew
-COLUMNS = ["run", "measure", "value", "null", "start", "adds", "adds_low", "adds_high"]
+ADDED = ["adds", "adds_low", "adds_high"]
+LESS = ["run_less", "run_less_low", "run_less_high"]
+COLUMNS = ["run", "measure", "value", "null", "start", *ADDED]
+R2 = {"r2_self_mean": "r2_self", "r2_cross_mean": "r2_cross"}  # measure -> its resamples in `Draws`
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,24 @@ def control_numbers(
     for run in dict.fromkeys(run for _, run in measured):
         counts = {start: counted(concepts, stability, run, start, models, bar, asked) for start in (False, True)}
         rows += _rows(run, measured[False, run], measured[True, run], counts)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    draws = {run: after.draws for (start, run), after in measured.items() if not start}
+    return run_less(pd.DataFrame(rows, columns=COLUMNS), draws)
+
+
+def run_less(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
+    """`rows` with columns LESS: R2 of the run less that of each control, its interval on the same resamples.
+
+    draws: of every SAE after training; NaN for other measures, and for the run itself.
+    """
+    values = rows.set_index(["run", "measure"])["value"]
+    less = {}
+    for name, resampled in R2.items():
+        for run in draws.keys() - {RUN}:
+            drawn = getattr(draws[RUN], resampled) - getattr(draws[run], resampled)
+            difference = float(values[RUN, name] - values[run, name])
+            less[run, name] = difference, *interval(difference, drawn)
+    cells = [less.get(key, (np.nan,) * len(LESS)) for key in values.index]
+    return rows.join(pd.DataFrame(cells, columns=LESS, index=rows.index, dtype=float))
 
 
 def stability_numbers(stability: pd.DataFrame, asked: Thresholds) -> pd.DataFrame:
@@ -77,7 +97,7 @@ def stability_numbers(stability: pd.DataFrame, asked: Thresholds) -> pd.DataFram
              "start": before[name][0], "adds": value - before[name][0]}
             for name, (value, null) in after.items()
         ]  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=[*COLUMNS, *LESS])
 
 
 def found_again(matches: pd.DataFrame, matched: float) -> dict[str, tuple[float, float]]:

@@ -33,6 +33,11 @@ CONTROLS = Table(
             " they are; null where not resampled",
         ),
         Column("adds_high", "float64", "upper end, likewise"),
+        Column(
+            "run_less", "float64", "R2 of the run less this one's, both after training; null for other measures"
+        ),
+        Column("run_less_low", "float64", "lower end of its 95 % interval over the same resamples, as adds_low"),
+        Column("run_less_high", "float64", "upper end, likewise"),
     ),
 )
 

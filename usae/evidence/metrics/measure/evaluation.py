@@ -6,16 +6,17 @@ independent SAEs where `encode` has written their codes (`data/codes/<split>/ind
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from usae.activations.store.manifests import Manifest
 from usae.common.files.whole import write_output
 from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
-from usae.common.tables import Table, no_rows, write_table
+from usae.common.tables import Table, no_rows, read_table, write_table
 from usae.evidence.estimators import contribution_norms, level_ends
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource, Source
@@ -64,6 +65,12 @@ from usae.evidence.metrics.summary import (
     reconstruction_numbers,
     summary_frame,
 )
+from usae.evidence.verdict.answers import Evidence
+from usae.evidence.verdict.levels import level_of, verdict_line
+from usae.evidence.verdict.tables import VERDICT
+from usae.evidence.verdict.verdict import verdict_frame
+
+OTHERS = ("controls", "training", "planted")  # tables of other stages that the verdict asks for
 
 
 @dataclass(frozen=True)
@@ -76,21 +83,34 @@ class Evaluation:
 
     @property
     def headline(self) -> str:
-        """The numbers to read first, in one line."""
+        """The numbers to read first, in one line, and last the verdict, if there is one."""
         names = ("r2_self_mean", "r2_cross_mean", "cofire_proportion_mean", "lift_median", "alive")
-        return ", ".join(f"{name} {self.numbers.get(name)}" for name in names)
+        numbers = ", ".join(f"{name} {self.numbers.get(name)}" for name in names)
+        return f"{numbers}. {verdict_line(self.tables[VERDICT])}" if VERDICT in self.tables else numbers
+
+    def judged(self, manifests: Mapping[str, Manifest], reports: Path) -> "Evaluation":
+        """The same with table `verdict`, from its tables and those of other stages in `reports`, as far as they
+        are there.
+        """
+        own = {table.name: frame for table, frame in self.tables.items()}
+        files = {name: reports / f"{name}.parquet" for name in OTHERS}
+        others = {name: read_table(file) for name, file in files.items() if file.is_file()}
+        verdict = verdict_frame(Evidence(manifests, own | others))
+        return replace(self, tables={**self.tables, VERDICT: verdict})
 
     def write(self, reports: Path) -> None:
         """Write `*.parquet`, `metrics.json` and `plots/*.csv`; same numbers, same bytes.
 
-        Table `summary` holds every number, `metrics.json` those that `dvc metrics` and `dvc exp show` should list.
+        Table `summary` holds every number, `metrics.json` those that `dvc metrics` and `dvc exp show` should list,
+        the verdict before them.
         """
         for table, frame in self.tables.items():
             write_table(table, frame, reports / f"{table.name}.parquet")
         for stem, frame in self.plots.items():
             text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
             write_output(reports / "plots" / f"{stem}.csv", text.encode())
-        numbers = json.dumps(headlines(self.numbers), indent=2, allow_nan=False)
+        verdict = {"verdict": level_of(self.tables[VERDICT])} if VERDICT in self.tables else {}
+        numbers = json.dumps(verdict | headlines(self.numbers), indent=2, allow_nan=False)
         write_output(reports / "metrics.json", f"{numbers}\n".encode())
 
 

@@ -117,7 +117,11 @@ PAPER = Table(
         Column("model", "string", "the paper's model, or source to target; null for means"),
         Column("paper", "float64", "the published number"),
         Column("ours", "float64", "this run's; of one model only where its slug is the paper's, else null"),
-        Column("difference", "float64", "ours less the paper's"),
+        Column(
+            "difference",
+            "float64",
+            "ours less the paper's; null unless slugs of models and the number of held-out images are the paper's",
+        ),
         Column("differs", "string", "how the settings differ"),
     ),
 )

@@ -1,0 +1,1 @@
+"""May the finished run be read at all (stage `measure`)?"""
