@@ -120,7 +120,7 @@ def test_agreement_is_of_the_runs_significant_concepts():
     table = contrasted.control_concepts()
     picture = agreement_picture(table, 0.1)
     assert picture.claim == (
-        "2 of 3 concepts that co-fire beyond chance agree on 10 % of their fires, the median one on 10 %; before "
+        "2 of 3 concepts that pass step significant agree on 10 % of their fires, the median one on 10 %; before "
         "the first step 0 of 1"
     )
     (axes,) = picture.figure.axes
@@ -373,7 +373,8 @@ def test_null_claim_counts_the_significant_concepts_of_all_models():
     rows += [(c, "supervised+distilled", "images", 5, 1.0, True) for c in range(8)]
     table = pd.DataFrame(rows, columns=["concept_id", "models", "null", "cofires", "null_mean", "significant"])
     assert null_picture(table, MODELS).claim == (
-        "5 of 8 concepts (62 %) co-fire in all models more often than with any one model re-paired"
+        "5 of 8 concepts (62 %) pass step significant: they co-fire in all models more often than with any one "
+        "model re-paired"
     )
     assert null_picture(table.iloc[:0], MODELS).claim == "No concept fires in all models"
 

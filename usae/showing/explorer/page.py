@@ -45,6 +45,7 @@ from usae.showing.results.run import Run
 HERE = Path(__file__).parent
 SCRIPTS = ("words.js", "state.js", "table.js", "card.js", "main.js")
 FIGURES = Path("figures")
+APPENDIX = ("planted",)  # figures of other activations than the run's
 FIRST = 12  # cards that come before everything else, so that they show while the rest of the page is read
 
 
@@ -131,7 +132,8 @@ def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Ma
         version=code_version(run.root),
         r2=r2_rows(run.reports["reconstruction"], models),
         alone=list(ALONE.values()),
-        figures=[picture for picture in drawn if picture.drawn],
+        figures=[picture for picture in drawn if picture.drawn and picture.name not in APPENDIX],
+        appendix=[picture for picture in drawn if picture.drawn and picture.name in APPENDIX],
         absent=[picture for picture in drawn if not picture.drawn],
         panels=added,
         uris={name: chart_uri(path) for name, path in files.items()},

@@ -79,7 +79,7 @@ def _proportions(control_concepts: pd.DataFrame, start: bool) -> np.ndarray:
 
 def _claim(after: np.ndarray, before: np.ndarray, least: float) -> str:
     claim = (
-        f"{(after >= least).sum():,} of {after.size:,} concepts that co-fire beyond chance agree on "
+        f"{(after >= least).sum():,} of {after.size:,} concepts that pass step significant agree on "
         f"{percent(least)} of their fires, the median one on {percent(float(np.median(after)))}"
     )
     if not before.size:

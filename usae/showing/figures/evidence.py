@@ -37,8 +37,8 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
         return sentence("nulls", "No concept fires in all models", f"Table nulls has no row for them. {AGAIN}")
     above = rows["significant"].to_numpy(dtype=bool)
     claim = (
-        f"{above.sum():,} of {len(rows):,} concepts ({percent(float(above.mean()))}) co-fire in all models more "
-        "often than with any one model re-paired"
+        f"{above.sum():,} of {len(rows):,} concepts ({percent(float(above.mean()))}) pass step significant: they "
+        "co-fire in all models more often than with any one model re-paired"
     )
     figure, axes = canvas(claim)
     expected, cofires = (np.maximum(rows[name].to_numpy(np.float64), FLOOR) for name in ("null_mean", "cofires"))

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from usae.evidence.metrics.contrast.numbers import SHARED, UNIVERSAL, Counted, counted
+from usae.evidence.metrics.contrast.numbers import LESS, SHARED, UNIVERSAL, Counted, counted, run_less
+from usae.evidence.metrics.contrast.resampling import DEVIATIONS, Draws
 from usae.evidence.metrics.funnel import Thresholds
 
 AGREEMENT = np.array([0.15, 0.25, 0.09, 0.25, 0.5])
@@ -58,3 +59,24 @@ def test_without_halves_nothing_is_universal(run, matches):
     assert set(counted(run, matches.iloc[:0], "usae", False, 2, BAR, Thresholds(0.1))) == {SHARED}
     other = counted(run.assign(run="seed-1"), matches, "seed-1", False, 2, BAR, Thresholds(0.1))
     assert set(other) == {SHARED}
+
+
+def test_the_run_less_a_control_is_of_the_same_resamples():
+    rows = pd.DataFrame(
+        {"run": ["usae", "shuffled", "shuffled"], "measure": ["r2_cross_mean", "r2_cross_mean", "alive"]}
+    ).assign(value=[0.4, 0.1, 20.0])
+    rows.loc[len(rows)] = "usae", "r2_self_mean", 0.8
+    rows.loc[len(rows)] = "shuffled", "r2_self_mean", 0.9
+    shift = np.array([-0.1, 0.0, 0.1])
+    agreement = np.empty(0)
+    draws = {
+        "usae": Draws(agreement, 0.8 + shift, 0.4 + shift),
+        "shuffled": Draws(agreement, 0.9 - shift, 0.1 + shift),
+    }
+    found = run_less(rows, draws).set_index(["run", "measure"])[LESS]
+    np.testing.assert_allclose(
+        found.loc[("shuffled", "r2_cross_mean")], [0.3, 0.3, 0.3]
+    )  # both move with the images
+    reach = DEVIATIONS * np.std(2 * shift, ddof=1)
+    np.testing.assert_allclose(found.loc[("shuffled", "r2_self_mean")], [-0.1, -0.1 - reach, -0.1 + reach])
+    assert found.loc[[("usae", "r2_cross_mean"), ("shuffled", "alive")]].isna().all(axis=None)
