@@ -91,10 +91,10 @@ def test_undefined_numbers_come_last_both_ways(visit):
 
 
 def test_headings_sort_and_links_keep_the_state(tab, visit):
-    visit(view="table", kind="universal")
+    visit(view="table", kind="unasked")
     tab.run("document.querySelector('[data-sort=energy]').click()")
     tab.wait("location.hash.includes('sort=energy')")
-    assert "kind=universal" in tab.run("location.hash")
+    assert "kind=unasked" in tab.run("location.hash")
     assert text(tab, "[aria-sort=descending]").startswith("energy")
     before = ids(tab)
     tab.run("document.querySelector('[data-sort=energy]').click()")
@@ -245,6 +245,10 @@ def test_a_card_says_why_the_funnel_stops_it(run, tmp_path):
         assert "passes the funnel" in text(tab, "#opened header")
         tab.open(f"{page}#view=table&sort=id&order=asc")
         assert [cells(tab, concept)[-1] for concept in (0, 1)] == ["stable", "passes"]
+        assert [cells(tab, concept)[1] for concept in (0, 1)] == ["shared, not found again", "universal"]
+        shown = tab.run("[...document.getElementById('kind').options].map((option) => option.textContent)")
+        assert shown == ["all", "universal", "shared, not found again", "never fires"]
+        assert tab.run("document.querySelectorAll('#steps tbody tr').length") == 6
         assert tab.complaints == []
 
 

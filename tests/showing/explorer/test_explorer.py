@@ -165,14 +165,14 @@ def test_summary_tiles(run):
     both = run.reports.having(reconstruction=pd.concat([reconstruction, start]))
     _, across, linear = tiles(both, MODELS)
     assert across.meaning.endswith("(mean R²); before the first step \u22120.10")
-    assert (linear.value, linear.meaning[:35]) == ("40 %", "is explained by the best linear map")
+    assert (linear.value, linear.meaning[:41]) == ("40 %", "of it is explained by the best linear map")
 
 
 def test_a_negative_r2_is_worse_than_the_mean_and_no_share(run):
     reconstruction = run.reports["reconstruction"].assign(r2_channel=-1.59)
     own, across = tiles(run.reports.having(reconstruction=reconstruction), MODELS)
     assert own.value == across.value == "worse than the mean"
-    assert own.meaning.startswith("R² \u22121.59: none of a model's held-out variance")
+    assert own.meaning.startswith("R² \u22121.59: nothing of a model's held-out variance")
 
 
 def test_the_story_says_what_training_adds(run):

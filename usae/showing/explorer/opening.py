@@ -80,15 +80,15 @@ def step_rows(reports: Reports) -> list[StepRow]:
     accidents = most_by_accident(funnel)
     return [
         StepRow(
-            str(step),
-            MEANINGS.get(str(step), ""),
+            step,
+            MEANINGS.get(step, ""),
             float(count) / max(float(run.iloc[0]), 1.0),
             number(count),
             number(start[step]) if step in start else MISSING,
             f"up to {number(accidents[step])}" if step in accidents else "not asked",
             step not in accidents,
         )
-        for step, count in run.items()
+        for step, count in zip(map(str, run.index), run, strict=True)
     ]
 
 

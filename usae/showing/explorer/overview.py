@@ -50,12 +50,14 @@ def tiles(reports: Reports, models: Sequence[str]) -> list[Tile]:
     own_before, across_before = _own_and_across(r2_matrix(table, models, "start"))
     found = [
         _r2_tile(own, own_before, "of a model's held-out variance is explained by its own codes (mean R\u00b2)"),
-        _r2_tile(across, across_before, "is explained by the codes of another model (mean R\u00b2)"),
+        _r2_tile(across, across_before, "of it is explained by the codes of another model (mean R\u00b2)"),
     ]
     if "r2_ridge" in table:
         _, ceiling = _own_and_across(r2_matrix(table, models, "usae", "r2_ridge"))
         found.append(
-            _r2_tile(ceiling, np.nan, "is explained by the best linear map from another model (mean R\u00b2)")
+            _r2_tile(
+                ceiling, np.nan, "of it is explained by the best linear map from another model (mean R\u00b2)"
+            )
         )
     return found
 
@@ -107,7 +109,7 @@ def _r2_tile(value: float, before: float, meaning: str) -> Tile:
     """Below 0 there is no share: the mean of the tokens says more than the codes."""
     start = f"; before the first step {_short(before)}" if np.isfinite(before) else ""
     if value < 0:
-        return Tile("worse than the mean", f"R\u00b2 {_short(value)}: none {meaning}{start}")
+        return Tile("worse than the mean", f"R\u00b2 {_short(value)}: nothing {meaning}{start}")
     return Tile(percent(value) if np.isfinite(value) else MISSING, f"{meaning}{start}")
 
 
