@@ -24,6 +24,9 @@ MEANINGS = {  # step of the funnel -> what it asks
 }
 
 
+MET = "met"
+
+
 @dataclass(frozen=True)
 class Judgement:
     """The verdict as it is shown. style: a class of the style sheet. rows: every question, its answer and bar."""
@@ -37,7 +40,7 @@ class Judgement:
     @property
     def line(self) -> str:
         """'Readable with caution: 2 of 12 bars are missed', for pages that only link to it."""
-        missed = sum(level != READABLE for _, level, _, _ in self.rows)
+        missed = sum(level != MET for _, level, _, _ in self.rows)
         return f"{self.word}: {missed} of {len(self.rows)} bars are missed" if missed else self.word
 
 
@@ -63,7 +66,8 @@ def judgement(verdict: pd.DataFrame) -> Judgement:
     level, missed = level_of(verdict), reasons(verdict)
     asked = missed["asked"].astype(bool)
     said = [*zip(missed.loc[asked, "reason"], missed.loc[asked, "advice"], strict=True), *_unasked(missed[~asked])]
-    rows = zip(verdict["question"], verdict["level"], verdict["reason"], _numbers(verdict), strict=True)
+    answers = verdict["level"].replace(READABLE, MET)
+    rows = zip(verdict["question"], answers, verdict["reason"], _numbers(verdict), strict=True)
     return Judgement(WORDS[level], level.replace(" ", "-"), tuple(said), tuple(rows), is_readable(verdict))
 
 
