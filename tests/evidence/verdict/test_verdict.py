@@ -238,10 +238,11 @@ def test_shared_concepts_come_back_more_often_than_not(sound):
     assert (row["question"], row["level"], row["value"]) == ("other images", CAUTION, 19 / 40)
 
 
-@pytest.mark.parametrize(("others", "shared"), [(0.2, 1.0), (0.0, 0.0), (0.0, np.nan)])
+@pytest.mark.parametrize(("others", "shared"), [(0.2, 1.0), (0.0, 0.0), (0.0, np.nan), (np.nan, 1.0)])
 def test_the_recipe_is_tried_on_planted_concepts(sound, others, shared):
     row = only_reason(other(sound, planted=planted(others, shared)))
     assert (row["question"], row["level"]) == ("planted concepts", CAUTION)
+    assert "nan" not in row["reason"]
 
 
 def test_what_was_not_asked_is_named_and_leads_to_caution(sound):

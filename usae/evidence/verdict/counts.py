@@ -105,16 +105,20 @@ def planted(evidence: Evidence) -> Answer:
     """Of concepts that are known not to be shared, those that the funnel calls universal."""
     question = "planted concepts"
     wrong, right = (_called_universal(evidence["planted"], kind) for kind in ("others", "shared"))
-    if math.isnan(wrong):
+    if wrong is None or right is None:
         asked = "whether this recipe finds planted concepts, and the funnel calls none falsely shared"
         return unasked(question, asked, "Run `dvc repro planted` with `planted.seeds` of 1 or more")
+    advice = "See table planted: is its recipe long enough (`planted.epochs`, `planted.learning_rate`)?"
+    if math.isnan(wrong + right):
+        reason = "In the planted worlds no concept was found that the funnel could be judged by"
+        return answered(question, CAUTION, (math.nan, FALSE_PLANTED), reason, advice)
     return answered(
         question,
         worse(wrong > FALSE_PLANTED or not right > 0, CAUTION),
         (wrong, FALSE_PLANTED),
         f"Of planted concepts that are not shared the funnel calls {share_text(wrong)} universal (at most "
         f"{share_text(FALSE_PLANTED)} asked), of those that are {share_text(right)}",
-        "See table planted: is its recipe long enough (`planted.epochs`, `planted.learning_rate`)?",
+        advice,
     )
 
 
@@ -133,10 +137,12 @@ def _nulls(table: pd.DataFrame) -> "pd.Series[float]":
     return shared[[is_null(str(run)) for run in shared.index]].dropna()
 
 
-def _called_universal(table: pd.DataFrame, kind: str) -> float:
-    """By the funnel, of planted concepts of a kind, in the worlds that were trained on; NaN where not asked."""
+def _called_universal(table: pd.DataFrame, kind: str) -> float | None:
+    """By the funnel, of planted concepts of a kind, in the worlds that were trained on: NaN where none was found,
+    None where nobody asked.
+    """
     if table.empty:
-        return math.nan
+        return None
     asked = (table["setting"] == "matched") & (table["quantity"] == "called universal") & (table["by"] == "funnel")
     values = table.loc[asked & (table["kind"] == kind), "value"]
-    return float(values.iloc[0]) if len(values) else math.nan
+    return float(values.iloc[0]) if len(values) else None
