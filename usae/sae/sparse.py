@@ -1,11 +1,13 @@
 """Sparse codes: the k concepts of each token, and products with dictionaries that never form dense ones."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from usae.sae.top_k import largest
@@ -15,10 +17,53 @@ RADIX = 1 << 15  # concepts whose numbers have 16 bits
 
 @dataclass(frozen=True)
 class SparseCodes:
-    """The k concepts of each token. indices: int64 [..., k]; values: [..., k], 0 in unused slots."""
+    """The k concepts of each token. indices: int64 [..., k]; values: [..., k], 0 in unused slots.
+
+    `codes[3]` are those of the fourth image.
+    """
 
     indices: Tensor
     values: Tensor
+
+    def __repr__(self) -> str:
+        *places, k = self.shape
+        if not places:
+            return f"SparseCodes(one token, {k} codes)"
+        return f"SparseCodes({' x '.join(map(str, places))} tokens, {k} codes each)"
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, places: Any) -> "SparseCodes":
+        return SparseCodes(self.indices[places], self.values[places])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tokens, and k."""
+        return tuple(self.values.shape)
+
+    def top(self, count: int) -> dict[int, float]:
+        """The concepts with the largest sums of codes over all tokens, largest first, and these sums."""
+        concepts, place = self.indices.unique(return_inverse=True)
+        sums = self.values.new_zeros(len(concepts)).index_add_(0, place.flatten(), self.values.flatten())
+        order = [each for each in sums.argsort(descending=True, stable=True).tolist() if sums[each] > 0]
+        return {int(concepts[each]): float(sums[each]) for each in order[:count]}
+
+    def to_torch(self, concepts: int) -> Tensor:
+        """The positive codes as a sparse tensor [..., concepts]."""
+        used = self.values.nonzero(as_tuple=True)
+        places = torch.stack([*used[:-1], self.indices[used]])
+        return torch.sparse_coo_tensor(
+            places, self.values[used], (*self.shape[:-1], concepts), check_invariants=True
+        ).coalesce()
+
+    def to_scipy(self, concepts: int) -> csr_array:
+        """The positive codes as a SciPy array [tokens, concepts]: a row for each token."""
+        k = self.shape[-1]
+        flat = (
+            SparseCodes(self.indices.reshape(-1, k), self.values.detach().reshape(-1, k)).to_torch(concepts).cpu()
+        )
+        return csr_array((flat.values().numpy(), flat.indices().numpy()), tuple(flat.shape))
 
     def dense(self, concepts: int) -> Tensor:
         """The codes as [..., concepts]; for small inputs."""
