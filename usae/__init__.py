@@ -3,6 +3,7 @@
 from usae import UniversalSAE
 sae = UniversalSAE.from_pretrained("data/usae")
 codes = sae.encode({"distilled": tokens})["distilled"]  # (images, tokens, width) -> k concepts per token
+codes = usae.encode_images("distilled", ["dog.jpg"])  # the same, of pictures
 """
 
 import importlib
@@ -15,16 +16,22 @@ if TYPE_CHECKING:
     from usae.common.params import load_params as load_params
     from usae.sae.sparse import SparseCodes as SparseCodes
     from usae.sae.universal import UniversalSAE as UniversalSAE
+    from usae.showing.looking.reading import PictureReader as PictureReader
+    from usae.showing.looking.reading import encode_images as encode_images
+    from usae.showing.looking.reading import heatmap as heatmap
     from usae.showing.results.run import Run as Run
 
 # Loaded on first use: a stage that needs no torch should not wait for it.
 _HOMES = {
     "Backbone": "usae.backbones.networks.backbone",
     "Params": "usae.common.params",
+    "PictureReader": "usae.showing.looking.reading",
     "Run": "usae.showing.results.run",
     "SparseCodes": "usae.sae.sparse",
     "UniversalSAE": "usae.sae.universal",
     "UserError": "usae.common.errors",
+    "encode_images": "usae.showing.looking.reading",
+    "heatmap": "usae.showing.looking.reading",
     "load_params": "usae.common.params",
 }
 __all__ = sorted(_HOMES)

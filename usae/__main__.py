@@ -3,6 +3,7 @@
 usae start --images FOLDER --models A B   write a params.yaml for own images and networks
 usae check [PARAMS]   say what is wrong with a params.yaml, before anything runs
 usae store list | verify | gc   look after the activation stores
+usae look PICTURE ...   concepts in pictures of one's own, as a page
 usae figures heatmaps | maximised   figures of chosen concepts
 usae pretrain OBJECTIVE   make a checkpoint that the demo ships
 """
@@ -19,6 +20,7 @@ COMMANDS = {
     "start": "usae.activations.commands.start",
     "check": "usae.activations.commands.check",
     "store": "usae.activations.commands.store",
+    "look": "usae.showing.commands.look",
     "figures": "usae.showing.commands.figures",
     "pretrain": "usae.backbones.commands.pretrain",
 }

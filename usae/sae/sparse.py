@@ -63,7 +63,7 @@ class SparseCodes:
         flat = (
             SparseCodes(self.indices.reshape(-1, k), self.values.detach().reshape(-1, k)).to_torch(concepts).cpu()
         )
-        return csr_array((flat.values().numpy(), flat.indices().numpy()), tuple(flat.shape))
+        return csr_array((flat.values().numpy(), flat.indices().numpy()), (len(flat), concepts))
 
     def dense(self, concepts: int) -> Tensor:
         """The codes as [..., concepts]; for small inputs."""

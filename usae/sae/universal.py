@@ -4,6 +4,7 @@ Z = TopK(ReLU(BatchNorm(W A + b))), A_hat_j = Z D_j with unit-norm concepts (row
 appendix A.1. Trained by stage `train`, read by everything after it.
 """
 
+import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,9 @@ class UniversalSAE(nn.Module):
             UserError: the SAE does not know the model.
         """
         if model not in self.widths:
-            raise UserError(f"This SAE was trained on {', '.join(self.models)}; it knows no '{model}'.")
+            close = difflib.get_close_matches(model, self.models, n=1)
+            guess = f" Did you mean '{close[0]}'?" if close else ""
+            raise UserError(f"This SAE was trained on {', '.join(self.models)}; it knows no '{model}'.{guess}")
         part = self.parts[model]
         assert isinstance(part, StandardisedSAE)
         return part

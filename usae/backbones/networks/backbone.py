@@ -6,6 +6,7 @@ Stage `weights` builds a network, loads its weights strictly and pins both in `d
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,11 +121,22 @@ def pin(backbone: BackboneParams, folder: Path, network: nn.Module) -> Identity:
     if (source := source_file(backbone.factory)) is not None:
         write_output(folder / CODE, source.read_bytes())
         code = _sha256(folder / CODE)
-    state = {name: value.clone().contiguous() for name, value in network.state_dict().items()}  # shared ones too
-    write_output(folder / WEIGHTS, save(state))
+    write_output(folder / WEIGHTS, weight_bytes(network))
     identity = identity_of(backbone, network, _sha256(folder / WEIGHTS), code)
     write_json(folder / CONFIG, dataclasses.asdict(identity))
     return identity
+
+
+def weight_bytes(network: nn.Module) -> bytes:
+    """The weights of `network` as they are pinned."""
+    return save(
+        {name: value.clone().contiguous() for name, value in network.state_dict().items()}
+    )  # shared ones too
+
+
+def identity_from(raw: Mapping[str, Any]) -> Identity:
+    """An identity that was read from JSON."""
+    return Identity(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
 
 
 def read_identity(folder: Path) -> Identity:
@@ -136,8 +148,7 @@ def read_identity(folder: Path) -> Identity:
     if not (folder / CONFIG).is_file():
         raise UserError(f"There are no weights in {folder}; run `dvc repro {_stage(folder)}`.")
     try:
-        raw = read_json(folder / CONFIG)
-        return Identity(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
+        return identity_from(read_json(folder / CONFIG))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise _damaged(folder, f"{CONFIG} is not whole: {error}") from error
 

@@ -42,8 +42,7 @@ def decode(data: bytes) -> Image.Image:
         raise BadImageError("the file is empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            return _rgb(image)
+            return upright_rgb(image)
     except UnidentifiedImageError as error:
         raise BadImageError(f"no known image format; the file begins with {data[:8].hex(' ')}") from error
     except DAMAGE as error:
@@ -51,7 +50,13 @@ def decode(data: bytes) -> Image.Image:
         raise BadImageError(f"{type(error).__name__}: {text}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An opened image -> RGB, as `decode` does.
+
+    Raises:
+        ValueError: pixels without a defined white.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         wide = np.asarray(image).astype(np.uint32)  # (height, width), 0..65535
         return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
