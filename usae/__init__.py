@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from usae.showing.looking.reading import encode_images as encode_images
     from usae.showing.looking.reading import heatmap as heatmap
     from usae.showing.results.run import Run as Run
+    from usae.training.fitting import fit as fit
 
 # Loaded on first use: a stage that needs no torch should not wait for it.
 _HOMES = {
@@ -31,6 +32,7 @@ _HOMES = {
     "UniversalSAE": "usae.sae.universal",
     "UserError": "usae.common.errors",
     "encode_images": "usae.showing.looking.reading",
+    "fit": "usae.training.fitting",
     "heatmap": "usae.showing.looking.reading",
     "load_params": "usae.common.params",
 }

@@ -1,6 +1,14 @@
 """`params.yaml` as typed, frozen objects: the sections (the manual), faults between keys, loading."""
 
-from usae.common.params.loading import PARAMS_FILE, faults_of, load_params, parse_params, part_of, read_params
+from usae.common.params.loading import (
+    PARAMS_FILE,
+    faults_of,
+    load_params,
+    parse_params,
+    parse_train,
+    part_of,
+    read_params,
+)
 from usae.common.params.sections import (
     BackboneParams,
     ControlsParams,
@@ -49,6 +57,7 @@ __all__ = [
     "faults_of",
     "load_params",
     "parse_params",
+    "parse_train",
     "part_of",
     "read_params",
 ]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from usae.common.errors import UserError
 from usae.common.params.checks import cross_faults
-from usae.common.params.sections import BackboneParams, ModelParams, Params
+from usae.common.params.sections import BackboneParams, ModelParams, Params, TrainParams
 from usae.common.params.yaml_text import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
@@ -69,6 +69,18 @@ def part_of(section: type[S], raw: Any) -> S | None:
         return None
 
 
+def parse_train(raw: dict[str, Any]) -> TrainParams:
+    """The section `train` alone.
+
+    Raises:
+        UserError: it has faults; all are listed.
+    """
+    try:
+        return TrainParams.model_validate(_tuples(raw))
+    except ValidationError as error:
+        raise UserError.listing("The recipe has faults:", _sentences(error, ("train",))) from error
+
+
 def _tuples(value: Any) -> Any:
     """YAML knows lists only; the frozen sections hold tuples."""
     if isinstance(value, dict):
@@ -76,13 +88,14 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _sentences(error: ValidationError) -> list[str]:
-    """One sentence for each of pydantic's findings."""
+def _sentences(error: ValidationError, section: tuple[str, ...] = ()) -> list[str]:
+    """One sentence for each of pydantic's findings, in a section or in the whole file."""
     sentences = []
     for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"]) or "the file"
+        location = (*section, *(str(part) for part in fault["loc"]))
+        key = ".".join(location) or "the file"
         if fault["type"] == "extra_forbidden":
-            sentences.append(_unknown_key(tuple(str(part) for part in fault["loc"])))
+            sentences.append(_unknown_key(location))
         elif fault["type"] == "missing":
             sentences.append(f"`{key}` is missing; presets/ has files with every key.")
         else:
