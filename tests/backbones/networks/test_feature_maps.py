@@ -134,7 +134,10 @@ def test_networks_built_as_lists_of_maps(tmp_path, name):
 
 
 def test_a_network_that_cannot_be_asked_is_told_what_to_offer():
-    with pytest.raises(UserError, match="`feature_info` that names its modules.*features_only: true"):
+    with pytest.raises(
+        UserError,
+        match="`feature_info` that names its modules.*features_only: true.*should be the name of a module: none",
+    ):
         check_layer(torch.nn.Conv2d(3, 4, 2), 0, 8, "conv")
 
 

@@ -36,7 +36,7 @@ class Extraction:
 
     model: str
     weights: Path
-    layer: int
+    layer: int | str
     norm: bool
     images: Path
     root: str | None

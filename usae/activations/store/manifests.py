@@ -52,7 +52,7 @@ class Manifest:
 
     model: str
     backbone: dict[str, Any]  # backbones' Identity as plain values
-    layer: int
+    layer: int | str
     norm: bool
     grid: int
     fit: Fit

@@ -61,7 +61,7 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, identity: Identity, *, layer: int, norm: bool, grid: int) -> None:
+    def __init__(self, network: nn.Module, identity: Identity, *, layer: int | str, norm: bool, grid: int) -> None:
         super().__init__()
         self.network, self.identity = network.eval().requires_grad_(False), identity
         self.layer, self.norm, self.grid, self.size = layer, norm, grid, identity.size
@@ -69,7 +69,7 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(identity.std).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def load(cls, folder: Path, layer: int = -1, grid: int = 14, norm: bool = True) -> "Backbone":
+    def load(cls, folder: Path, layer: int | str = -1, grid: int = 14, norm: bool = True) -> "Backbone":
         """The backbone pinned in `folder`, reading `layer`.
 
         Raises:

@@ -1,10 +1,13 @@
 """A layer's feature map from any network, as [b, d, h, w] without class and register tokens.
 
-Used by `backbones`. Three ways, the first that a network offers: timm's `forward_intermediates`; the list of maps
-of a network built with `features_only: true`; a hook at the module that `feature_info` names.
+Used by `backbones`. A layer that has a name is a module of the network, read by a hook. For a number there are
+three ways, the first that a network offers: timm's `forward_intermediates`; the list of maps of a network built
+with `features_only: true`; a hook at the module that `feature_info` names.
 """
 
+import difflib
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -16,6 +19,8 @@ from torch import Tensor, nn
 from usae.backbones.networks.timm_import import FeatureInfo
 from usae.common.errors import UserError
 
+DEPTH, SUGGESTED = 1, 8  # dots in the names of modules that are tried, and how many are named
+
 
 class _ReachedError(Exception):
     """Ends a forward pass at the hooked module; carries what passed there."""
@@ -25,14 +30,17 @@ class _ReachedError(Exception):
         self.output = output
 
 
-def feature_map(network: nn.Module, pixels: Tensor, layer: int, norm: bool) -> Tensor:
-    """The map [b, d, h, w] of `layer`, through the final norm if `norm` and where the network has one.
+def feature_map(network: nn.Module, pixels: Tensor, layer: int | str, norm: bool) -> Tensor:
+    """The map [b, d, h, w] of `layer`: a module's path; or a number, through the final norm if `norm` and where
+    the network has one.
 
     Layers after the asked one are not computed where the network allows that.
 
     Raises:
         IndexError or AssertionError: there is no such layer; use `check_layer` first.
     """
+    if isinstance(layer, str):
+        return as_map(_reached(network, pixels, {"module": layer}))
     info = getattr(network, "feature_info", ())
     if hasattr(network, "forward_intermediates"):
         return _intermediate(network, pixels, layer, norm)
@@ -41,17 +49,31 @@ def feature_map(network: nn.Module, pixels: Tensor, layer: int, norm: bool) -> T
     return _hooked(network, pixels, info[layer])
 
 
-def check_layer(network: nn.Module, layer: int, size: int, name: str, norm: bool = False) -> None:
+def as_map(output: Any) -> Tensor:
+    """What a module gives as [b, d, h, w]: a map as it is; of tokens [b, n, d] the last h * h, a square.
+
+    Class and register tokens come first and are left out. Of several outputs the first counts.
+    """
+    first = output if isinstance(output, Tensor) else output[0]
+    if first.ndim != 3:
+        return cast(Tensor, first)
+    side = math.isqrt(first.shape[1])
+    return first[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))  # (b, d, side, side)
+
+
+def check_layer(network: nn.Module, layer: int | str, size: int, name: str, norm: bool = False) -> None:
     """Run one blank image of `size` pixels through `network` to see that it has `layer`; puts it in eval mode.
 
     Raises:
         UserError: it has not (the valid ones are named), or it cannot be asked for feature maps.
     """
+    if isinstance(layer, str):
+        return _check_module(network, layer, size, name)
     if not _readable(network):
         raise UserError(
             f"'{name}' has no `forward_intermediates`, timm's way to read a layer's feature map, and no "
-            "`feature_info` that names its modules. For a timm network set `kwargs: {features_only: true}`; give "
-            "a factory's module that method (x, indices, norm, output_fmt, intermediates_only) -> list."
+            "`feature_info` that names its modules. For a timm network set `kwargs: {features_only: true}`; for "
+            f"any other, `layer` should be the name of a module: {_suggested(network, size)}."
         )
     network.eval()  # or batch norms would take the blank image into their statistics
     outcome = _attempt(network, size, layer)
@@ -71,6 +93,37 @@ def check_layer(network: nn.Module, layer: int, size: int, name: str, norm: bool
     )
 
 
+def _check_module(network: nn.Module, layer: str, size: int, name: str) -> None:
+    """As `check_layer`, of a layer that is a module's path."""
+    names = [each for each, _ in network.named_modules() if each]
+    if layer not in names:
+        close = difflib.get_close_matches(layer, names, n=3)
+        guess = f"did you mean {' or '.join(close)}?" if close else f"there are {_suggested(network, size)}."
+        raise UserError(f"'{name}' has no module '{layer}'; {guess}")
+    network.eval()
+    outcome = _attempt(network, size, layer)
+    if isinstance(outcome, str):
+        raise UserError(
+            f"The module '{layer}' of '{name}' gives no feature map for an image of {size} pixels: {outcome}"
+        )
+    if len(outcome) != 1:
+        raise UserError(
+            f"The module '{layer}' of '{name}' should give images first; it gave {len(outcome)} for one."
+        )
+    _check_map(outcome, name, layer, outcome)
+
+
+def _suggested(network: nn.Module, size: int) -> str:
+    """The network's parts, and the parts of a part that is a list, that give maps: the last ones."""
+    parts = [each for each, _ in network.named_modules() if each and each.count(".") <= DEPTH]
+    network.eval()
+    maps = {each: _attempt(network, size, each) for each in parts}
+    found = [
+        each for each, map_ in maps.items() if isinstance(map_, Tensor) and map_.ndim == 4 and map_.shape[-1] > 1
+    ]
+    return ", ".join(found[-SUGGESTED:]) or "none gives maps of an image of this size"
+
+
 def _readable(network: nn.Module) -> bool:
     info = getattr(network, "feature_info", ())
     names = {name for name, _ in network.named_modules()}
@@ -81,7 +134,7 @@ def _readable(network: nn.Module) -> bool:
     )
 
 
-def _attempt(network: nn.Module, size: int, layer: int, norm: bool = False) -> Tensor | str:
+def _attempt(network: nn.Module, size: int, layer: int | str, norm: bool = False) -> Tensor | str:
     """The layer's map of a blank image, or what the network says against it."""
     try:
         with torch.no_grad():
@@ -91,7 +144,7 @@ def _attempt(network: nn.Module, size: int, layer: int, norm: bool = False) -> T
     return maps if isinstance(maps, Tensor) else f"it gives a {type(maps).__name__}, not a tensor."
 
 
-def _check_map(maps: Tensor, name: str, layer: int, normed: Tensor | str) -> None:
+def _check_map(maps: Tensor, name: str, layer: int | str, normed: Tensor | str) -> None:
     if isinstance(normed, str):
         raise UserError(f"'{name}' cannot send its layers through a norm ({normed}); set `norm: false` for it.")
     if maps.is_complex():
@@ -121,6 +174,11 @@ def _listed(network: nn.Module, pixels: Tensor, layer: int) -> Tensor:
 
 
 def _hooked(network: nn.Module, pixels: Tensor, entry: dict[str, Any]) -> Tensor:
+    return _joined(_reached(network, pixels, entry), entry["num_chs"])
+
+
+def _reached(network: nn.Module, pixels: Tensor, entry: dict[str, Any]) -> Any:
+    """What enters or leaves a module; the pass ends there."""
     module = network.get_submodule(entry["module"])
     if entry.get("hook_type") == "forward_pre":
         handle = module.register_forward_pre_hook(lambda _, inputs: _stop(inputs[0]))
@@ -129,7 +187,7 @@ def _hooked(network: nn.Module, pixels: Tensor, entry: dict[str, Any]) -> Tensor
     try:
         getattr(network, "forward_features", network)(pixels)
     except _ReachedError as reached:
-        return _joined(reached.output, entry["num_chs"])
+        return reached.output
     finally:
         handle.remove()
     raise RuntimeError(f"its forward pass never reaches the module '{entry['module']}'")

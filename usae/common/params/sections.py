@@ -59,7 +59,7 @@ class ModelParams(Section):
     """One entry of the zoo: a backbone and the layer whose activations are read."""
 
     backbone: BackboneParams
-    layer: int  # index into the network's blocks (or stages), negative from the end
+    layer: int | str  # index of a block or stage, negative from the end; or a module's path, such as layer4
     norm: bool  # apply the network's final norm to it, where it has one
 
 
