@@ -1,8 +1,6 @@
 """Every method on the same held-out images: the tables of stage `compare`."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +9,13 @@ from threadpoolctl import threadpool_limits
 
 from usae.common.layout import Layout
 from usae.common.params import Params
+from usae.common.runtime.parallel import side_by_side
 from usae.common.tables import Table, no_rows, read_table
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS
 from usae.evidence.metrics.funnel import Thresholds, control_bar
 from usae.evidence.metrics.summary import HELD_OUT
 from usae.methods.comparison.judging import Judge, MemberTables
-from usae.methods.comparison.members import Member, OpenedMethods
+from usae.methods.comparison.members import OpenedMethods
 from usae.methods.comparison.sharing import sharing_frame
 from usae.methods.comparison.tables import METHOD_CONCEPTS, METHOD_FUNNEL, METHOD_SHARING, METHODS
 
@@ -30,23 +29,9 @@ def compare(params: Params, layout: Layout, store_root: Path, device: torch.devi
     opened = OpenedMethods.load(params, layout, store_root, device)
     judge = judge_of(opened)
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    with threadpool_limits(1 if threads > 1 else None, user_api="blas"):  # those of NumPy would fight with these
-        judged = list(side_by_side(judge.judge, opened.members(), threads))
+    with threadpool_limits(1 if threads > 1 else None, user_api="blas"):  # one opens, the others judge
+        judged = list(side_by_side(judge.judge, opened.members(), device))
     return {**tables(judged), METHOD_SHARING: sharing(opened)}
-
-
-def side_by_side(
-    judge: Callable[[Member], MemberTables], members: Iterable[Member], threads: int
-) -> Iterator[MemberTables]:
-    """What is found of each member, in order; so many at once, and no more of them open than that."""
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[MemberTables]] = deque()
-        for member in members:
-            waiting.append(pool.submit(judge, member))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        for judged in waiting:
-            yield judged.result()
 
 
 def sharing(opened: OpenedMethods) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import load_manifests
 from usae.common.layout import START, Layout
 from usae.common.params import MeasureParams, Params
+from usae.common.runtime.parallel import side_by_side
 from usae.common.tables import Table
 from usae.common.types import Array
 from usae.evidence.controls.names import HALF, RUN, SEED
@@ -79,8 +80,8 @@ class Contrasts:
 
     def measured(self) -> dict[Trained, Measured]:
         """Every SAE, before and after training."""
-        pairs = [(start, run) for run in self.folders for start in (False, True)]
-        return {(start, run): self.opened(run, start).measured() for start, run in pairs}
+        each = [(start, run) for run in self.folders for start in (False, True)]
+        return dict(zip(each, side_by_side(self._measured, each, self.device), strict=True))
 
     def stability(self) -> pd.DataFrame:
         """Table `stability`: what comes back in SAEs of other seeds and of other images, and in their starts."""
@@ -89,6 +90,10 @@ class Contrasts:
         pairs = [(RUN, run) for run in again] + ([(halves[0], halves[1])] if len(halves) == 2 else [])
         frames = [self._matches(pairs, start).assign(start=start) for start in (False, True) if pairs]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=STABILITY.names)
+
+    def _measured(self, which: Trained) -> Measured:
+        start, run = which
+        return self.opened(run, start).measured()
 
     def _matches(self, pairs: Sequence[tuple[str, str]], start: bool) -> pd.DataFrame:
         runs = dict.fromkeys(run for pair in pairs for run in pair)
