@@ -2,6 +2,7 @@
 
 from usae.common.params.loading import PARAMS_FILE, faults_of, load_params, parse_params, part_of, read_params
 from usae.common.params.sections import (
+    LEFT,
     BackboneParams,
     ControlsParams,
     EncodeParams,
@@ -25,6 +26,7 @@ from usae.common.params.sections import (
 )
 
 __all__ = [
+    "LEFT",
     "PARAMS_FILE",
     "BackboneParams",
     "ControlsParams",

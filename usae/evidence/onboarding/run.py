@@ -25,7 +25,8 @@ Asked = tuple[str, Mapping[str, Manifest], tuple[str, ...]]  # dictionary, all m
 
 @contextmanager
 def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
-    """Table `onboarding`, with `newcomer` left out of training; without rows where there is no other model.
+    """Table `onboarding`, with `newcomer` left out of training; without rows where there is no other model, and in
+    a quick run.
 
     The block writes the table: the checkpoints of the training go when it ends.
 
@@ -33,7 +34,7 @@ def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
         UserError: see `training_run`; or the stores of the models are not of the same images.
     """
     old = [model for model in params.models if model != newcomer]
-    if not old:
+    if not old or params.quick:
         yield no_rows(ONBOARDING)
         return
     variants = {

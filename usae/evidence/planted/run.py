@@ -7,12 +7,16 @@ import pandas as pd
 from usae.common.params import Params
 from usae.common.runtime.device import configure
 from usae.common.runtime.parallel import side_by_side
+from usae.common.tables import no_rows
 from usae.evidence.planted.summary import summary
+from usae.evidence.planted.tables import PLANTED, PLANTED_CONCEPTS
 from usae.evidence.planted.trial import CPU, Trial
 
 
 def run(params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables `planted` and `planted_concepts`."""
+    """Tables `planted` and `planted_concepts`; without rows in a quick run."""
+    if params.quick:
+        return no_rows(PLANTED), no_rows(PLANTED_CONCEPTS)
     configure(params.runtime)
     concepts, codes = judged(params)
     return summary(concepts, codes), concepts

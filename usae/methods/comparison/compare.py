@@ -21,11 +21,13 @@ from usae.methods.comparison.tables import METHOD_CONCEPTS, METHOD_FUNNEL, METHO
 
 
 def compare(params: Params, layout: Layout, store_root: Path, device: torch.device) -> dict[Table, pd.DataFrame]:
-    """Tables `methods`, `method_concepts`, `method_funnel` and `method_sharing`.
+    """Tables `methods`, `method_concepts`, `method_funnel` and `method_sharing`; without rows in a quick run.
 
     Raises:
         UserError: an SAE, activations or a table of an earlier stage are missing.
     """
+    if params.quick:
+        return {table: no_rows(table) for table in (METHODS, METHOD_CONCEPTS, METHOD_FUNNEL, METHOD_SHARING)}
     opened = OpenedMethods.load(params, layout, store_root, device)
     judge = judge_of(opened)
     threads = torch.get_num_threads() if device.type == "cpu" else 1
@@ -49,8 +51,10 @@ def judge_of(opened: OpenedMethods) -> Judge:
     params, layout = opened.params, opened.layout
     controls = read_table(layout.table(CONTROL_CONCEPTS))
     bar = control_bar(controls, len(params.models), Thresholds(params.measure.agreement).bar)
-    device = opened.material.device
-    return Judge(opened.stores, params.measure, params.seed, device, bar, opened.material.labelled.get(HELD_OUT))
+    device, beyond = opened.material.device, float("-inf") if bar is None else bar
+    return Judge(
+        opened.stores, params.measure, params.seed, device, beyond, opened.material.labelled.get(HELD_OUT)
+    )
 
 
 def tables(judged: Iterable[MemberTables]) -> dict[Table, pd.DataFrame]:

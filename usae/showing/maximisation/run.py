@@ -44,7 +44,8 @@ TABLES = ("concepts", "concept_models")
 
 @contextmanager
 def maximise(params: Params, layout: Layout, device: torch.device) -> Iterator[Maximisation]:
-    """The concepts that `params.maximise` chooses, and random directions, maximised for every model.
+    """The concepts that `params.maximise` chooses, and random directions, maximised for every model; none in a
+    quick run.
 
     What is finished stays below the store root until the block ends, so that the same command goes on after a
     kill.
@@ -53,7 +54,8 @@ def maximise(params: Params, layout: Layout, device: torch.device) -> Iterator[M
         UserError: `maximise.ids` names concepts that there are not; stores, weights or tables are missing.
     """
     concepts, concept_models = (read_table(layout.reports / f"{name}.parquet") for name in TABLES)
-    chosen = chosen_concepts(concepts, concept_models, params.maximise, params.models)
+    asked = not params.quick
+    chosen = chosen_concepts(concepts, concept_models, params.maximise, params.models) if asked else []
     targets = targets_of(chosen, params.maximise.random if chosen else 0)
     manifests = load_manifests(layout.manifests, params.models)
     root = store_root(params.runtime.store)
