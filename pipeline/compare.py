@@ -3,7 +3,7 @@
 from pipeline import stage
 from usae.activations.store import store_root
 from usae.common.layout import Layout
-from usae.common.params import Params
+from usae.common.params import LEFT, Params
 from usae.common.runtime.device import configure
 from usae.common.tables import write_table
 from usae.methods.comparison.compare import compare
@@ -19,6 +19,8 @@ def main(params: Params) -> str:
     for table, frame in tables.items():
         write_table(table, frame, layout.table(table))
     write_points(tables[METHODS], layout.method_points)
+    if params.quick:
+        return LEFT
     return f"{tables[METHODS]['method'].nunique()} methods"
 
 

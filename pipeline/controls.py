@@ -6,8 +6,9 @@ and the independent SAE of each model; each as it was before its first step, to 
 
 from pipeline import stage
 from usae.activations.store.manifests import check_paired, load_manifests
+from usae.common.files.whole import write_output
 from usae.common.layout import Layout
-from usae.common.params import Params
+from usae.common.params import LEFT, Params
 from usae.common.runtime.ranks import Ranks, launch
 from usae.evidence.controls.halves import halves
 from usae.evidence.controls.variants import controls, independent
@@ -18,8 +19,11 @@ from usae.training.stage import save, training_run
 @stage
 def main(params: Params) -> str:
     """Train all controls in one pass over the activations and save them."""
-    launch(params.runtime.processes, "pipeline.controls")
     layout = Layout()
+    if params.quick:
+        write_output(layout.controls / "none.txt", f"Controls are {LEFT}.\n".encode())
+        return LEFT
+    launch(params.runtime.processes, "pipeline.controls")
     manifests = load_manifests(layout.manifests, params.models) | load_manifests(layout.untrained, params.models)
     check_paired(manifests)
     classes = ImageIndex.load(layout.images / "train.parquet").frame["label"]

@@ -6,8 +6,9 @@ python -m pipeline.methods NAME; its runs to `data/methods/NAME/RUN/`, each as i
 
 from pipeline import stage
 from usae.activations.store.manifests import check_paired, load_manifests
+from usae.common.files.whole import write_output
 from usae.common.layout import Layout
-from usae.common.params import Params
+from usae.common.params import LEFT, Params
 from usae.methods.runs.variants import method_params, method_variants
 from usae.training.stage import save, training_run
 
@@ -16,6 +17,9 @@ from usae.training.stage import save, training_run
 def main(params: Params, method: str) -> str:
     """Train all runs of a method in one pass over the activations and save them."""
     layout, variants = Layout(), method_variants(params, method)
+    if params.quick:
+        write_output(layout.methods / method / "none.txt", f"Other methods are {LEFT}.\n".encode())
+        return LEFT
     manifests = load_manifests(layout.manifests, params.models) | load_manifests(layout.untrained, params.models)
     check_paired(manifests)
     with training_run(method_params(params), f"methods-{method}", manifests, variants) as trained:

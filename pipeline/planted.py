@@ -2,7 +2,7 @@
 
 from pipeline import stage
 from usae.common.layout import Layout
-from usae.common.params import Params
+from usae.common.params import LEFT, Params
 from usae.common.tables import write_table
 from usae.evidence.planted.run import run
 from usae.evidence.planted.summary import CALLED_UNIVERSAL, OTHERS, TRACKED
@@ -18,6 +18,8 @@ def main(params: Params) -> str:
     quantities, concepts = run(params)
     write_table(PLANTED, quantities, Layout().table(PLANTED))
     write_table(PLANTED_CONCEPTS, concepts, Layout().table(PLANTED_CONCEPTS))
+    if params.quick:
+        return LEFT
     shares = quantities[(quantities["setting"] == MATCHED) & quantities["by"].isin(["activity", FUNNEL])]
     value = shares.set_index(["quantity", "kind"])["value"]
     others = value.get((CALLED_UNIVERSAL, OTHERS), float("nan"))  # a world may have none

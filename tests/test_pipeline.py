@@ -1,6 +1,7 @@
 """The real thing, small: a git checkout of its own, real `dvc` commands, every stage."""
 
 import ast
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -258,9 +260,9 @@ def test_a_reworded_column_runs_its_stage_and_the_report(checkout):
     assert stages(checkout.run("dvc", "repro")) == []  # the run cache has both
 
 
-def test_a_queued_variant_extracts_nothing_and_starts_at_train(checkout):
+def test_a_queued_quick_variant_extracts_nothing_starts_at_train_and_calls_nothing_shared(checkout):
     stores = checkout.stores()
-    checkout.run("dvc", "exp", "run", "--queue", "-S", "k=4", "-n", "four", "report")
+    checkout.run("dvc", "exp", "run", "--queue", "-S", "k=4", "-S", "evidence=quick", "-n", "four", "report")
     text = checkout.run("dvc", "queue", "start", "-j", "1") and checkout.run(
         "dvc", "queue", "logs", "four", "--follow"
     )
@@ -268,8 +270,10 @@ def test_a_queued_variant_extracts_nothing_and_starts_at_train(checkout):
     assert not {stage.split("@")[0] for stage in ran} & {"images", "weights", "extract", "untrained"}
     assert {"train", "encode", "measure", "report"} <= set(ran)
     assert checkout.stores() == stores
-    shown = checkout.run("dvc", "exp", "show", "--csv")
-    assert "four" in shown
+    table = pd.read_csv(io.StringIO(checkout.run("dvc", "exp", "show", "--csv"))).set_index("Experiment")
+    assert table.loc["four", "agreed"] >= 0
+    assert table.loc["four", ["shared", "universal"]].isna().all()
+    assert np.isfinite(table.loc["four", "r2_cross_mean"])
 
 
 def test_a_temporary_experiment_finds_the_stores_too(checkout):

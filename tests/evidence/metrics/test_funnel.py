@@ -95,6 +95,19 @@ def test_counts_of_the_run_of_its_controls_and_of_the_start(tables, stability, t
     assert own.loc["stable", "agreement_low"] == own.loc["stable", "agreement_high"] == 0.5
 
 
+def test_without_controls_nothing_is_shared_or_universal(tables):
+    """As in a quick run: the step is not asked, and no count passes for one that it was."""
+    own = tables[tables["run"] == "usae"]
+    assert control_bar(own, 3, 0.95) is None
+    funnel = Funnel.of(own, pd.DataFrame(columns=["run", "start", "against"]).astype({"against": str}), 3, 0.1)
+    assert "beyond controls" not in set(funnel.counts["step"])
+    assert funnel.numbers == {"agreed": 3, "agreed/start": 3}
+    assert funnel.verdicts["stops_at"].tolist() == [*STOPS[:5], *["no control"] * 3]
+    assert set(funnel.verdicts["why"][5:]) == {
+        "passes every step that needs no control; none was trained in this quick run"
+    }
+
+
 def test_levels_of_the_run_are_counted_alone(tables, stability, tmp_path):
     flat, two = Funnel.of(tables, stability, 3, 0.1), Funnel.of(tables, stability, 3, 0.1, (5, 8))
     assert flat.counts["level"].isna().all()
@@ -151,7 +164,8 @@ def test_the_bar_is_of_all_controls_with_nothing_to_share_together(tables):
     assert control_bar(pd.concat([both, started]), 3, 0.95) == 0.42
     unsure = one.assign(q=0.051, agreement_beyond_chance=0.99)
     assert control_bar(pd.concat([tables, unsure]), 3, 0.95) == 0.01
-    assert control_bar(tables[tables["run"] == "usae"], 3, 0.95) == -np.inf
+    assert control_bar(tables.assign(q=0.9), 3, 0.95) == -np.inf  # nothing is significant in any
+    assert control_bar(tables[tables["run"] == "usae"], 3, 0.95) is None  # there is none
 
 
 def test_more_support_is_asked_with_a_false_discovery_rate_of_its_own():

@@ -11,7 +11,7 @@ from usae.evidence.metrics.contrast.numbers import control_numbers
 from usae.evidence.metrics.contrast.tables import STABILITY
 from usae.evidence.metrics.funnel import Thresholds
 from usae.evidence.metrics.labels.single import LabelledImages
-from usae.methods.comparison.compare import side_by_side, tables
+from usae.methods.comparison.compare import tables
 from usae.methods.comparison.judging import Judge
 from usae.methods.comparison.members import Member
 from usae.methods.comparison.tables import METHOD_CONCEPTS, METHOD_FUNNEL, METHODS
@@ -102,20 +102,3 @@ def test_what_has_no_codes_has_its_own_r2(judge):
     assert numbers["r2_cross_mean", "single"][0] == 0.5
     assert numbers["r2_mean", "others"][0] == 0.5
     assert numbers["n", None][0] == 7
-
-
-def test_members_are_opened_one_by_one_and_answered_in_order():
-    open_now, most = [], []
-
-    def members():
-        for number in range(20):
-            open_now.append(number)
-            most.append(len(open_now))
-            yield number
-
-    def judged(number):
-        open_now.remove(number)
-        return number
-
-    assert list(side_by_side(judged, members(), 2)) == list(range(20))
-    assert max(most) <= 4

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from usae.common.runtime.compiler import postpone_compiler, without_utilities
+
 SCHEMA = "{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 OPERATORS = ("nms", "qnms")
 
@@ -39,9 +41,11 @@ def declare_operators() -> torch.library.Library | None:
 
 
 _DECLARED = declare_operators()  # kept: the schemas vanish with the object
+postpone_compiler()
 
-import timm  # noqa: E402 - only now can torchvision, and with it timm, be imported
-from timm.data.config import resolve_model_data_config  # noqa: E402
-from timm.models import FeatureInfo  # noqa: E402
+with without_utilities():  # only now can torchvision, and with it timm, be imported
+    import timm
+    from timm.data.config import resolve_model_data_config
+    from timm.models import FeatureInfo
 
 __all__ = ["FeatureInfo", "declare_operators", "native_operators", "resolve_model_data_config", "timm"]

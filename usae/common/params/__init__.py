@@ -10,6 +10,7 @@ from usae.common.params.loading import (
     read_params,
 )
 from usae.common.params.sections import (
+    LEFT,
     BackboneParams,
     ControlsParams,
     EncodeParams,
@@ -33,6 +34,7 @@ from usae.common.params.sections import (
 )
 
 __all__ = [
+    "LEFT",
     "PARAMS_FILE",
     "BackboneParams",
     "ControlsParams",

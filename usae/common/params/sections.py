@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 MOST_MODELS = 12  # the sets of models that may fire together, 2^m, are counted for every concept
 MOST = 2**31 - 1  # of anything counted: what 32 bits hold
 MOST_CONCEPTS = 2**24
+LEFT = "left to a full run (`evidence: quick` in params.yaml)"  # what a stage says that a quick run does not ask
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Concepts = Annotated[int, Field(ge=1, le=MOST_CONCEPTS)]
 CountOrNone = Annotated[int, Field(ge=0, le=MOST)]
@@ -249,6 +250,7 @@ class Params(Section):
 
     k: Count  # concepts kept per token (official: 32)
     seed: int = Field(ge=0)
+    evidence: Literal["full", "quick"]  # quick: the universal SAE and its measures alone (see `Params.quick`)
     models: tuple[str, ...]  # slugs of the zoo, in order
     images: ImagesParams
     extract: ExtractParams
@@ -264,3 +266,8 @@ class Params(Section):
     report: ReportParams
     runtime: RuntimeParams
     zoo: dict[str, ModelParams]
+
+    @property
+    def quick(self) -> bool:
+        """Whether controls, other methods and studies are left to a full run: their outputs are without rows."""
+        return self.evidence == "quick"

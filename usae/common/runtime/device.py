@@ -7,6 +7,7 @@ import torch
 
 from usae.common.errors import UserError
 from usae.common.params import RuntimeParams
+from usae.common.runtime.compiler import postpone_compiler
 
 # <malloc.h>: give freed memory back only beyond so many bytes; get what is larger than the other from the kernel
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -20,6 +21,7 @@ def configure(runtime: RuntimeParams) -> torch.device:
         UserError: the device is not there.
     """
     keep_freed_memory()
+    postpone_compiler()
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     if runtime.device == "auto":

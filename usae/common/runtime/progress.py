@@ -1,6 +1,8 @@
-"""Progress bars with rate and time left; silent when the output is not a terminal."""
+"""Progress bars with rate and time left; silent when the output is not a terminal, and in processes of a stage."""
 
+import threading
 from collections.abc import Iterable
+from multiprocessing import parent_process
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -24,7 +26,7 @@ def progress(
         initial=done,
         desc=description,
         unit=unit,
-        disable=None if shown else True,
+        disable=None if shown and parent_process() is None else True,
         dynamic_ncols=True,
         leave=False,
     )
@@ -35,6 +37,11 @@ def counter(
 ) -> "tqdm[None]":
     """A bar to be moved by hand, from `done`: `with counter(...) as bar: bar.update(n)`."""
     return progress((), total=total, description=description, unit=unit, done=done, shown=shown)
+
+
+def use_own_lock() -> None:
+    """After a fork: the lock of all bars may have been taken by a thread that is not here."""
+    tqdm.set_lock(threading.RLock())
 
 
 def advance(bar: "tqdm[None]", count: int, size: int) -> None:

@@ -44,7 +44,8 @@ def encoders(layout: Layout, split: str, model: str) -> Iterator[tuple[str, Path
     """Name, folder and codes of every SAE that encodes a model."""
     yield "usae", layout.usae, layout.codes(split)
     yield "start", layout.usae / START, layout.start_codes(split)
-    yield "independent", layout.independent(model), layout.independent_codes(split)
+    if layout.independent(model).is_dir():  # there are none in a quick run
+        yield "independent", layout.independent(model), layout.independent_codes(split)
     if layout.brief(model).is_dir():
         yield "brief", layout.brief(model), layout.brief_codes(split)
 

@@ -30,8 +30,10 @@ def controls(params: Params) -> dict[str, Variant]:
     """Every control by name, in the order of training. Networks with random weights are `untrained-` and the slug.
 
     Of two models, one that is re-paired alone is what `shuffled` is, so there is none; a model alone has no other
-    to be untrained beside.
+    to be untrained beside. A quick run has none.
     """
+    if params.quick:
+        return {}
     k, seed, pairs, models = params.k, params.seed, params.train.pairs, params.models
     networks = {model: f"{RANDOM}{model}" for model in models}
     found = {f"{SEED}{n}": Variant(k, seed + n, pairs, models) for n in range(1, params.controls.seeds + 1)}
@@ -53,7 +55,10 @@ def independent(params: Params) -> dict[str, Variant]:
     encodes all models, the two are one.
 
     Their concepts start elsewhere than the universal SAE's: started alike, they would agree for that reason.
+    A quick run has none.
     """
+    if params.quick:
+        return {}
     seeds = {model: seed_of(params.seed, "independent SAE", model) for model in params.models}
     by_turns = 1 if params.train.sources == "all" else len(params.models)
     alone = params.train.update == "source" and params.train.sources == "one"

@@ -17,8 +17,10 @@ from usae.common.types import Array
 from usae.evidence.controls.names import HALF, is_null
 from usae.evidence.metrics.firing.evidence import SUPPORT
 
-UNIVERSAL = "universal"
-SHARED_STEPS = ("alive", "in all models", "significant", "agreement", "beyond controls")
+UNIVERSAL, UNASKED = "universal", "no control"  # of concepts that pass all steps; without controls among these
+BEYOND_CONTROLS = "beyond controls"
+SHARED_STEPS = ("alive", "in all models", "significant", "agreement", BEYOND_CONTROLS)
+WITHOUT_CONTROLS = "passes every step that needs no control; none was trained in this quick run"
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,19 @@ class Step:
     why: Sequence[str]
 
 
-def control_bar(evidence: pd.DataFrame, models: int, quantile: float) -> float:
+def control_bar(evidence: pd.DataFrame, models: int, quantile: float) -> float | None:
     """The agreement beyond chance that only the rest of the concepts exceed that are significant in controls whose
     models have nothing to share.
 
     Those of untrained networks share what pixels and architectures give, those of re-paired images what concepts
     of one number meet in by accident. Of all these controls together: each alone has few. Minus infinity where
-    nothing is significant in any. Not the lift: it is at most 1 over a concept's rate, a bar that no frequent
-    concept could pass.
+    nothing is significant in any; None where there is no such control, as in a quick run. Not the lift: it is at
+    most 1 over a concept's rate, a bar that no frequent concept could pass.
     """
     significant = (evidence["q"] <= FALSE_DISCOVERY_RATE) & (evidence["models_alive"] == models)
     nulls = evidence["run"].map(lambda run: is_null(str(run))) & ~evidence["start"].astype(bool)
+    if not nulls.any():
+        return None
     beyond = evidence.loc[significant & nulls, "agreement_beyond_chance"]
     return float(beyond.quantile(quantile, interpolation="higher")) if len(beyond) else -np.inf
 
@@ -77,17 +81,17 @@ def common_steps(rows: pd.DataFrame, models: int, bar: float | None, thresholds:
     ]
     if bar is not None:
         beyond = (rows["agreement_beyond_chance"] > bar).to_numpy()
-        steps.append(Step("beyond controls", beyond, _each(rows, _beyond, bar)))
+        steps.append(Step(BEYOND_CONTROLS, beyond, _each(rows, _beyond, bar)))
     return steps
 
 
 def asked_steps(
-    rows: pd.DataFrame, matches: pd.DataFrame | None, models: int, bar: float, thresholds: Thresholds
+    rows: pd.DataFrame, matches: pd.DataFrame | None, models: int, bar: float | None, thresholds: Thresholds
 ) -> list[Step]:
     """All steps that need no labels, of one SAE: `rows` of `control_concepts`, `matches` of `stability` (None:
     none).
 
-    bar: minus infinity where no control reaches any; every concept then is beyond them.
+    bar: minus infinity where no control reaches any, every concept then is beyond them; None: see `common_steps`.
     """
     steps = common_steps(rows.sort_values("concept_id"), models, bar, thresholds)
     return steps if matches is None else steps + found_again(matches, thresholds)
@@ -129,9 +133,13 @@ def comes_back(correlation: Array, least: Array, matched: float) -> Array:
 
 
 def verdicts(steps: Sequence[Step]) -> pd.DataFrame:
-    """`stops_at`: the first step that a concept fails, `universal` where it fails none; `why`: null there."""
-    stops = np.full(len(steps[0].passed), UNIVERSAL, dtype=object)
-    why = np.full(len(stops), None, dtype=object)
+    """`stops_at`: the first step that a concept fails, `universal` where it fails none; `why`: null there.
+
+    Where no control was trained none is universal: those that pass all other steps stop at `no control`.
+    """
+    controlled = any(step.name == BEYOND_CONTROLS for step in steps)
+    stops = np.full(len(steps[0].passed), UNIVERSAL if controlled else UNASKED, dtype=object)
+    why = np.full(len(stops), None if controlled else WITHOUT_CONTROLS, dtype=object)
     for step in reversed(steps):
         stops[~step.passed] = step.name
         why[~step.passed] = np.array(step.why, dtype=object)[~step.passed]

@@ -50,6 +50,8 @@ HEADLINES = (
     "lift_median",
     "lift_null_median",
     "significant_share",
+    "agreed",
+    "agreed/start",
     "shared",
     "shared/start",
     "shared/shuffled",

@@ -10,6 +10,7 @@ from usae.activations.store import store_root
 from usae.activations.store.manifests import Manifest, check_paired, load_manifests
 from usae.common.layout import START, Layout
 from usae.common.params import Params
+from usae.common.runtime.parallel import side_by_side
 from usae.common.tables import no_rows
 from usae.common.variant import Variant
 from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, onboard, open_setup
@@ -19,11 +20,13 @@ from usae.sae.universal import UniversalSAE
 from usae.training.stage import training_run
 
 TRAINED, REPAIRED = "trained", "shuffled"  # dictionaries of the old models, beside START
+Asked = tuple[str, Mapping[str, Manifest], tuple[str, ...]]  # dictionary, all models, settings of the newcomer
 
 
 @contextmanager
 def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
-    """Table `onboarding`, with `newcomer` left out of training; without rows where there is no other model.
+    """Table `onboarding`, with `newcomer` left out of training; without rows where there is no other model, and in
+    a quick run.
 
     The block writes the table: the checkpoints of the training go when it ends.
 
@@ -31,7 +34,7 @@ def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
         UserError: see `training_run`; or the stores of the models are not of the same images.
     """
     old = [model for model in params.models if model != newcomer]
-    if not old:
+    if not old or params.quick:
         yield no_rows(ONBOARDING)
         return
     variants = {
@@ -57,14 +60,17 @@ def _table(
     What a regression finds in dictionaries that have learnt nothing, or nothing in common, is the regression's.
     """
     root, sizes = store_root(params.runtime.store), params.interventions.onboarding_images
-    asked: list[tuple[str, Mapping[str, Manifest], tuple[str, ...]]] = [
+    asked: list[Asked] = [
         (TRAINED, manifests, (MATCHED, SHUFFLED)),
         (TRAINED, untrained, (UNTRAINED,)),
         (START, manifests, (MATCHED,)),
         (REPAIRED, manifests, (MATCHED,)),
     ]
-    frames = []
-    for name, models, settings in asked:
+
+    def frame(each: Asked) -> pd.DataFrame:
+        name, models, settings = each
         setup = open_setup(cast(UniversalSAE, saes[name]), models, params.train, root)
-        frames.append(onboard(setup, sizes, params.measure.threshold, settings).assign(dictionary=name))
-    return pd.concat(frames, ignore_index=True)
+        return onboard(setup, sizes, params.measure.threshold, settings).assign(dictionary=name)
+
+    device = next(cast(UniversalSAE, saes[TRAINED]).parameters()).device
+    return pd.concat(side_by_side(frame, asked, device), ignore_index=True)

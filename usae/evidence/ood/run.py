@@ -17,13 +17,13 @@ from usae.images.pixels.index import ImageIndex
 
 
 def run(params: Params) -> pd.DataFrame:
-    """Table `ood`; without rows where `ood.images` names no images.
+    """Table `ood`; without rows where `ood.images` names no images, and in a quick run.
 
     Raises:
         UserError: see `other_images` and `OodEvaluation.extracted`; or what earlier stages write is missing.
     """
     choice, most, layout = params.ood.images, params.ood.most, Layout()
-    if choice is None:
+    if choice is None or params.quick:
         return no_rows(OOD)
     root = None if params.images.path is None else Path(params.images.path)
     held_out = ImageIndex.load(layout.images / "val.parquet", root)

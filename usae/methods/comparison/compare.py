@@ -1,8 +1,6 @@
 """Every method on the same held-out images: the tables of stage `compare`."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -11,42 +9,31 @@ from threadpoolctl import threadpool_limits
 
 from usae.common.layout import Layout
 from usae.common.params import Params
+from usae.common.runtime.parallel import side_by_side
 from usae.common.tables import Table, no_rows, read_table
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS
 from usae.evidence.metrics.funnel import Thresholds, control_bar
 from usae.evidence.metrics.summary import HELD_OUT
 from usae.methods.comparison.judging import Judge, MemberTables
-from usae.methods.comparison.members import Member, OpenedMethods
+from usae.methods.comparison.members import OpenedMethods
 from usae.methods.comparison.sharing import sharing_frame
 from usae.methods.comparison.tables import METHOD_CONCEPTS, METHOD_FUNNEL, METHOD_SHARING, METHODS
 
 
 def compare(params: Params, layout: Layout, store_root: Path, device: torch.device) -> dict[Table, pd.DataFrame]:
-    """Tables `methods`, `method_concepts`, `method_funnel` and `method_sharing`.
+    """Tables `methods`, `method_concepts`, `method_funnel` and `method_sharing`; without rows in a quick run.
 
     Raises:
         UserError: an SAE, activations or a table of an earlier stage are missing.
     """
+    if params.quick:
+        return {table: no_rows(table) for table in (METHODS, METHOD_CONCEPTS, METHOD_FUNNEL, METHOD_SHARING)}
     opened = OpenedMethods.load(params, layout, store_root, device)
     judge = judge_of(opened)
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    with threadpool_limits(1 if threads > 1 else None, user_api="blas"):  # those of NumPy would fight with these
-        judged = list(side_by_side(judge.judge, opened.members(), threads))
+    with threadpool_limits(1 if threads > 1 else None, user_api="blas"):  # one opens, the others judge
+        judged = list(side_by_side(judge.judge, opened.members(), device))
     return {**tables(judged), METHOD_SHARING: sharing(opened)}
-
-
-def side_by_side(
-    judge: Callable[[Member], MemberTables], members: Iterable[Member], threads: int
-) -> Iterator[MemberTables]:
-    """What is found of each member, in order; so many at once, and no more of them open than that."""
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[MemberTables]] = deque()
-        for member in members:
-            waiting.append(pool.submit(judge, member))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        for judged in waiting:
-            yield judged.result()
 
 
 def sharing(opened: OpenedMethods) -> pd.DataFrame:
@@ -64,8 +51,10 @@ def judge_of(opened: OpenedMethods) -> Judge:
     params, layout = opened.params, opened.layout
     controls = read_table(layout.table(CONTROL_CONCEPTS))
     bar = control_bar(controls, len(params.models), Thresholds(params.measure.agreement).bar)
-    device = opened.material.device
-    return Judge(opened.stores, params.measure, params.seed, device, bar, opened.material.labelled.get(HELD_OUT))
+    device, beyond = opened.material.device, float("-inf") if bar is None else bar
+    return Judge(
+        opened.stores, params.measure, params.seed, device, beyond, opened.material.labelled.get(HELD_OUT)
+    )
 
 
 def tables(judged: Iterable[MemberTables]) -> dict[Table, pd.DataFrame]:

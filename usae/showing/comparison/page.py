@@ -38,7 +38,7 @@ def write_comparison(run: Run, folder: Path) -> Path:
     judged = run.reports["verdict"]
     figures = method_pictures(compared, judged) if compared.methods else []
     drawn = [picture for picture in figures if picture.drawn]
-    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn}
+    files = Picture.save_all(drawn, folder / FIGURES)
     page = folder / PAGE
     write_output(page, render(compared, run.params.models, drawn, files, judgement(judged)).encode())
     return page

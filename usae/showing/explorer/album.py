@@ -56,7 +56,7 @@ class Album:
 def webp(image: Image.Image, quality: int = QUALITY) -> str:
     """An image as a WebP data URI."""
     buffer = io.BytesIO()
-    image.save(buffer, "webp", quality=quality, method=6)
+    image.save(buffer, "webp", quality=quality)
     return data_uri(buffer.getvalue(), "image/webp")
 
 

@@ -57,8 +57,8 @@ def write_report(run: Run, folder: Path) -> Path:
     """
     drawn = pictures(run.reports, run.params.models, run.params.measure.agreement)
     added = panels(run.reports, {picture.name: picture for picture in drawn if picture.drawn})
-    files = {picture.name: picture.save(folder / FIGURES)[0] for picture in drawn if picture.drawn}
-    universal_picture(run).save(folder / FIGURES)
+    saved = [*(picture for picture in drawn if picture.drawn), universal_picture(run)]
+    files = Picture.save_all(saved, folder / FIGURES)
     in_panels = {panel.name for panel in added}
     alone = [picture for picture in drawn if picture.name not in in_panels]
     page = folder / "index.html"

@@ -13,7 +13,11 @@ from usae.showing.figures.funnel import FunnelCounts, run_counts
 from usae.showing.figures.theme import percent
 from usae.showing.results.reports import Reports
 
-COUNTED = {"shared": "shared concepts", "universal": "concepts that come back"}
+COUNTED = {
+    "agreed": "concepts on which the models agree",
+    "shared": "shared concepts",
+    "universal": "concepts that come back",
+}
 NOTHING = "training adds nothing that this interval can tell from 0"
 
 
@@ -42,7 +46,7 @@ def added(name: str, value: float, low: float, high: float) -> str:
 def _shared(run: FunnelCounts, models: int) -> str:
     agreement = f" (median agreement {percent(run.agreement)})" if run.shared else ""
     again = "" if run.again is None else f"; {run.again:,} of them come back in both halves of the images"
-    return f"All {models} models share {run.shared:,} concepts{agreement}{again}"
+    return f"All {models} models {run.verb} {run.shared:,} concepts{agreement}{again}"
 
 
 def _start(start: FunnelCounts | None) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, UNTRAINED, is_null
-from usae.evidence.metrics.funnel import SHARED_STEPS, all_levels
+from usae.evidence.metrics.funnel import BEYOND_CONTROLS, SHARED_STEPS, all_levels
 from usae.showing.figures.theme import MUTED, OKABE_ITO, PAPER, RC, Picture, canvas, sentence
 
 STEPS = (
@@ -26,13 +26,20 @@ class FunnelCounts:
     """What table `funnel` says of one SAE.
 
     shared: concepts that pass all steps but the last; agreement: the median of theirs. again: those that come back
-    in both halves of the images; None where no SAE saw halves.
+    in both halves of the images; None where no SAE saw halves. controlled: whether a control was trained; else
+    `shared` ends with the agreement of the models.
     """
 
     alive: int
     shared: int
     agreement: float
     again: int | None
+    controlled: bool
+
+    @property
+    def verb(self) -> str:
+        """What the models do with `shared` concepts."""
+        return "share" if self.controlled else "agree, no control asked, on"
 
 
 def run_counts(funnel: pd.DataFrame, start: bool = False) -> FunnelCounts | None:
@@ -42,9 +49,9 @@ def run_counts(funnel: pd.DataFrame, start: bool = False) -> FunnelCounts | None
     shared = rows[rows["step"].isin(SHARED_STEPS)].iloc[-1]
     last = rows.iloc[-1]
     again = None if last["step"] in SHARED_STEPS else int(last["concepts"])
-    return FunnelCounts(
-        int(rows["concepts"].iloc[0]), int(shared["concepts"]), float(shared["agreement_median"]), again
-    )
+    controlled = bool((rows["step"] == BEYOND_CONTROLS).any())
+    alive, count = int(rows["concepts"].iloc[0]), int(shared["concepts"])
+    return FunnelCounts(alive, count, float(shared["agreement_median"]), again, controlled)
 
 
 def most_by_accident(funnel: pd.DataFrame) -> "pd.Series[int]":
@@ -89,7 +96,7 @@ def funnel_picture(funnel: pd.DataFrame) -> Picture:
 
 def _claim(run: FunnelCounts, start: FunnelCounts | None, accidents: "pd.Series[int]") -> str:
     """Like with like: the last step that the controls were asked, too."""
-    claim = f"All models share {run.shared:,} of {run.alive:,} alive concepts"
+    claim = f"All models {run.verb} {run.shared:,} of {run.alive:,} alive concepts"
     if start is not None:
         claim += f"; before the first step {start.shared:,}"
     if len(accidents):

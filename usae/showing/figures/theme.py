@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import torch
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from usae.common.files.whole import write_output
+from usae.common.runtime.parallel import side_by_side
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 INK, MUTED, RULE, PAPER = "#1d232b", "#5c6670", "#d5d9de", "#ffffff"
@@ -80,6 +82,12 @@ class Picture:
             write_output(svg, self._drawn("svg", metadata={"Date": None, "Creator": None}))
             write_output(png, self._drawn("png", dpi=DPI, metadata={"Software": None}))
         return svg, png
+
+    @staticmethod
+    def save_all(pictures: Sequence["Picture"], folder: Path) -> dict[str, Path]:
+        """Write all of them, side by side; returns the SVG file of each by name."""
+        saved = side_by_side(lambda picture: picture.save(folder)[0], pictures, torch.device("cpu"))
+        return dict(zip([picture.name for picture in pictures], saved, strict=True))
 
     def _drawn(self, kind: str, **settings: Any) -> bytes:
         buffer = io.BytesIO()

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from usae.activations.store import store_root
+from usae.activations.store import image_spans, store_root
 from usae.activations.store.location import checkpoint_folder
 from usae.activations.store.manifests import Manifest, load_manifests
 from usae.backbones.networks.backbone import Backbone
 from usae.common.layout import Layout
 from usae.common.params import Params
+from usae.common.runtime.parallel import side_by_side
 from usae.common.runtime.progress import progress
 from usae.common.tables import read_table
 from usae.images.pixels.index import ImageIndex
@@ -43,7 +44,8 @@ TABLES = ("concepts", "concept_models")
 
 @contextmanager
 def maximise(params: Params, layout: Layout, device: torch.device) -> Iterator[Maximisation]:
-    """The concepts that `params.maximise` chooses, and random directions, maximised for every model.
+    """The concepts that `params.maximise` chooses, and random directions, maximised for every model; none in a
+    quick run.
 
     What is finished stays below the store root until the block ends, so that the same command goes on after a
     kill.
@@ -52,7 +54,8 @@ def maximise(params: Params, layout: Layout, device: torch.device) -> Iterator[M
         UserError: `maximise.ids` names concepts that there are not; stores, weights or tables are missing.
     """
     concepts, concept_models = (read_table(layout.reports / f"{name}.parquet") for name in TABLES)
-    chosen = chosen_concepts(concepts, concept_models, params.maximise, params.models)
+    asked = not params.quick
+    chosen = chosen_concepts(concepts, concept_models, params.maximise, params.models) if asked else []
     targets = targets_of(chosen, params.maximise.random if chosen else 0)
     manifests = load_manifests(layout.manifests, params.models)
     root = store_root(params.runtime.store)
@@ -84,15 +87,18 @@ def maximise_all(
     settings, batch = params.maximise, params.runtime.batch_images
     seeds = [params.seed + start for start in range(settings.starts)]
     paths = [folder / f"{target.name}.npz" for target in targets]
-    size, maximised = targets_at_once(settings, batch), []
-    for row in progress(range(len(targets)), description="maximise", unit="concept"):
-        rows = range(row, min(row + size, len(targets)))
-        if row % size == 0 and not all(MaximisedTarget.kept(paths[each]) for each in rows):
-            made = maximise_targets(probes, rows, magnitude, settings, seeds, batch)
-            for each, target in zip(rows, made, strict=True):
-                target.save(paths[each])
-        maximised.append(MaximisedTarget.load(paths[row]))
-    return maximised
+
+    def make(rows: range) -> None:
+        made = maximise_targets(probes, rows, magnitude, settings, seeds, batch)
+        for row, target in zip(rows, made, strict=True):
+            target.save(paths[row])
+
+    together = image_spans(range(len(targets)), targets_at_once(settings, batch))
+    missing = [rows for rows in together if not all(MaximisedTarget.kept(paths[row]) for row in rows)]
+    device = next(iter(probes.values())).mean_token.device
+    for _ in progress(side_by_side(make, missing, device), total=len(missing), description="maximise"):
+        pass
+    return [MaximisedTarget.load(path) for path in paths]
 
 
 def _load_probes(

@@ -9,8 +9,10 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy import sparse
 
+from usae.common.runtime.parallel import side_by_side
 from usae.common.runtime.progress import progress
 from usae.common.seeds import generator
 from usae.common.types import Array, Pair
@@ -50,15 +52,16 @@ def alignment_frame(
     rng = generator(seed, "alignment")
     chosen = np.sort(rng.choice(images, min(sample, images), replace=False))
     orders = [rng.permutation(len(chosen)) for _ in range(permutations)]
-    rows: list[Row] = []
-    for space, sources in spaces.items():
-        positions = generator(seed, "alignment, tokens").integers(
-            next(iter(sources.values())).tokens, size=len(chosen)
-        )
-        for name, features in _features(sources, chosen, positions).items():
-            rows += _likeness(f"{space}, {name}", features, orders)
-        rows += _buddies(f"{space}, all tokens", sources, chosen, orders)
-    return pd.DataFrame(rows)
+
+    def rows(space: str) -> list[Row]:
+        sources = spaces[space]
+        tokens = next(iter(sources.values())).tokens
+        positions = generator(seed, "alignment, tokens").integers(tokens, size=len(chosen))
+        features = _features(sources, chosen, positions)
+        likeness = [row for name, each in features.items() for row in _likeness(f"{space}, {name}", each, orders)]
+        return likeness + list(_buddies(f"{space}, all tokens", sources, chosen, orders))
+
+    return pd.DataFrame([row for own in side_by_side(rows, list(spaces), torch.device("cpu")) for row in own])
 
 
 def _features(sources: Mapping[str, Source], images: Array, positions: Array) -> dict[str, dict[str, Array]]:

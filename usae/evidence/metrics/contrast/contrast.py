@@ -5,8 +5,9 @@ So every number of the universal SAE stands beside that of a run in which nothin
 have learnt nothing, and of its own start, which has learnt nothing yet: the difference is what training adds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import load_manifests
 from usae.common.layout import START, Layout
 from usae.common.params import MeasureParams, Params
-from usae.common.tables import Table
+from usae.common.runtime.parallel import side_by_side
+from usae.common.tables import Table, no_rows
 from usae.common.types import Array
 from usae.evidence.controls.names import HALF, RUN, SEED
 from usae.evidence.controls.variants import controls
@@ -79,21 +81,27 @@ class Contrasts:
 
     def measured(self) -> dict[Trained, Measured]:
         """Every SAE, before and after training."""
-        pairs = [(start, run) for run in self.folders for start in (False, True)]
-        return {(start, run): self.opened(run, start).measured() for start, run in pairs}
+        each = [(start, run) for run in self.folders for start in (False, True)]
+        return dict(zip(each, side_by_side(self._measured, each, self.device), strict=True))
 
     def stability(self) -> pd.DataFrame:
         """Table `stability`: what comes back in SAEs of other seeds and of other images, and in their starts."""
         again = [run for run in self.folders if run.startswith((SEED, HALF))]
         halves = [run for run in again if run.startswith(HALF)]
         pairs = [(RUN, run) for run in again] + ([(halves[0], halves[1])] if len(halves) == 2 else [])
-        frames = [self._matches(pairs, start).assign(start=start) for start in (False, True) if pairs]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=STABILITY.names)
+        if not pairs:
+            return pd.DataFrame(columns=STABILITY.names)
+        frames = side_by_side(partial(self._matches, pairs), (False, True), self.device)
+        return pd.concat(frames, ignore_index=True)
+
+    def _measured(self, which: Trained) -> Measured:
+        start, run = which
+        return self.opened(run, start).measured()
 
     def _matches(self, pairs: Sequence[tuple[str, str]], start: bool) -> pd.DataFrame:
         runs = dict.fromkeys(run for pair in pairs for run in pair)
         codes = {run: self._codes(run, start) for run in runs}
-        return all_matches(codes, pairs, self.params.threshold)
+        return all_matches(codes, pairs, self.params.threshold).assign(start=start)
 
     def _codes(self, run: str, start: bool) -> HeldOutCodes:
         opened = self.opened(run, start)
@@ -101,21 +109,30 @@ class Contrasts:
 
 
 def contrast_tables(contrasts: Contrasts) -> dict[Table, pd.DataFrame]:
-    """Tables `controls`, `control_concepts`, `stability`, `sensitivity`, `repeated` and `start_exemplars`."""
+    """Tables `controls`, `control_concepts`, `stability`, `sensitivity`, `repeated` and `start_exemplars`.
+
+    Without controls, in a quick run, how the counts hang on thresholds and images is not asked.
+    """
     measured, stability = contrasts.measured(), contrasts.stability()
     concepts = pd.concat(list(_concepts(measured)), ignore_index=True)
     models = measured[False, RUN].firing.models
     asked = Thresholds(contrasts.params.agreement)
     numbers = [control_numbers(measured, concepts, stability, models, asked), stability_numbers(stability, asked)]
     variants = {start: contrasts.opened(RUN, start) for start in (False, True)}
-    return {
+    tables = {
         CONTROLS: pd.concat(numbers, ignore_index=True),
         CONTROL_CONCEPTS: concepts,
         STABILITY: stability,
-        SENSITIVITY: sensitivity_frame(variants, concepts, stability, models, asked),
-        REPEATED: repeated_frame(variants, concepts, models, asked),
         START_EXEMPLARS: exemplars_frame(variants[True]),
     }
+    if len(contrasts.folders) == 1:
+        return tables | {SENSITIVITY: no_rows(SENSITIVITY), REPEATED: no_rows(REPEATED)}
+    further = {
+        SENSITIVITY: partial(sensitivity_frame, variants, concepts, stability, models, asked),
+        REPEATED: partial(repeated_frame, variants, concepts, models, asked),
+    }
+    frames = side_by_side(_called, list(further.values()), contrasts.device)
+    return tables | dict(zip(further, frames, strict=True))
 
 
 def exemplars_frame(opened: HeldOut) -> pd.DataFrame:
@@ -129,3 +146,7 @@ def exemplars_frame(opened: HeldOut) -> pd.DataFrame:
 def _concepts(measured: Mapping[Trained, Measured]) -> Iterator[pd.DataFrame]:
     for (start, run), found in measured.items():
         yield found.evidence().assign(run=run, start=start)
+
+
+def _called(make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    return make()

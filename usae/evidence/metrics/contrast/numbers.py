@@ -10,7 +10,15 @@ from usae.common.types import Array
 from usae.evidence.controls.names import RUN
 from usae.evidence.metrics.contrast.measured import Measured
 from usae.evidence.metrics.contrast.resampling import Draws, interval
-from usae.evidence.metrics.funnel import SHARED_STEPS, Thresholds, asked_steps, comes_back, control_bar, passed
+from usae.evidence.metrics.funnel import (
+    BEYOND_CONTROLS,
+    SHARED_STEPS,
+    Thresholds,
+    asked_steps,
+    comes_back,
+    control_bar,
+    passed,
+)
 
 MEASURES = {  # each with its value where one model is re-paired, if it has one
     "r2_self_mean": None,
@@ -26,7 +34,8 @@ MEASURES = {  # each with its value where one model is re-paired, if it has one
     "significant_share": None,
 }
 SHARED, UNIVERSAL = "shared", "universal"
-RESAMPLED = ("agreement", "beyond controls")  # steps that a resample of the images asks anew
+AGREED = "agreed"  # in place of `shared` where no control was trained
+RESAMPLED = ("agreement", BEYOND_CONTROLS)  # steps that a resample of the images asks anew
 ADDED = ["adds", "adds_low", "adds_high"]
 LESS = ["run_less", "run_less_low", "run_less_high"]
 COLUMNS = ["run", "measure", "value", "null", "start", *ADDED]
@@ -119,7 +128,7 @@ def counted(
     run: str,
     start: bool,
     models: int,
-    bar: float,
+    bar: float | None,
     asked: Thresholds,
 ) -> dict[str, Counted]:
     """By measure: which concepts of table `control_concepts` are counted, of one SAE."""
@@ -133,10 +142,10 @@ def counted(
             passed(own),
             passed([step for step in own if step.name not in RESAMPLED]),
             asked.agreement,
-            bar + chance,
+            (-np.inf if bar is None else bar) + chance,
         )
-        for name, own in ((SHARED, common), (UNIVERSAL, steps))
-        if name == SHARED or len(steps) > len(common)
+        for name, own in ((AGREED if bar is None else SHARED, common), (UNIVERSAL, steps))
+        if name != UNIVERSAL or len(steps) > len(common)
     }
 
 

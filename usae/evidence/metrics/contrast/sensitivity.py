@@ -74,7 +74,7 @@ def _row(
     rows: pd.DataFrame,
     stability: pd.DataFrame,
     models: int,
-    bar: float,
+    bar: float | None,
     thresholds: Thresholds,
 ) -> dict[str, object]:
     matches = stability[(stability["run"] == RUN) & (stability["start"] == start)]

@@ -61,7 +61,8 @@ CONCEPTS = Table(
         Column(
             "stops_at",
             "string",
-            "first step of table funnel that it does not pass; universal: passes all that were asked",
+            "first step of table funnel that it does not pass; universal: passes all; no control: all but those"
+            " that need controls, which a quick run has not",
         ),
         Column("why", "string", "what it lacks there; null for universal"),
         Column(

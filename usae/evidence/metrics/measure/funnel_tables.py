@@ -14,6 +14,7 @@ from usae.common.types import Array
 from usae.evidence.controls.names import RUN
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, STABILITY
 from usae.evidence.metrics.funnel import (
+    BEYOND_CONTROLS,
     SHARED_STEPS,
     Step,
     Thresholds,
@@ -85,11 +86,14 @@ class Funnel:
     @property
     def numbers(self) -> Numbers:
         """How many concepts all models share, how many come back, and the shares of the alive ones that do, here,
-        in the controls, and before the first step of each.
+        in the controls, and before the first step of each; without controls, in how many all models agree.
         """
         numbers: Numbers = {}
         for (run, start), rows in all_levels(self.counts).groupby(["run", "start"], sort=False):
             suffix = ("" if run == RUN else f"/{run}") + ("/start" if start else "")
+            if BEYOND_CONTROLS not in set(rows["step"]):
+                numbers[f"agreed{suffix}"] = int(rows.iloc[-1]["concepts"])
+                continue
             shared = rows[rows["step"].isin(SHARED_STEPS)].iloc[-1]
             numbers[f"shared{suffix}"] = int(shared["concepts"])
             numbers[f"shared_share{suffix}"] = rounded(float(shared["share"]))
