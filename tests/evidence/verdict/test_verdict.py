@@ -164,6 +164,14 @@ def test_codes_below_the_mean_are_no_codes_and_no_negative_percentage(sound):
     assert r2_text(0.394) == "39 %"
 
 
+def test_what_diverged_is_not_readable(sound):
+    nothing = reconstruction().assign(r2_channel=np.nan)
+    nan = with_cell(controls(), "usae", "r2_cross_mean", value=np.nan)
+    verdict = verdict_frame(other(sound, reconstruction=nothing, controls=nan))
+    assert reasons(verdict)["question"].tolist()[0] == "own variance"
+    assert "linear maps" in reasons(verdict)["question"].tolist()
+
+
 def test_half_of_what_an_own_sae_explains_is_asked(sound):
     row = only_reason(other(sound, reconstruction=with_r2("usae", "a", "a", r2_channel=0.44)))
     assert (row["question"], row["level"]) == ("own SAEs", CAUTION)

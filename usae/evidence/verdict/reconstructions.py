@@ -80,7 +80,7 @@ def linear(evidence: Evidence) -> Answer:
         return answered(question, CAUTION, (math.nan, LINEAR_SHARE), reason, advice)
     return answered(
         question,
-        worse(run / ceiling < LINEAR_SHARE, CAUTION),
+        worse(not run / ceiling >= LINEAR_SHARE, CAUTION),
         (run / ceiling, LINEAR_SHARE),
         f"Codes explain {_of(run / ceiling)} of what the best linear maps explain of another model "
         f"({share_text(LINEAR_SHARE)} asked)",
@@ -98,6 +98,6 @@ def _held_out(evidence: Evidence, sae: str) -> pd.DataFrame:
 
 
 def _own(evidence: Evidence, sae: str) -> "pd.Series[float]":
-    """R2 of each model's own codes, by model."""
+    """R2 of each model's own codes, by model; what diverged explains less than anything."""
     rows = _held_out(evidence, sae)
-    return rows[rows["source"] == rows["target"]].set_index("source")["r2_channel"]
+    return rows[rows["source"] == rows["target"]].set_index("source")["r2_channel"].fillna(-math.inf)
