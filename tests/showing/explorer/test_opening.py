@@ -38,7 +38,7 @@ def test_reasons_come_worst_first_and_what_nobody_asked_in_one():
     )
     assert shown.rows[0] == (
         "own variance",
-        "readable",
+        "met",
         "The codes of `a` explain 80 % of its own variance",
         "0.8, bar 0",
     )
@@ -154,6 +154,8 @@ def test_kinds_are_what_the_tables_say(tables):
 def test_nothing_is_universal_where_nobody_looked_for_it_elsewhere(tables):
     funnel = contrasted.funnel().query("step != 'stable'")
     assert kinds(tables.having(funnel=funnel), MODELS, 0.1)[:2] == ["shared", "shared"]
+    quick = tables["concepts"].assign(stops_at="no control")
+    assert kinds(tables.having(concepts=quick), MODELS, 0.1)[:3] == ["agreed"] * 3
     unasked = tables["concepts"].assign(stops_at=None)
     found = kinds(tables.having(concepts=unasked, funnel=pd.DataFrame()), MODELS, 0.1)
     assert found == ["unasked", "unasked", "language", *["unasked"] * 4, "dead"]

@@ -107,7 +107,7 @@ def planted(evidence: Evidence) -> Answer:
     wrong, right = (_called_universal(evidence["planted"], kind) for kind in ("others", "shared"))
     if wrong is None or right is None:
         asked = "whether this recipe finds planted concepts, and the funnel calls none falsely shared"
-        return unasked(question, asked, "Run `dvc repro planted` with `planted.seeds` of 1 or more")
+        return unasked(question, asked, "Run `dvc repro` with `evidence: full`")
     advice = "See table planted: is its recipe long enough (`planted.epochs`, `planted.learning_rate`)?"
     if math.isnan(wrong + right):
         reason = "In the planted worlds no concept was found that the funnel could be judged by"

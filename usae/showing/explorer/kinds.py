@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from usae.evidence.metrics.funnel import UNASKED as UNCONTROLLED
 from usae.showing.results.choice import PASSED, STOPPED
 from usae.showing.results.reports import Reports
 
 DEAD, UNIVERSAL, SHARED, SOME, NOBODY, UNASKED = "dead", "universal", "shared", "some", "none", "unasked"
+AGREED = "agreed"
 LAST = "stable"  # the funnel's step after which a shared concept is called universal
 PLUS = "+"  # between the slugs of two models, as in table nulls
 
@@ -16,7 +18,7 @@ PLUS = "+"  # between the slugs of two models, as in table nulls
 def kinds(tables: Reports, models: Sequence[str], agreement: float) -> list[str]:
     """Of every concept: dead | universal | shared: by all, but not found again in both halves, or nobody looked |
     the slug of the one model it belongs to | `A+B`: by these two | some: by several pairs, but not by all | none |
-    unasked: no table says how far it comes in the funnel.
+    unasked: no table says how far it comes in the funnel | agreed: it passes all, but no control was asked.
 
     agreement: smallest co-fire proportion asked of a pair, as the funnel asks it of all.
     """
@@ -58,6 +60,8 @@ def _kind(alive: bool, stop: str | None, owner: str | None, pairs: Sequence[str]
         return DEAD
     if stop in (PASSED, LAST):
         return UNIVERSAL if stop == PASSED and asked else SHARED
+    if stop == UNCONTROLLED:
+        return AGREED
     if owner is not None:
         return owner
     if pd.isna(stop):

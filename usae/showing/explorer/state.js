@@ -29,7 +29,7 @@ const go = (changes, quiet = false) => {
 const KINDS = {
   universal: DATA.readable ? "universal" : "passes every step",
   shared: DATA.steps.includes("stable") ? "shared, not found again" : "shared by all",
-  some: "shared by some pairs", none: "no agreement", unasked: "not put to the test", dead: "never fires",
+  some: "shared by some pairs", none: "no agreement", agreed: "agrees, no control asked", unasked: "not put to the test", dead: "never fires",
 };
 const pairOf = (kind) => (kind in KINDS || MODELS.includes(kind) ? null : kind.split("+"));
 const kindName = (kind) => KINDS[kind] ?? (pairOf(kind) ? `shared by ${pairOf(kind).join(" and ")}` : `unique to ${kind}`);
@@ -38,7 +38,7 @@ const kindClass = (kind) => (MODELS.includes(kind) ? "unique" : pairOf(kind) ? "
 const kindsOf = (rows) => {
   const there = new Set(rows.map((row) => DATA.concepts.kind[row]));
   const pairs = [...there].filter(pairOf).sort();
-  return ["universal", "shared", ...pairs, "some", ...MODELS, "none", "unasked", "dead"].filter((kind) => there.has(kind));
+  return ["universal", "shared", "agreed", ...pairs, "some", ...MODELS, "none", "unasked", "dead"].filter((kind) => there.has(kind));
 };
 const text = (row) => `concept ${DATA.concepts.id[row]} ${value("top_label", row) ?? ""}`.toLowerCase();
 const within = (set, low, high) => (low === "" || (set !== null && set >= Number(low))) && (high === "" || (set !== null && set <= Number(high)));
