@@ -11,7 +11,7 @@ from usae.evidence.verdict.bars import LINEAR_SHARE, OWN_SHARE
 from usae.evidence.verdict.levels import CAUTION, UNREADABLE
 
 LONGER = "Raise `train.epochs` or `images.train`"
-CONTROLS = "Train the controls: all of section `controls` as in presets/demo.yaml, then `dvc repro`"
+CONTROLS = "Train the controls: `evidence: full`, section `controls` as in presets/demo.yaml, then `dvc repro`"
 
 
 def own_variance(evidence: Evidence) -> Answer:
