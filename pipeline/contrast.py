@@ -19,8 +19,8 @@ def main(params: Params) -> str:
     for table, frame in tables.items():
         write_table(table, frame, layout.table(table))
     across = tables[CONTROLS].query("measure == 'r2_cross_mean'").set_index("run")["value"]
-    others = ", ".join(f"{name} {across[name]:.3f}" for name in (SHUFFLED, UNTRAINED) if name in across)
-    return f"{len(across)} SAEs; R2 of other models' codes {across[RUN]:.3f} ({others})"
+    shown = ", ".join(f"{name} {across[name]:.3f}" for name in (RUN, SHUFFLED, UNTRAINED) if name in across)
+    return f"SAEs: {len(across)}; R2 of other models' codes: {shown}"
 
 
 if __name__ == "__main__":

@@ -8,15 +8,17 @@ import io
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from usae.common.errors import UserError
 from usae.common.files.whole import write_output
 from usae.common.params import ImagesParams
+from usae.common.runtime.parallel import side_by_side
 from usae.common.runtime.progress import progress
 from usae.images.pixels.index import Record, checked, write_index
 from usae.images.sources.folders import folder_records, label_names_of
@@ -25,6 +27,7 @@ from usae.images.sources.shapes.scenes import ATTRIBUTES, Scene, scene
 from usae.images.sources.splits import split_and_limit
 
 SPLITS = ("train", "val")
+SCENES = 200  # drawn at a time
 MOST_LABEL = 2**31 - 1  # what a class's number may be in the index
 
 log = logging.getLogger("usae")
@@ -106,8 +109,10 @@ def _report_copies(splits: dict[str, list[Record]]) -> None:
 def _write_shapes(folder: Path, params: ImagesParams, seed: int) -> dict[str, Counts]:
     """The generated world: train scenes come first in the numbering, held-out scenes follow."""
     sizes = generated_sizes(params)
-    numbers = progress(range(sum(sizes.values())), description="scenes", unit="image")
-    scenes = (scene(seed, number) for number in numbers)
+    total = sum(sizes.values())
+    spans = [range(total)[start : start + SCENES] for start in range(0, total, SCENES)]
+    drawn = side_by_side(lambda span: [scene(seed, number) for number in span], spans, torch.device("cpu"))
+    scenes = chain.from_iterable(progress(drawn, total=len(spans), description="scenes"))
     counts = {}
     for split, count in sizes.items():
         split_scenes = list(islice(scenes, count))

@@ -24,7 +24,7 @@ from usae.sae.universal import UniversalSAE
 from usae.showing.maximisation.ascent import Ascent, ascend, resize, to_rgba, torch_generator
 from usae.showing.maximisation.directions import Directions, concept_directions, random_directions, reduce_tokens
 
-PICTURES = 8  # made at a time: half the CPU-seconds of 2, and 24 take no fewer; a killed run makes them again
+PICTURES = 6  # made at a time: half the CPU-seconds of 2, and 24 take no fewer; a killed run makes them again
 
 
 @dataclass(frozen=True)
