@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from usae.common.params import load_params as load_params
     from usae.sae.sparse import SparseCodes as SparseCodes
     from usae.sae.universal import UniversalSAE as UniversalSAE
+    from usae.showing.card import model_card as model_card
     from usae.showing.looking.reading import PictureReader as PictureReader
     from usae.showing.looking.reading import encode_images as encode_images
     from usae.showing.looking.reading import heatmap as heatmap
@@ -35,6 +36,7 @@ _HOMES = {
     "fit": "usae.training.fitting",
     "heatmap": "usae.showing.looking.reading",
     "load_params": "usae.common.params",
+    "model_card": "usae.showing.card",
 }
 __all__ = sorted(_HOMES)
 

@@ -6,8 +6,10 @@ appendix A.1. Trained by stage `train`, read by everything after it.
 
 import difflib
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from usae.common.errors import UserError
 from usae.common.files.json_files import read_json, write_json
 from usae.common.files.whole import write_output
 from usae.sae.estimator import Estimator
+from usae.sae.hub import folder_of, upload
 from usae.sae.layers import StandardisedSAE
 from usae.sae.levels import Levels
 from usae.sae.sparse import SparseCodes, sparse_decode
@@ -55,13 +58,13 @@ class UniversalSAE(nn.Module):
         self.parts = nn.ModuleDict({model: StandardisedSAE(width, concepts) for model, width in widths.items()})
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "UniversalSAE":
-        """The SAE saved in `folder`, in eval mode.
+    def from_pretrained(cls, folder: str | Path, revision: str | None = None) -> "UniversalSAE":
+        """The SAE saved in `folder`, or in the repository 'user/name' of the hub (see `folder_of`), in eval mode.
 
         Raises:
             UserError: there is none, it is of another version, or its files are not as they were written.
         """
-        folder = Path(folder)
+        folder = folder_of(folder, revision)
         if not (folder / CONFIG).is_file():
             raise UserError(f"There is no SAE in '{folder}' (no {CONFIG}); run `dvc repro train` to make one.")
         try:
@@ -102,6 +105,26 @@ class UniversalSAE(nn.Module):
             **{key: self.config[key] for key in ("method",) if key in self.config},
         }
         write_json(folder / CONFIG, config)
+
+    def push_to_hub(
+        self, name: str, card: str = "", private: bool = False, networks: str | Path | None = None
+    ) -> str:
+        """Write it into the repository 'user/name' of the hub; returns the address.
+
+        card: text of its README.md (see `usae.model_card`); USER/NAME there becomes `name`. networks: folder with
+        a pinned network for each model, such as data/weights, that travels with it; not needed where the weights
+        come from the hub themselves.
+
+        Raises:
+            UserError: the hub refuses it, or cannot be reached.
+        """
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            self.save_pretrained(folder)
+            write_output(folder / "README.md", card.replace("USER/NAME", name).encode())
+            for model in self.models if networks else ():
+                shutil.copytree(Path(networks or "") / model, folder / "networks" / model)
+            return upload(folder, name, private)
 
     @property
     def device(self) -> torch.device:

@@ -54,11 +54,12 @@ def as_map(output: Any) -> Tensor:
 
     Class and register tokens come first and are left out. Of several outputs the first counts.
     """
-    first = output if isinstance(output, Tensor) else output[0]
+    first: Tensor = output if isinstance(output, Tensor) else output[0]
     if first.ndim != 3:
-        return cast(Tensor, first)
+        return first
     side = math.isqrt(first.shape[1])
-    return first[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))  # (b, d, side, side)
+    maps: Tensor = first[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))  # (b, d, side, side)
+    return maps
 
 
 def check_layer(network: nn.Module, layer: int | str, size: int, name: str, norm: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Pictures of one's own: a page with the concepts that fire most in them, and where.
 
 usae look dog.jpg cat.jpg                    # the run in this folder; writes look.html
-usae look dog.jpg --sae FOLDER --models distilled
+usae look dog.jpg --sae user/name --models distilled
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from usae.common.errors import UserError
 from usae.common.layout import Layout
 from usae.evidence.estimators import load_estimator
+from usae.sae.hub import folder_of
 from usae.showing.looking.beside import Beside
 from usae.showing.looking.page import Look, write_look
 from usae.showing.looking.reading import PictureReader
@@ -32,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _look(options: argparse.Namespace) -> Look:
     """The SAE, its networks, and the tables of its run if that is finished."""
-    folder = options.sae or Layout(options.run).usae
+    folder = folder_of(options.sae or Layout(options.run).usae)
     sae = load_estimator(folder)
-    readers = {model: PictureReader.of(sae, model, Path(folder)) for model in options.models or sae.models}
+    readers = {model: PictureReader.of(sae, model, folder) for model in options.models or sae.models}
     return Look(readers, options.top, None if options.sae else _beside(options))
 
 
@@ -54,5 +55,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--examples", type=int, default=6, help="held-out images beside a concept")
     parser.add_argument("--output", type=Path, default=Path("look.html"), help="file to write")
     parser.add_argument("--run", type=Path, default=Path(), help="root of a run")
-    parser.add_argument("--sae", help="an SAE's folder, in place of the run's")
+    parser.add_argument("--sae", help="an SAE's folder or hub name, in place of the run's")
     return parser

@@ -23,6 +23,7 @@ from usae.evidence.estimators import load_estimator
 from usae.images.pixels.decoding import BadImageError, decode, upright_rgb
 from usae.images.pixels.geometry import fit_image
 from usae.sae.estimator import Estimator
+from usae.sae.hub import folder_of
 from usae.sae.sparse import SparseCodes
 from usae.showing.figures.heat import heat_rgba, overlay
 from usae.showing.looking.networks import backbone_of
@@ -47,14 +48,14 @@ class PictureReader:
 
     @classmethod
     def open(cls, model: str, sae: str | Path = SAE, device: str | None = None) -> Self:
-        """The SAE in the folder `sae` and the network of `model`; device: None is the GPU where there is one.
+        """The SAE in the folder `sae`, or of the hub, and the network of `model`; device None: a GPU where one is.
 
         Raises:
             UserError: there is no such SAE, it knows no such model, or the network cannot be had.
         """
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        estimator = load_estimator(sae).to(where)
-        return cls.of(estimator, model, Path(sae))
+        folder = folder_of(sae)
+        return cls.of(load_estimator(folder).to(where), model, folder)
 
     @classmethod
     def of(cls, estimator: Estimator, model: str, folder: Path) -> Self:
