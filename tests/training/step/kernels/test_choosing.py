@@ -76,6 +76,11 @@ def test_rows_with_gaps_between_them(choosing, device):
     )
 
 
+def test_rows_that_are_too_long_are_refused(choosing, device):
+    with pytest.raises(ValueError, match="rows of 32769 concepts are longer than 32768"):
+        choosing.top_k(torch.zeros(1, choosing.MOST_COLUMNS + 1, device=device), 3)
+
+
 def test_more_than_a_row_has(choosing, device):
     rows = values(2, 40)
     assert torch.equal(choosing.keep_largest(rows.to(device), 50).cpu(), rows.relu())

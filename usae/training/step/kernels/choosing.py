@@ -20,13 +20,12 @@ CHUNK = 1024  # columns that are written at a time
 INTEGERS = {torch.float32: (tl.int32, 31), torch.float64: (tl.int64, 63)}  # bits beside the sign
 
 
-def fits(pre: Tensor) -> bool:
-    """Whether the kernels take these rows."""
-    return pre.dim() == 2 and pre.dtype in INTEGERS and pre.shape[1] <= MOST_COLUMNS and pre.stride(1) == 1
-
-
 def top_k(pre: Float[Tensor, "n c"], k: int) -> SparseCodes:
-    """The k largest of ReLU(pre) per row, in the order of the columns."""
+    """The k largest of ReLU(pre) per row, in the order of the columns.
+
+    Raises:
+        ValueError: the rows are too long.
+    """
     values = pre.new_empty(len(pre), k)
     codes = SparseCodes(torch.empty_like(values, dtype=torch.int64), values)
     _launch(pre, k, codes.indices, codes.values, dense=False)
@@ -41,6 +40,8 @@ def keep_largest(pre: Float[Tensor, "n c"], count: int) -> Float[Tensor, "n c"]:
 
 
 def _launch(pre: Tensor, count: int, indices: Tensor, values: Tensor, dense: bool) -> None:
+    if pre.shape[1] > MOST_COLUMNS:
+        raise ValueError(f"rows of {pre.shape[1]} concepts are longer than {MOST_COLUMNS}")
     integer, bits = INTEGERS[pre.dtype]
     block = max(triton.next_power_of_2(pre.shape[1]), 32)
     sizes = {"INTEGER": integer, "BITS": bits, "BLOCK": block, "CHUNK": min(block, CHUNK), "DENSE": dense}
