@@ -19,11 +19,12 @@ CHECKED = [
     "usae.sae.top_k",
     "usae.sae.universal",
     "usae.methods.joint",
-    "usae.training.step",
     "usae.activations.sampling",
     "usae.backbones.networks.feature_maps",
     "usae.images.pixels.geometry",
 ]
+STEP = Path(__file__).parents[1] / "usae" / "training" / "step"
+CHECKED += [f"usae.training.step.{file.stem}" for file in STEP.glob("*.py")]  # not its kernels, which Triton reads
 install_import_hook(CHECKED, "beartype.beartype")
 
 from tests.support import worlds  # noqa: E402
@@ -34,6 +35,8 @@ SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text())
 os.environ["DVC_NO_ANALYTICS"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs inherit it, and pass it on
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is loaded: its kernels run without a GPU then
 torch.set_num_threads(1)  # for small arrays: further threads would only wait for each other
 
 

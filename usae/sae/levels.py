@@ -4,7 +4,7 @@ A token has as many codes from a level whatever the other levels hold. So the fi
 themselves, whose codes are the same with and without the finer ones: a nested, or Matryoshka, dictionary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from usae.common.errors import UserError
 from usae.sae.sparse import SparseCodes, top_k
+
+Choose = Callable[[Tensor, int], SparseCodes]  # pre-codes, k -> the k largest of ReLU of them
+USUAL: Choose = top_k
 
 
 class Levels:
@@ -37,19 +40,19 @@ class Levels:
     def __len__(self) -> int:
         return len(self.ends)
 
-    def top_k(self, pre: Float[Tensor, "... c"]) -> SparseCodes:
+    def top_k(self, pre: Float[Tensor, "... c"], choose: Choose = USUAL) -> SparseCodes:
         """The largest of ReLU(pre) per token, of each level its share; codes lie level by level."""
         if len(self) == 1:
-            return top_k(pre, self.k)
-        parts = [self.own(level, pre) for level in range(len(self))]
+            return choose(pre, self.k)
+        parts = [self.own(level, pre, choose) for level in range(len(self))]
         return SparseCodes(
             torch.cat([part.indices for part in parts], -1), torch.cat([part.values for part in parts], -1)
         )
 
-    def own(self, level: int, pre: Float[Tensor, "... c"]) -> SparseCodes:
+    def own(self, level: int, pre: Float[Tensor, "... c"], choose: Choose = USUAL) -> SparseCodes:
         """The codes of one level."""
         concepts, codes = self.concepts[level], self.codes[level]
-        found = top_k(pre[..., concepts], codes.stop - codes.start)
+        found = choose(pre[..., concepts], codes.stop - codes.start)
         return SparseCodes(found.indices + concepts.start, found.values)
 
     def _fault(self, level: int) -> str:

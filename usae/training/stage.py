@@ -49,6 +49,7 @@ def training_run(
     device = join_processes(configure(params.runtime))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32 in the encoder
+        torch.cuda.set_device(device.index or 0)  # where Triton starts its kernels
     root = store_root(params.runtime.store)
     data = open_paired(manifests, root)
     identity = _identity(params, manifests, variants, halves)
@@ -56,7 +57,7 @@ def training_run(
     checkpoints = Checkpoints(folder, identity, params.runtime.checkpoint_minutes)
     first = Ranks.current().rank == 0  # of several processes, it alone writes
     track = open_tracker(params.runtime.tracker, folder.name) if first else None
-    options = RunOptions(device, params.runtime.resident, checkpoints, curve, track)
+    options = RunOptions(device, params.runtime.resident, checkpoints, curve, track, params.runtime.kernels)
     reading = ReadMeanwhile(manifests.values() if first else (), root)
     trained = train(variants, manifests, data, params.train, options, seed=params.seed, halves=halves)
     reading.finish()

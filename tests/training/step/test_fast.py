@@ -1,12 +1,14 @@
 """The fast step is the reference step: loss and every gradient, in float64, for every switch."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 
 from usae.sae.universal import UniversalSAE
 from usae.training.step import fast
+from usae.training.step.choice import products_for
 from usae.training.step.fast import FastStep
 from usae.training.step.reference import StepRecipe, reference_step
 
@@ -77,9 +79,26 @@ def test_it_does_with_several_sources_and_levels(loss, aux, sources, coarse, see
     check(StepRecipe(loss, "all", aux, 0.1, aux_codes=6), sources, seed, coarse)
 
 
-def check(recipe, sources, seed, coarse):
+@pytest.mark.parametrize(
+    ("recipe", "sources", "coarse"),
+    [
+        (StepRecipe("l1", "source", "multi_topk", 0.1), "b", ()),
+        (StepRecipe("l2", "all", "dead", 0.1, aux_codes=6), "ca", (11,)),
+    ],
+)
+def test_it_does_by_triton_kernels(monkeypatch, recipe, sources, coarse):
+    """On a CPU in Triton's interpreter, which is slow."""
+    monkeypatch.setitem(globals(), "ROWS", 9)
+    monkeypatch.setattr(fast, "BLOCK_ROWS", 5)
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from usae.training.step.kernel_products import KernelProducts
+
+    check(recipe, sources, 0, coarse, partial(FastStep, products=KernelProducts()))
+
+
+def check(recipe, sources, seed, coarse, quick_step=FastStep):
     slow, expected = after(slow_step, recipe, sources, seed, coarse)
-    quick, found = after(FastStep, recipe, sources, seed, coarse)
+    quick, found = after(quick_step, recipe, sources, seed, coarse)
     close(quick.total, slow.total)
     close(quick.reconstruction, slow.reconstruction)
     close(quick.auxiliary, slow.auxiliary)
@@ -126,13 +145,16 @@ def test_mixed_precision_keeps_the_codes_and_stays_near():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kernels", ["torch", "auto"])
 @pytest.mark.parametrize("aux", ["multi_topk", "dead", "none"])
-def test_the_gpu_computes_the_same(aux):
+def test_the_gpu_computes_the_same(aux, kernels):
     recipe = StepRecipe(update="all", aux=aux, aux_codes=6)
     slow, expected = after(slow_step, recipe, "a", 0)
     sae, activations = fresh(0)
     sae.cuda()
-    quick = FastStep(sae, recipe)({"a": [rows.cuda() for rows in activations]}, {"a": dead_concepts().cuda()})
+    rows, dead = [part.cuda() for part in activations], dead_concepts().cuda()
+    products = products_for(sae, lambda: rows, kernels, "float32")
+    quick = FastStep(sae, recipe, products=products)({"a": rows}, {"a": dead})
     close(quick.total.cpu(), slow.total)
     gradients = {name: p.grad for name, p in expected.named_parameters()}
     for name, parameter in sae.named_parameters():

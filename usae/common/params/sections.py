@@ -24,6 +24,7 @@ Order = Literal["after", "before"]  # statistics of tokens resampled to the comm
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrAll = Annotated[float, Field(gt=0, le=1)]
 ShareOrNone = Annotated[float, Field(ge=0, le=1)]
+Kernels = Literal["auto", "torch"]
 
 
 class Section(BaseModel):
@@ -238,6 +239,7 @@ class RuntimeParams(Section):
     batch_images: Count  # images per forward pass when extracting and encoding
     workers: Count  # threads that decode images
     store: str  # root of the activation stores; relative = inside the main checkout; $USAE_STORE overrides
+    kernels: Kernels  # auto: Triton's on a GPU, where they agree with torch on the first batch | torch: never
     resident: Literal["auto", "never", "always"]  # training set in the device's memory; auto: a GPU with room
     processes: Count  # that train together under torchrun, one a GPU
     dask: str | None  # null = in this process | local:N worker processes | tcp://HOST:PORT | a scheduler file

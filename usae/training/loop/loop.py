@@ -18,7 +18,7 @@ from tqdm import tqdm
 from usae.activations.sampling import Batch, Loader, PairedActivations, Plan, Resident
 from usae.activations.store.manifests import Manifest
 from usae.common.errors import Diverged, Interrupted
-from usae.common.params import TrainParams
+from usae.common.params import Kernels, TrainParams
 from usae.common.runtime.interrupts import Stop, graceful
 from usae.common.runtime.progress import counter
 from usae.common.runtime.ranks import Ranks
@@ -49,6 +49,7 @@ class RunOptions:
     checkpoints: Checkpoints | None = None
     curve: Path | None = None  # rewritten while the first SAE trains
     track: Tracker | None = None
+    kernels: Kernels = "auto"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def train(
         models, schedule = variant.models or tuple(manifests), budget.schedule(variant)
         own, part = {model: manifests[model] for model in models}, loaders[variant.half].data.select(models)
         kept = options.checkpoints.folder / "starts" / name if options.checkpoints else None
-        method = new_method(Start(variant, own, part, params, schedule, ranks, options.device, kept))
+        where = ranks, options.device, kept, options.kernels
+        method = new_method(Start(variant, own, part, params, schedule, *where))
         log = TrainingLog(options.curve, track=options.track) if name == shown else TrainingLog()
         trainers[name] = Trainer(variant, models, method, log, schedule.steps)
     _run(Trainers(trainers, ranks, options.device, options.checkpoints), loaders, budget.steps)

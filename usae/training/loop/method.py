@@ -15,7 +15,7 @@ from torch import Tensor
 
 from usae.activations.sampling import PairedActivations
 from usae.activations.store.manifests import Manifest
-from usae.common.params import TrainParams
+from usae.common.params import Kernels, TrainParams
 from usae.common.runtime.ranks import Ranks
 from usae.common.variant import Variant
 from usae.sae.estimator import Estimator
@@ -68,7 +68,8 @@ class Method(Protocol):
 class Start:
     """What a method starts from. data and manifests: of its own models, in its order.
 
-    kept: folder for what takes long to find and is the same when the run goes on; None: there is none.
+    kept: folder for what takes long to find and is the same when the run goes on; None: there is none. kernels: of
+    the step's sparse products on a GPU.
     """
 
     variant: Variant
@@ -79,3 +80,4 @@ class Start:
     ranks: Ranks
     device: torch.device
     kept: Path | None = None
+    kernels: Kernels = "auto"

@@ -20,6 +20,7 @@ from usae.sae.universal import UniversalSAE
 from usae.training.loop.archetypes import Archetypes
 from usae.training.loop.schedule import Schedule
 from usae.training.step.fast import FastStep
+from usae.training.step.products import SparseProducts
 from usae.training.step.reference import StepLoss, StepRecipe
 
 
@@ -54,7 +55,7 @@ class Optimisation:
     """Steps a universal SAE. `silent`: per source, the steps since each concept last fired.
 
     points: each model's (p, d), where dictionaries are mixtures of them (see `Archetypes`); None: they are free.
-    step: another method's; None: the universal SAE's own.
+    step: another method's; None: the universal SAE's own, by these `products`.
     """
 
     def __init__(
@@ -65,12 +66,13 @@ class Optimisation:
         ranks: Ranks | None = None,
         points: Mapping[str, Tensor] | None = None,
         step: StepFunction | None = None,
+        products: SparseProducts | None = None,
     ) -> None:
         self.sae, self.params, self.schedule, self.ranks = sae.train(), params, schedule, ranks or Ranks()
         recipe = StepRecipe(
             params.loss, params.update, params.aux, params.aux_weight, params.aux_codes, params.precision
         )
-        self.compute: StepFunction = step or FastStep(sae, recipe, ranks)
+        self.compute: StepFunction = step or FastStep(sae, recipe, ranks, products)
         self.steps = 0
         self.updates: Counter[tuple[str, str]] = Counter()  # of each group of parameters
         self.optimisers = {model: self._optimiser(model) for model in sae.models}

@@ -6,8 +6,10 @@ The source is one model that is drawn (paper sec. 3), or all of them; what happe
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +20,7 @@ from usae.sae.universal import UniversalSAE
 from usae.training.loop.method import ALL_MODELS, Start, Update
 from usae.training.loop.optimisation import Optimisation
 from usae.training.start import archetypes, calibrate, sae_and_starts
+from usae.training.step.choice import products_for
 from usae.training.step.fast import FastStep
 
 SMALLEST_SHARE = 8  # rows of a batch that a model is encoded on: BatchNorm needs several
@@ -95,7 +98,15 @@ def start(given: Start) -> UniversalMethod:
     sae, starts = sae_and_starts(given.manifests, given.data, params, variant, given.kept, given.device)
     sae.to(given.device)
     points = archetypes(sae, given.data, starts, variant) if params.dictionary_rows == "archetypes" else None
-    return UniversalMethod(Optimisation(sae, params, given.schedule, given.ranks, points), given)
+    products = products_for(sae, partial(_first_batch, sae, given), given.kernels, params.precision)
+    optimisation = Optimisation(sae, params, given.schedule, given.ranks, points, products=products)
+    return UniversalMethod(optimisation, given)
+
+
+def _first_batch(sae: UniversalSAE, given: Start) -> list[Float[Tensor, "n _"]]:
+    """Standardised tokens of the first images, of each model."""
+    raw = given.data.rows(np.arange(min(given.data.images, given.params.batch_images)))
+    return [sae.part(model).standardise(raw[model].to(given.device)) for model in sae.models]
 
 
 def draw_source(seed: int, step: int, models: tuple[str, ...]) -> str:

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from usae.sae.top_k import keep_largest
 from usae.training.step.matmul import linear
 
+Keep = Callable[[Tensor, int], Tensor]  # codes, how many of a row -> only those
 Slope = Callable[[Tensor], tuple[Tensor, Tensor]]  # residual -> d loss / d reconstruction, the loss's terms
 
 
@@ -31,9 +31,11 @@ class Codes:
 class Auxiliary:
     """One step's term, and what it has added up over blocks."""
 
-    def __init__(self, codes: Codes, factor: float, centred: Float[Tensor, "n d"], learning: slice) -> None:
+    def __init__(
+        self, codes: Codes, factor: float, centred: Float[Tensor, "n d"], learning: slice, keep: Keep
+    ) -> None:
         """factor: the term's weight in the loss. centred: the batch's tokens. learning: columns that learn."""
-        self.codes, self.factor, self.learning = codes, factor, learning
+        self.codes, self.factor, self.learning, self.keep = codes, factor, learning, keep
         concepts, wide = codes.weight.shape
         self.terms = centred.new_zeros(wide)  # of the objective
         self.products = centred.new_zeros(centred.shape[1], concepts)  # tokens times gradients of the pre-codes
@@ -43,7 +45,7 @@ class Auxiliary:
     def add(self, codes: Tensor, target: Tensor, centred: Tensor, slope_of: Slope) -> None:
         """One block of rows: codes (rows, c), what they should reconstruct (rows, wide), tokens (rows, d_i)."""
         weight, transposed, dtype = self.codes.weight, self.codes.transposed, target.dtype
-        kept = keep_largest(codes[:, self.codes.concepts], self.codes.most).to(weight.dtype)  # (rows, n)
+        kept = self.keep(codes[:, self.codes.concepts], self.codes.most).to(weight.dtype)  # (rows, n)
         residual = target - linear(kept, transposed).to(dtype)  # (rows, wide)
         slope, terms = slope_of(residual)
         self.terms += terms

@@ -16,11 +16,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from usae.common.runtime.ranks import Ranks
-from usae.sae.sparse import SparseCodes, sparse_decode, transposed_product
+from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
 from usae.training.step.auxiliary import Auxiliary, Codes
 from usae.training.step.folded_encoder import FoldedEncoder
 from usae.training.step.objectives import Objective
+from usae.training.step.products import Groups, SparseProducts
 from usae.training.step.reference import StepLoss, StepRecipe
 from usae.training.step.wide_dictionary import WideDictionary
 
@@ -74,8 +75,15 @@ class Chosen:
 class FastStep:
     """Callable like `reference_step`; keeps the normalised dictionaries until `wide.invalidate` names a model."""
 
-    def __init__(self, sae: UniversalSAE, recipe: StepRecipe, ranks: Ranks | None = None) -> None:
+    def __init__(
+        self,
+        sae: UniversalSAE,
+        recipe: StepRecipe,
+        ranks: Ranks | None = None,
+        products: SparseProducts | None = None,
+    ) -> None:
         self.sae, self.recipe, self.ranks = sae, recipe, ranks or Ranks()
+        self.products = products or SparseProducts()
         self.objective, self.wide = Objective(recipe.loss), WideDictionary(sae)
         self._dtype = torch.bfloat16 if recipe.precision == "mixed" else self.wide.rows.dtype  # of what is decoded
 
@@ -109,7 +117,7 @@ class FastStep:
 
     def reconstruct(self, codes: SparseCodes) -> dict[str, Float[Tensor, "n _"]]:
         """What codes decode to in every model, by the dictionaries of the last step (before its update)."""
-        parts = sparse_decode(codes, self.wide.rows).split(self.wide.widths, dim=1)
+        parts = self.products.decode(codes, self.wide.rows).split(self.wide.widths, dim=1)
         return dict(zip(self.sae.models, parts, strict=True))
 
     def _source(self, batch: StepBatch, dead: Tensor | None) -> tuple[Tensor, SparseCodes, Tensor]:
@@ -142,7 +150,8 @@ class FastStep:
         codes = self._auxiliary_codes(dead)
         if codes is None:
             return None
-        return Auxiliary(codes, self.recipe.aux_weight, batch.encoder.centred, batch.learning)
+        keep = self.products.keep_largest
+        return Auxiliary(codes, self.recipe.aux_weight, batch.encoder.centred, batch.learning, keep)
 
     def _auxiliary_codes(self, dead: Tensor | None) -> Codes | None:
         dtype = self._dtype
@@ -156,8 +165,8 @@ class FastStep:
 
     def _block(self, batch: StepBatch, rows: slice, terms: Tensor, auxiliary: Auxiliary | None) -> Chosen:
         """Reconstruct every model from the chosen codes of some rows, and add what the auxiliary term gives."""
-        codes = batch.encoder.codes(rows)  # (rows, c)
-        chosen = self.sae.levels.top_k(codes)
+        codes = batch.encoder.codes(rows, self.products.needs_relu)  # (rows, c)
+        chosen = self.products.top_k(self.sae.levels, codes)
         values, decoded = self._decoded(chosen)
         target = batch.targets(rows)
         residual, slopes = target, []
@@ -186,19 +195,23 @@ class FastStep:
         values = [chosen.values[:, part].requires_grad_() for part in parts]
         pairs = zip(parts, values, strict=True)
         wide = self.wide.rounded(self._dtype)
-        return values, [sparse_decode(SparseCodes(chosen.indices[:, part], own), wide) for part, own in pairs]
+        decode = self.products.decode
+        return values, [decode(SparseCodes(chosen.indices[:, part], own), wide) for part, own in pairs]
 
     def _gradients(self, batch: StepBatch, chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
         """From the chosen codes: P (c, d_i) and column sums (c,) for the encoder, and the wide dictionary's."""
-        indices, concepts = chosen.indices, self.sae.concepts
-        products = transposed_product(indices, chosen.gradients, batch.encoder.centred, concepts)
-        sums = products.new_zeros(concepts).index_add_(0, indices.flatten(), chosen.gradients.flatten())
-        levels = zip(self.sae.levels.concepts, self.sae.levels.codes, chosen.slopes, strict=True)
-        dictionary = [
-            transposed_product(indices[:, own] - of.start, chosen.values[:, own], slope, of.stop - of.start)
-            for of, own, slope in levels
-        ]
-        return products, sums, torch.cat(dictionary)
+        groups = self.products.groups(chosen.indices, self.sae.concepts)
+        products = groups.sum(chosen.gradients, batch.encoder.centred)
+        levels = zip(self._by_level(chosen.indices, groups), self.sae.levels.codes, chosen.slopes, strict=True)
+        dictionary = [level.sum(chosen.values[:, own], slope) for level, own, slope in levels]
+        return products, groups.sum_values(chosen.gradients), torch.cat(dictionary)
+
+    def _by_level(self, indices: Tensor, groups: Groups) -> list[Groups]:
+        """The groups of each level's concepts; `groups`: of all."""
+        if len(self.sae.levels) == 1:
+            return [groups]
+        levels = zip(self.sae.levels.concepts, self.sae.levels.codes, strict=True)
+        return [self.products.groups(indices[:, own] - of.start, of.stop - of.start) for of, own in levels]
 
     def _slope(self, batch: StepBatch, residual: Tensor, weight: float) -> tuple[Tensor, Tensor]:
         """weight * d loss / d reconstruction (rows, wide), and the loss's terms by column (wide,).

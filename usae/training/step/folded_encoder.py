@@ -33,9 +33,9 @@ class FoldedEncoder:
         self.map = packed(weight * self.gain[:, None], rows)  # (c, d)
         self._track(weight @ mean + encoder.linear.bias, variance)
 
-    def codes(self, rows: slice) -> Float[Tensor, "n c"]:
-        """ReLU of the pre-codes of some of the tokens."""
-        return linear(self.centred[rows], self.map, self.encoder.norm.bias, relu=True)
+    def codes(self, rows: slice, relu: bool = True) -> Float[Tensor, "n c"]:
+        """ReLU of the pre-codes of some of the tokens, or these themselves."""
+        return linear(self.centred[rows], self.map, self.encoder.norm.bias, relu)
 
     def backward(self, products: Float[Tensor, "c d"], sums: Float[Tensor, " c"]) -> None:
         """Set the encoder's gradients from P = G^T A and the column sums of G."""
