@@ -76,8 +76,15 @@ class Products:
 
     def about(self, point: Array) -> Array:
         """(d, d) mean products of deviations from `point` (d,), which is relative to the origin."""
-        cross = np.outer(self.mean, point)
-        return np.asarray(self.products / self.count - cross - cross.T + np.outer(point, point))
+        return self.block(point, slice(None), slice(None))
+
+    def block(self, point: Array, rows: slice, columns: slice) -> Array:
+        """The same of some rows and columns alone."""
+        means = self.products[rows, columns] / self.count
+        means -= np.outer(self.mean[rows], point[columns])
+        means -= np.outer(point[rows], self.mean[columns])
+        means += np.outer(point[rows], point[columns])
+        return np.asarray(means)
 
 
 def ridge_r2(
