@@ -146,7 +146,7 @@ def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_p
     whole = FiringCounts(3, 20, 0.1)
     for chunks in aligned_chunks(codes):
         whole.update(chunks)
-    np.testing.assert_array_equal(there.firing.patterns, whole.patterns)
+    np.testing.assert_array_equal(there.firing.patterns.rows, whole.patterns.rows)
     np.testing.assert_allclose(there.firing.sums, whole.sums, rtol=1e-12)
 
 
