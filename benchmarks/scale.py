@@ -3,9 +3,9 @@
     python -m benchmarks.scale [--factor 1] [--only PART ...]
 
 Nothing is downloaded: images are hard links to a few pictures, stores are sparse files or tiny chunks, codes are
-one made-up chunk over and over (196 tokens, 6144 concepts, k 32, three models). Each part runs at three sizes, in a
-process of its own each time, so that its peak memory is its own. Growth is the exponent between the first and the
-last size: 1 is linear. The last columns follow from the line through the last two sizes; they were not run.
+one made-up chunk over and over (196 tokens, 6144 concepts, k 32, three models). Each part runs at three sizes, in
+a process of its own each time: its peak memory is its own. Growth is the exponent between the first and the last
+size: 1 is linear. The last columns follow from the line through the last two sizes; they were not run.
 """
 
 import argparse
