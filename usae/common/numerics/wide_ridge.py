@@ -53,7 +53,7 @@ def _validated(fit: Products, validation: Products, source: slice, targets: Span
     covariance, square = (sums.block(mean, source, source) for sums in (fit, validation))
     cross = [fit.block(mean, source, span) for span in targets.values()]
     asked = [validation.block(mean, source, span) for span in targets.values()]
-    powers = [float(np.trace(validation.block(mean, span, span))) for span in targets.values()]
+    powers = [float(validation.variances(mean)[span].sum()) for span in targets.values()]
 
     def errors(penalty: float) -> Errors:
         solutions = _solutions(covariance, penalty, cross)
