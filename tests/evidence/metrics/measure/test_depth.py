@@ -12,7 +12,7 @@ from usae.evidence.metrics.measure.tables import DEPTH
 class Extracted:
     """A manifest, as far as depth looks at one."""
 
-    def __init__(self, sha256: str, layer: int) -> None:
+    def __init__(self, sha256: str, layer: int | str) -> None:
         self.backbone, self.layer = {"timm": "vit", "sha256": sha256}, layer
 
 
@@ -27,12 +27,15 @@ def counted(fires: np.ndarray) -> FiringCounts:
 def test_models_of_the_same_weights_are_one_network_and_their_layers_are_in_order():
     manifests = {"last": Extracted("x", -1), "other": Extracted("y", 3), "third": Extracted("x", 3)}
     manifests |= {"before": Extracted("x", -2), "first": Extracted("x", 0)}
+    manifests |= {"module": Extracted("y", "layer4"), "further": Extracted("y", "layer2")}
     assert streams(manifests) == {
-        "last": Stream("last", -1, 3),
-        "other": Stream("other", 3, 0),
-        "third": Stream("last", 3, 1),
-        "before": Stream("last", -2, 2),
-        "first": Stream("last", 0, 0),
+        "last": Stream("last", "-1", 3),
+        "other": Stream("other", "3", 0),
+        "third": Stream("last", "3", 1),
+        "before": Stream("last", "-2", 2),
+        "first": Stream("last", "0", 0),
+        "module": Stream("other", "layer4", 1),
+        "further": Stream("other", "layer2", 2),
     }
 
 
@@ -41,7 +44,7 @@ def test_agreement_is_that_of_the_busier_model_over_concepts_that_fire_enough(tm
     fires[0, :40, 0] = fires[1, :30, 0] = fires[2, 35:75, 0] = True  # 30, 5 and no tokens in common
     fires[:, :50, 1] = True
     fires[:2, :19, 2] = True  # too few to be judged
-    where = {"early": Stream("early", 0, 0), "late": Stream("early", 5, 1), "far": Stream("far", -1, 0)}
+    where = {"early": Stream("early", "0", 0), "late": Stream("early", "5", 1), "far": Stream("far", "-1", 0)}
     table = depth_frame(counted(fires), where, 0.5).set_index(["model", "other"])
     assert table.loc[("early", "late"), "agreement"] == pytest.approx((30 / 40 + 1) / 2)
     assert table.loc[("far", "early"), "agreement"] == pytest.approx((5 / 40 + 1) / 2)
@@ -55,5 +58,5 @@ def test_agreement_is_that_of_the_busier_model_over_concepts_that_fire_enough(tm
 
 
 def test_without_two_layers_of_one_network_there_are_no_rows():
-    where = {"a": Stream("a", -1, 0), "b": Stream("b", -1, 0)}
+    where = {"a": Stream("a", "-1", 0), "b": Stream("b", "-1", 0)}
     assert depth_frame(counted(np.ones((2, 30, 1), dtype=bool)), where, 0.1).empty

@@ -24,21 +24,23 @@ class Stream:
     """Where a model reads. network: the first model of the same weights; place: of its layer among those read."""
 
     network: str
-    layer: int
+    layer: str
     place: int
 
 
 def streams(manifests: Mapping[str, Manifest]) -> dict[str, Stream]:
-    """By model. Layers counted from the end of a network (-1) stand behind those counted from its start."""
+    """By model. Layers counted from the end of a network (-1) stand behind those counted from its start, and modules
+    by path behind both, in the order of the models.
+    """
     networks = {
         model: next(first for first, other in manifests.items() if other.backbone == manifest.backbone)
         for model, manifest in manifests.items()
     }
-    order = sorted(manifests, key=lambda model: (manifests[model].layer < 0, manifests[model].layer))
+    order = sorted(manifests, key=lambda model: _rank(manifests[model].layer))
     return {
         model: Stream(
             networks[model],
-            manifest.layer,
+            str(manifest.layer),
             [other for other in order if networks[other] == networks[model]].index(model),
         )
         for model, manifest in manifests.items()
@@ -71,3 +73,8 @@ def depth_frame(firing: FiringCounts, where: Mapping[str, Stream], agreement: fl
             }
         )
     return pd.DataFrame(rows)
+
+
+def _rank(layer: int | str) -> tuple[int, int]:
+    """What layers of one network are sorted by."""
+    return (2, 0) if isinstance(layer, str) else (int(layer < 0), layer)

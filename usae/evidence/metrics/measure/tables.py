@@ -132,11 +132,11 @@ DEPTH = Table(
     (
         MODEL,
         Column("network", "string", "slug of the first model that has the same backbone and weights"),
-        Column("layer", "int16", "the layer that the model reads, as the zoo says"),
+        Column("layer", "string", "the layer that the model reads, as the zoo says"),
         Column("place", "int16", "of this layer among those of the network that are read, 0 = first"),
         Column("other", "string", "slug of another model"),
         Column("other_network", "string", "network, layer and place of the other"),
-        Column("other_layer", "int16", "see other_network"),
+        Column("other_layer", "string", "see other_network"),
         Column("other_place", "int16", "see other_network"),
         Column("concepts", "int32", "concepts that fire on at least 20 tokens in both", "concepts"),
         Column(
