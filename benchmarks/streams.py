@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import importlib
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -96,6 +97,7 @@ def run(stage: str, *models: str) -> None:
 def inside(folder: Path, params: dict[str, Any]) -> Iterator[None]:
     """In the folder of a run with these parameters."""
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")  # stage `report` looks up there what it reads
     with contextlib.chdir(folder):
         yield
 

@@ -29,7 +29,7 @@ class Stream:
 
 
 def streams(manifests: Mapping[str, Manifest]) -> dict[str, Stream]:
-    """By model. Layers counted from the end of a network (-1) stand behind those counted from its start, and modules
+    """By model. Layers counted from the end of a network (-1) stand behind those counted from its start, modules
     by path behind both, in the order of the models.
     """
     networks = {
