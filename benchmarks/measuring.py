@@ -151,10 +151,10 @@ def write_codes(folder: Path, images: int) -> None:
     for chunk in range(stores[0].chunks):
         rng = np.random.default_rng([1, chunk])
         count = min(CHUNK, images - chunk * CHUNK)
-        pool = _drawn(rng, np.broadcast_to(rates, (count, CONCEPTS)), POOL)  # (images, pool)
+        pool = drawn(rng, np.broadcast_to(rates, (count, CONCEPTS)), POOL)  # (images, pool)
         for store in stores:
             weights = np.broadcast_to(rates[pool][:, None], (count, GRID**2, POOL))
-            chosen = _drawn(rng, weights, K)  # (images, tokens, k), places in the pool
+            chosen = drawn(rng, weights, K)  # (images, tokens, k), places in the pool
             indices = np.take_along_axis(pool[:, None], chosen, axis=-1)
             store.write(chunk, indices, rng.gamma(2.0, 0.3, indices.shape))
 
@@ -169,7 +169,7 @@ PARTS = {
 }
 
 
-def _drawn(rng: np.random.Generator, weights: np.ndarray, count: int) -> np.ndarray:
+def drawn(rng: np.random.Generator, weights: np.ndarray, count: int) -> np.ndarray:
     """`count` places of the last axis by weight, without replacement: the first of as many exponential clocks."""
     clocks = rng.standard_exponential(weights.shape, np.float32) / weights
     return np.argpartition(clocks, count, axis=-1)[..., :count]

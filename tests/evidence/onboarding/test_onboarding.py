@@ -21,8 +21,8 @@ def setup(linear_world) -> Setup:
     maps = {model: study.sae.dictionary(model).detach().numpy() for model in "ab"}
     order = ("c", "a", "b")
     train, val = ({model: stores[model] for model in order} for stores in (study.train, study.val))
-    origin = np.zeros(sum(store.width for store in train.values()))
-    return Setup(sae_of(maps), study.sae, origin, train, val)
+    origins = {model: np.zeros(store.width) for model, store in train.items()}
+    return Setup(sae_of(maps), study.sae, origins, train, val)
 
 
 def test_a_newcomer_that_sees_the_same_causes_is_explained_wholly(setup, linear_world, tmp_path):
@@ -57,7 +57,7 @@ def test_an_untrained_newcomer_is_fitted_on_true_pairs_and_has_rows_of_its_own(s
         split: stores | {"c": store_of(folder / f"random-{split}", rng.normal(size=(stores["c"].images, 4, 7)))}
         for split, stores in (("train", setup.train), ("val", setup.val))
     }
-    table = onboard(Setup(setup.frozen, setup.statistics, setup.origin, **unrelated), (120,), 0.1, [UNTRAINED])
+    table = onboard(Setup(setup.frozen, setup.statistics, setup.origins, **unrelated), (120,), 0.1, [UNTRAINED])
     assert (table.loc[table["source"] != table["target"], "r2"] < 0.05).all()
 
 
@@ -100,10 +100,13 @@ def test_channels_that_hardly_vary_do_not_drown_the_others():
     spans = {"new": slice(0, 16), "old": slice(16, 24)}
     codes = matrix(SparseCodes(torch.zeros(8000, 1, dtype=torch.int64), torch.zeros(8000, 1)), 3)
     origin = rows.mean(axis=0, dtype=np.float64)
-    sums, test = PairedSums.none(origin, 16, 3), Products.none(origin)
-    sums.update([rows[:8000, :16], rows[:8000, 16:]], [codes], np.arange(8000) % 5 == 4)
+    origins = {model: origin[span] for model, span in spans.items()}
+    sums, test = PairedSums.none(origins, 3, [MATCHED]), Products.none(origin)
+    sums.update({MATCHED: rows[:8000, :16]}, [rows[:8000, 16:]], [codes], np.arange(8000) % 5 == 4)
     test.update(rows[8000:])
-    assert ridge_r2(*sums.activations, test, spans)["new", "old"] == pytest.approx(0.83, abs=0.02)  # about 0: -1.9
+    assert ridge_r2(*sums.activations[MATCHED]["old"], test, spans)["new", "old"] == pytest.approx(
+        0.83, abs=0.02
+    )  # about 0: -1.9
 
 
 def test_a_newcomer_has_codes_of_every_level():

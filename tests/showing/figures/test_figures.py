@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -249,6 +250,26 @@ def test_every_null_and_group_has_its_bar():
     assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
     assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
     assert null_kinds_picture(table, ("a", "b", "c", "d")).claim.startswith("No concept fires in all models")
+
+
+def test_of_many_groups_those_with_the_least_and_the_most_have_bars():
+    models = [f"m{number}" for number in range(16)]
+    groups = ["+".join(pair) for pair in combinations(models, 2)] + ["+".join(models)]
+    rows = [(group, "images", row < place) for place, group in enumerate(groups) for row in range(121)]
+    picture = null_kinds_picture(pd.DataFrame(rows, columns=["models", "null", "significant"]), models)
+    labels = [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()]
+    assert len(labels) == 17
+    assert labels[0] == "m0 + m1"
+    assert "all models" in labels
+    assert "Of 121 groups" in picture.note
+
+
+def test_many_models_have_upright_names_under_a_matrix():
+    models = [f"stream-of-a-long-name-{number}" for number in range(16)]
+    pairs = [("usae", "val", one, two, 0.5) for one in models for two in models]
+    table = pd.DataFrame(pairs, columns=["sae", "split", "source", "target", "r2_channel"])
+    axes = r2_picture(table, models).figure.axes[0]
+    assert {tick.get_rotation() for tick in axes.get_xticklabels()} == {90}
 
 
 def test_likeness_stands_beside_that_of_re_paired_images():
@@ -566,6 +587,7 @@ def test_overlap_claim_counts_cells():
 
 def test_colours_and_numbers():
     assert list(model_colours(MODELS).values()) == list(OKABE_ITO[:3])
+    assert len(set(model_colours([f"m{number}" for number in range(31)]).values())) == 31
     assert [percent(value) for value in (0.314, 0.0123, 0.0, 0.998, 1.0)] == [
         "31 %",
         "1.2 %",

@@ -53,9 +53,41 @@ class CrossCorrelation:
     def correlations(self) -> Array:
         """(left, right) Pearson correlations; 0 where one of the units never changes."""
         left, right = self.left_sums / self.rows, self.right_sums / self.rows
-        covariance = self.products / self.rows - np.outer(left[0], right[0])
-        spread = np.sqrt(np.outer(np.maximum(left[1] - left[0] ** 2, 0), np.maximum(right[1] - right[0] ** 2, 0)))
-        return np.asarray(np.divide(covariance, spread, out=np.zeros(spread.shape), where=spread > 0))
+        return _pearson(self.products / self.rows, left[:, :, None], right[:, None])
+
+
+@dataclass
+class PairCorrelation:
+    """The same of pairs of units: sums (pairs,) of products, and (2, pairs) of each side's values and squares."""
+
+    products: Array
+    left_sums: Array
+    right_sums: Array
+    rows: int = 0
+
+    @classmethod
+    def none(cls, pairs: int) -> Self:
+        """Sums over no rows."""
+        return cls(np.zeros(pairs), *np.zeros((2, 2, pairs)))
+
+    def update(self, left: sparse.csr_array, right: sparse.csr_array) -> None:
+        """Add rows [n, pairs] of the same tokens: unit i of the left beside unit i of the right."""
+        self.rows += left.shape[0]
+        self.products += np.asarray(left.multiply(right).sum(axis=0)).ravel()
+        self.left_sums += _sums(left)
+        self.right_sums += _sums(right)
+
+    @property
+    def correlations(self) -> Array:
+        """(pairs,) as `CrossCorrelation.correlations`."""
+        return _pearson(self.products / self.rows, self.left_sums / self.rows, self.right_sums / self.rows)
+
+
+def _pearson(product: Array, left: Array, right: Array) -> Array:
+    """Correlations from the means of products, and of values and squares (2, ...) of both sides."""
+    spread = np.sqrt(np.maximum(left[1] - left[0] ** 2, 0) * np.maximum(right[1] - right[0] ** 2, 0))
+    covariance = product - left[0] * right[0]
+    return np.asarray(np.divide(covariance, spread, out=np.zeros(spread.shape), where=spread > 0))
 
 
 def _sums(rows: Rows) -> Array:

@@ -12,11 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from usae.common.runtime.progress import progress
 from usae.common.types import Array, Pair
 
 VALIDATION = 5  # one in so many training images chooses the penalty
 
 PENALTIES = np.logspace(-7, 1, 17)  # in units of the mean variance of the source's channels
+MOST_COLUMNS = 8192  # side by side, up to which each model is predicted from all others together
 BLOCK_TOKENS = 4096  # summed in the activations' own precision before they join the float64 sums
 
 Spans = Mapping[str, slice]
@@ -76,8 +78,29 @@ class Products:
 
     def about(self, point: Array) -> Array:
         """(d, d) mean products of deviations from `point` (d,), which is relative to the origin."""
-        cross = np.outer(self.mean, point)
-        return np.asarray(self.products / self.count - cross - cross.T + np.outer(point, point))
+        return self.block(point, slice(None), slice(None))
+
+    def variances(self, point: Array) -> Array:
+        """(d,) diagonal of `about`."""
+        mean = self.mean
+        return np.asarray(self.products.diagonal() / self.count - mean * point - point * mean + point * point)
+
+    def block(self, point: Array, rows: slice | Array, columns: slice | Array) -> Array:
+        """The same of some rows and columns alone: slices, or numbers."""
+        chosen = (
+            (rows, columns)
+            if isinstance(rows, slice) and isinstance(columns, slice)
+            else self._grid(rows, columns)
+        )
+        means = self.products[chosen] / self.count
+        means -= np.outer(self.mean[rows], point[columns])
+        means -= np.outer(point[rows], self.mean[columns])
+        means += np.outer(point[rows], point[columns])
+        return np.asarray(means)
+
+    def _grid(self, *chosen: slice | Array) -> tuple[Array, ...]:
+        everything = np.arange(len(self.total))
+        return np.ix_(*(everything[each] for each in chosen))
 
 
 def ridge_r2(
@@ -91,7 +114,7 @@ def ridge_r2(
     """
     return {
         (source, target): value
-        for source, columns in spans.items()
+        for source, columns in progress(spans.items(), description="ridge, from", unit="model")
         for target, value in explained(fit, validation, test, columns, spans, rank).items()
     }
 
@@ -99,13 +122,14 @@ def ridge_r2(
 def ridge_r2_others(fit: Products, validation: Products, test: Products, spans: Spans) -> dict[str, float]:
     """Target -> R2 on `test` of the best linear map from all other models side by side, as `ridge_r2`.
 
-    Empty for one model alone, which has no others.
+    Empty for one model alone, which has no others, and beyond MOST_COLUMNS: each target takes two
+    eigendecompositions of all other columns.
     """
-    if len(spans) < 2:
+    if len(spans) < 2 or len(fit.origin) > MOST_COLUMNS:
         return {}
     everything = np.arange(len(fit.origin))
     values: dict[str, float] = {}
-    for target, span in spans.items():
+    for target, span in progress(spans.items(), description="ridge, from all others", unit="model"):
         others = np.delete(everything, span)
         values |= explained(fit, validation, test, others, {target: span})
     return values
@@ -124,7 +148,7 @@ def explained(
     source: a slice, or (d_i,) numbers of columns.
     """
     trial, final = Regression(fit, source), Regression(fit.merged(validation), source)
-    variances = np.diag(test.about(test.mean))
+    variances = test.variances(test.mean)
     values = {}
     for target, span in targets.items():
         best = int(np.argmin(trial.errors(validation, span, PENALTIES, rank)))
@@ -157,17 +181,16 @@ class Regression:
 
     def __init__(self, fit: Products, source: slice | Array) -> None:
         self.source, self.mean, self.origin = np.arange(len(fit.origin))[source], fit.mean, fit.origin
-        covariance = fit.about(fit.mean)[self.source]  # (d_i, d)
+        covariance = fit.block(fit.mean, self.source, slice(None))  # (d_i, d)
         values, self.basis = np.linalg.eigh(covariance[:, self.source])  # (d_i,), (d_i, d_i)
         self.values = np.maximum(values, 0)
         self.cross = self.basis.T @ covariance  # (d_i, d)
 
     def errors(self, test: Products, target: slice, penalties: Array, rank: int | None = None) -> Array:
         """(penalties,) squared error per token of `test`, summed over the target's channels."""
-        around = test.about(self.mean)
-        turned = self.basis.T @ around[self.source, target]  # (d_i, d_j)
-        square = self.basis.T @ around[np.ix_(self.source, self.source)] @ self.basis  # (d_i, d_i)
-        power = float(np.trace(around[target, target]))
+        turned = self.basis.T @ test.block(self.mean, self.source, target)  # (d_i, d_j)
+        square = self.basis.T @ test.block(self.mean, self.source, self.source) @ self.basis  # (d_i, d_i)
+        power = float(test.variances(self.mean)[target].sum())
         weights = [self._weights(target, float(penalty), rank) for penalty in penalties]
         return np.array([power - 2 * (w * turned).sum() + (w * (square @ w)).sum() for w in weights])
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_MODELS = 12  # the sets of models that may fire together, 2^m, are counted for every concept
+MOST_MODELS = 31  # a set of models that fire together is a number of 32 bits with a sign
 MOST = 2**31 - 1  # of anything counted: what 32 bits hold
 MOST_CONCEPTS = 2**24
 LEFT = "left to a full run (`evidence: quick` in params.yaml)"  # what a stage says that a quick run does not ask

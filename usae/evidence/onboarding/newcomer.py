@@ -8,6 +8,7 @@ newcomer's activations on the codes of the old models, which it has to decode.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Self
 
 import numpy as np
@@ -15,11 +16,14 @@ import torch
 from scipy import sparse
 
 from usae.common.numerics.ridge import LinearMap, Products, ridge_map
+from usae.common.numerics.wide_ridge import solved_maps
 from usae.common.types import Array
 from usae.sae.layers import Encoder
 from usae.sae.levels import Levels
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
+
+Split = tuple[Products, Products]  # of the tokens to fit on, and of those by which a penalty is chosen
 
 ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
 
@@ -49,50 +53,70 @@ class Newcomer:
 
 @dataclass
 class PairedSums:
-    """Sums over paired tokens from which a newcomer is fitted: each to fit on, and to choose a penalty by.
+    """Sums over paired tokens from which newcomers are fitted: each to fit on, and to choose a penalty by.
 
-    activations: of the newcomer's activations beside those of the old models. codes: of the codes of an old model
-    beside the newcomer's activations, one old model's tokens after another's.
+    settings: ways of pairing, a newcomer each. activations: setting -> old model -> of the newcomer's activations
+    beside that model's. codes: of the codes of an old model beside the newcomer's activations of all settings, one
+    old model's tokens after another's: the codes are the same in all settings, and are summed once.
     """
 
-    activations: tuple[Products, Products]
-    codes: tuple[Products, Products]
+    activations: Mapping[str, Mapping[str, Split]]
+    codes: Split
+    targets: Mapping[str, slice]
 
     @classmethod
-    def none(cls, origin: Array, width: int, concepts: int) -> Self:
-        """Sums over no tokens, of activations about `origin` (all models side by side) and codes about 0.
+    def none(cls, origins: Mapping[str, Array], concepts: int, settings: Sequence[str]) -> Self:
+        """Sums over no tokens, of activations about `origins` (newcomer's first) and of codes about 0."""
+        first, *others = origins
+        new = origins[first]
+        activations = {
+            setting: {model: _none(np.concatenate([new, origins[model]])) for model in others}
+            for setting in settings
+        }
+        ends = concepts + len(new) * np.arange(len(settings) + 1)
+        targets = {setting: slice(*ends[place : place + 2].tolist()) for place, setting in enumerate(settings)}
+        return cls(activations, _none(np.concatenate([np.zeros(concepts), *[new] * len(settings)])), targets)
 
-        width: of the newcomer, whose columns come first.
-        """
-        beside_codes = np.concatenate([np.zeros(concepts), origin[:width]])
-        activations, codes = ((Products.none(each), Products.none(each)) for each in (origin, beside_codes))
-        return cls(activations, codes)
-
-    def update(self, rows: Sequence[Array], codes: Sequence[sparse.csr_array], validation: Array) -> None:
+    def update(
+        self, new: Mapping[str, Array], old: Sequence[Array], codes: Sequence[sparse.csr_array], validation: Array
+    ) -> None:
         """Add n tokens.
 
-        rows: standardised activations (n, d) per model, the newcomer's first. codes: (n, c) per old model.
-        validation (n,) bool: the tokens by which the penalty is chosen.
+        new: standardised activations (n, d) of the newcomer in each setting. old: of each old model. codes: (n, c)
+        per old model. validation (n,) bool: the tokens by which the penalty is chosen.
         """
-        side_by_side = np.concatenate(rows, axis=1)
+        side_by_side = np.concatenate(list(new.values()), axis=1)
         for split, tokens in enumerate((~validation, validation)):
-            self.activations[split].update(side_by_side[tokens])
+            for setting, sums in self.activations.items():
+                for paired, rows in zip(sums.values(), old, strict=True):
+                    paired[split].update(np.concatenate([new[setting][tokens], rows[tokens]], axis=1))
             for model_codes in codes:
-                add_codes(self.codes[split], model_codes[tokens], rows[0][tokens])
+                add_codes(self.codes[split], model_codes[tokens], side_by_side[tokens])
 
 
-def fit_newcomer(frozen: UniversalSAE, sums: PairedSums, spans: Mapping[str, slice]) -> Newcomer:
-    """The newcomer to the frozen SAE of the old models; its columns come first in `spans`."""
-    new, *old = spans
-    pre_codes = [
-        ridge_map(*sums.activations, spans[new], spans[model]).then(affine(frozen.part(model).encoder))
-        for model in old
-    ]
-    encoder = LinearMap(
-        np.mean([each.weights for each in pre_codes], axis=0), np.mean([each.offset for each in pre_codes], axis=0)
+def fit_newcomers(frozen: UniversalSAE, sums: PairedSums) -> dict[str, Newcomer]:
+    """The newcomer of each setting to the frozen SAE of the old models."""
+    decoders = solved_maps(*sums.codes, slice(0, frozen.concepts), sums.targets)
+    return {
+        setting: Newcomer(_encoder(frozen, paired), decoders[setting], frozen.levels)
+        for setting, paired in sums.activations.items()
+    }
+
+
+def _encoder(frozen: UniversalSAE, paired: Mapping[str, Split]) -> LinearMap:
+    """The mean of the frozen encoders on the best linear maps to their models' activations."""
+    pre_codes = (
+        ridge_map(*sums, slice(0, -frozen.widths[model]), slice(-frozen.widths[model], None)).then(
+            affine(frozen.part(model).encoder)
+        )
+        for model, sums in paired.items()
     )
-    concepts = slice(0, frozen.concepts)
-    return Newcomer(encoder, ridge_map(*sums.codes, concepts, slice(frozen.concepts, None)), frozen.levels)
+    total = reduce(lambda one, other: LinearMap(one.weights + other.weights, one.offset + other.offset), pre_codes)
+    return LinearMap(total.weights / len(paired), total.offset / len(paired))
+
+
+def _none(origin: Array) -> Split:
+    return Products.none(origin), Products.none(origin)
 
 
 @torch.inference_mode()

@@ -5,7 +5,6 @@ The SAE of the old models is frozen. On the first n training images the newcomer
 re-paired images, with one whose network has random weights, and with the best linear maps from as many images.
 """
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,12 @@ from usae.activations.store.manifests import SPLITS, Manifest
 from usae.common.numerics.ridge import VALIDATION, Products, ridge_r2
 from usae.common.params import TrainParams
 from usae.common.runtime.progress import progress
-from usae.common.types import Array
+from usae.common.types import Array, Pair
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing.counts import FiringCounts, lift
-from usae.evidence.metrics.reconstruction.passes import features, model_spans
+from usae.evidence.metrics.reconstruction.passes import features
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction, r2
-from usae.evidence.onboarding.newcomer import ROWS, Newcomer, PairedSums, concatenated, fit_newcomer, matrix
+from usae.evidence.onboarding.newcomer import ROWS, Newcomer, PairedSums, concatenated, fit_newcomers, matrix
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
 from usae.training.start import set_statistics
@@ -38,13 +37,13 @@ class Setup:
     """The frozen SAE of the old models, and the activations of all models, the newcomer's first.
 
     statistics: an SAE of all models that is not trained; only the means and standard deviations in it are used.
-    origin: (sum of d,) the channels' means, standardised, all models side by side. Sums are taken about it: the
-    variance of channels that hardly vary, as random networks have some, would drown in the rounding of squares.
+    origins: (d,) the channels' means, standardised, by model. Sums are taken about them: the variance of channels
+    that hardly vary, as random networks have some, would drown in the rounding of squares.
     """
 
     frozen: UniversalSAE
     statistics: UniversalSAE
-    origin: Array
+    origins: Mapping[str, Array]
     train: Mapping[str, ActivationStore]
     val: Mapping[str, ActivationStore]
 
@@ -72,15 +71,15 @@ class Setup:
 class Candidate:
     """One newcomer, fitted on the first `images` training images, and its sums over the held-out images.
 
-    activations: the sums that it was fitted on, from which the linear maps it is compared with are fitted too.
-    firing, reconstruction: counts of co-fires and sums of squared errors, of held-out images only.
+    ceilings: (source, target) -> R2 of the linear maps that are fitted on the same images. firing: co-fires with
+    each old model. reconstruction: sums of squared errors. All of held-out images only.
     """
 
     setting: str
     images: int
     newcomer: Newcomer
-    activations: tuple[Products, Products]
-    firing: FiringCounts
+    ceilings: Mapping[Pair, float]
+    firing: Mapping[str, FiringCounts]
     reconstruction: Reconstruction
 
     def evaluate(self, setup: Setup, images: Array, rows: Sequence[Array], codes: Sequence[SparseCodes]) -> None:
@@ -88,7 +87,8 @@ class Candidate:
         new, *old = setup.models
         own = self.newcomer.encode(rows[0])
         by_model = dict(zip(setup.models, [own, *codes], strict=True))
-        self.firing.update([_chunk(images, each) for each in by_model.values()])
+        for model, each in zip(old, codes, strict=True):
+            self.firing[model].update([_chunk(images, own), _chunk(images, each)])
         concepts = setup.frozen.concepts
         decoded = ((model, self.newcomer.decode(matrix(each, concepts))) for model, each in by_model.items())
         self.reconstruction.update(new, rows[0], decoded)
@@ -105,16 +105,13 @@ def onboard(
     which is MATCHED for a setup whose newcomer has random weights.
     """
     candidates = list(_candidates(setup, sizes, threshold, settings))
-    spans = model_spans(setup.val)
-    test = Products.none(setup.origin)
     blocks = _blocks([next(iter(setup.val.values())).images])
     for images in progress(blocks, total=len(blocks), description="onboarding, evaluate", unit="block"):
         rows = setup.rows(setup.val, images)
         codes = setup.codes(rows)
-        test.update(np.concatenate(rows, axis=1))
         for candidate in candidates:
             candidate.evaluate(setup, images, rows, codes)
-    return pd.DataFrame([row for candidate in candidates for row in _rows(candidate, setup.models, test, spans)])
+    return pd.DataFrame([row for candidate in candidates for row in _rows(candidate)])
 
 
 def open_setup(
@@ -127,7 +124,8 @@ def open_setup(
         set_statistics(statistics, model, manifests[model], params)
     train, val = ({model: manifests[model].open(split, store_root) for model in order} for split in SPLITS)
     means = [statistics.standardise(model, torch.tensor(manifests[model].channel_mean)) for model in order]
-    return Setup(frozen.eval(), statistics, torch.cat(means).double().numpy(), train, val)
+    origins = {model: mean.double().numpy() for model, mean in zip(order, means, strict=True)}
+    return Setup(frozen.eval(), statistics, origins, train, val)
 
 
 def _candidates(
@@ -135,8 +133,8 @@ def _candidates(
 ) -> Iterator[Candidate]:
     """A newcomer of each setting after each number of images. Image i is re-paired with image i - 1."""
     first = next(iter(setup.train.values()))
-    ends = sorted({min(size, first.images) for size in sizes})
-    sums = {setting: PairedSums.none(setup.origin, first.width, setup.frozen.concepts) for setting in settings}
+    ends, test = sorted({min(size, first.images) for size in sizes}), _test(setup)
+    sums = PairedSums.none(setup.origins, setup.frozen.concepts, settings)
     blocks, tokens, previous = _blocks(ends), first.tokens, None
     for images in progress(blocks, total=len(blocks), description="onboarding, fit", unit="block"):
         rows = setup.rows(setup.train, images)
@@ -144,30 +142,52 @@ def _candidates(
         validation = np.repeat(images % VALIDATION == VALIDATION - 1, tokens)
         image_before = rows[0][-tokens:] if previous is None else previous
         shifted, previous = np.concatenate([image_before, rows[0][:-tokens]]), rows[0][-tokens:]
-        for setting, paired in sums.items():
-            paired.update([shifted if setting == SHUFFLED else rows[0], *rows[1:]], codes, validation)
+        new = {setting: shifted if setting == SHUFFLED else rows[0] for setting in settings}
+        sums.update(new, rows[1:], codes, validation)
         if (count := int(images[-1]) + 1) in ends:
-            for setting, paired in sums.items():
-                yield _candidate(setup, setting, count, paired, threshold)
+            for setting, newcomer in fit_newcomers(setup.frozen, sums).items():
+                ceilings = _ceilings(sums.activations[setting], test, setup)
+                yield _candidate(setup, setting, count, newcomer, ceilings, threshold)
 
 
-def _candidate(setup: Setup, setting: str, images: int, sums: PairedSums, threshold: float) -> Candidate:
-    """A newcomer fitted on `sums`, which may grow afterwards, and not evaluated yet."""
-    newcomer = fit_newcomer(setup.frozen, sums, model_spans(setup.train))
-    firing = FiringCounts(len(setup.models), setup.frozen.concepts, threshold)
-    reconstruction = Reconstruction(setting, "val")
-    return Candidate(setting, images, newcomer, copy.deepcopy(sums.activations), firing, reconstruction)
+def _candidate(
+    setup: Setup, setting: str, images: int, newcomer: Newcomer, ceilings: Mapping[Pair, float], threshold: float
+) -> Candidate:
+    """A newcomer that is not evaluated yet."""
+    firing = {model: FiringCounts(2, setup.frozen.concepts, threshold) for model in setup.models[1:]}
+    return Candidate(setting, images, newcomer, ceilings, firing, Reconstruction(setting, "val"))
 
 
-def _rows(
-    candidate: Candidate, models: Sequence[str], test: Products, spans: Mapping[str, slice]
-) -> Iterator[dict[str, object]]:
+def _test(setup: Setup) -> dict[str, Products]:
+    """By old model, sums over the held-out tokens of the newcomer's activations beside that model's."""
+    new, *old = setup.models
+    sums = {model: Products.none(np.concatenate([setup.origins[each] for each in (new, model)])) for model in old}
+    blocks = _blocks([next(iter(setup.val.values())).images])
+    for images in progress(blocks, total=len(blocks), description="onboarding, held-out images", unit="block"):
+        own, *others = setup.rows(setup.val, images)
+        for model, rows in zip(old, others, strict=True):
+            sums[model].update(np.concatenate([own, rows], axis=1))
+    return sums
+
+
+def _ceilings(
+    fitted: Mapping[str, tuple[Products, Products]], test: Mapping[str, Products], setup: Setup
+) -> dict[Pair, float]:
+    """R2 of the best linear maps from the newcomer, to it, and of itself."""
+    new, *old = setup.models
+    width = len(setup.origins[new])
+    ceilings: dict[Pair, float] = {}
+    for model in progress(old, total=len(old), description="onboarding, linear maps", unit="model"):
+        ceilings |= ridge_r2(*fitted[model], test[model], {new: slice(0, width), model: slice(width, None)})
+    return ceilings
+
+
+def _rows(candidate: Candidate) -> Iterator[dict[str, object]]:
     """Rows of table `onboarding`: from the newcomer, to it, and of itself."""
-    ceiling = ridge_r2(*candidate.activations, test, spans)
-    firing, reconstruction = candidate.firing, candidate.reconstruction
+    reconstruction = candidate.reconstruction
     for (source, target), residuals in reconstruction.residuals.items():
-        pair = [models.index(source), models.index(target)]
-        lifts = lift(firing.together(pair), firing.fires[pair], firing.tokens)
+        firing = candidate.firing.get(source, candidate.firing.get(target, next(iter(candidate.firing.values()))))
+        lifts = lift(firing.cofires, firing.fires, firing.tokens)
         defined = lifts[~np.isnan(lifts)]
         yield {
             "setting": candidate.setting,
@@ -175,7 +195,7 @@ def _rows(
             "source": source,
             "target": target,
             "r2": r2(residuals, reconstruction.moments[target], "channel"),
-            "r2_ridge": ceiling[source, target],
+            "r2_ridge": candidate.ceilings[source, target],
             "lift": float(np.median(defined)) if source != target and len(defined) else np.nan,
             "tokens": firing.tokens,
         }

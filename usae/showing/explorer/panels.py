@@ -133,6 +133,14 @@ LAYOUTS = {
         "and 1 is identity.",
         selected=("measure", "space", "model_i", "model_j", "value", "null_mean", "calibrated", "p"),
     ),
+    "depth": PanelLayout(
+        "Layer by layer",
+        "Models that read one network at several layers, beside all others: on how many of their fires both fire "
+        "together, mean over the concepts that fire in both. Columns are the other models.",
+        ("network", "layer", "model"),
+        "other",
+        "agreement",
+    ),
     "onboarding": PanelLayout(
         "A newcomer",
         "One model was kept out and then learnt the frozen dictionary of the others from few images; columns are "

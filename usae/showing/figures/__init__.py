@@ -8,6 +8,7 @@ from usae.evidence.verdict.levels import is_readable
 from usae.showing.figures.agreement import agreement_picture, sensitivity_picture
 from usae.showing.figures.controls import controls_picture
 from usae.showing.figures.curves import loss_picture, probe_picture
+from usae.showing.figures.depth import depth_picture
 from usae.showing.figures.evidence import consistency_picture, null_picture
 from usae.showing.figures.firing import energy_picture, entropy_picture, rank_picture
 from usae.showing.figures.funnel import funnel_picture
@@ -54,6 +55,7 @@ def _pictures(reports: Reports, models: Sequence[str], agreement: float) -> list
         null_picture(reports["nulls"], models),
         null_kinds_picture(reports["nulls"], models),
         alignment_picture(reports["alignment"]),
+        *([depth_picture(reports["depth"])] if len(reports["depth"]) else []),
         consistency_picture(reports["consistency"], models),
         stitching_picture(reports["stitching"]),
         onboarding_picture(reports["onboarding"], reports["reconstruction"], models),

@@ -14,6 +14,7 @@ NULLS = {  # the first three re-pair one model at a time, the one that costs lea
     "tokens": "tokens shuffled too",
     "joint": "all re-paired at once",
 }
+MOST_GROUPS = 16
 MEASURES = {
     "mutual_knn": "neighbours in common",
     "cka_unbiased": "CKA, unbiased",
@@ -29,8 +30,9 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
         return sentence("null_kinds", "No concept fires in two models", "Table nulls has no rows.")
     shares = nulls.groupby(["null", "models"])["significant"].mean().astype(float).unstack("null")
     kinds = [null for null in NULLS if null in shares]
-    claim = _beyond_chance(shares, kinds, "+".join(models))
-    figure, axes = canvas(claim)
+    claim, groups = _beyond_chance(shares, kinds, "+".join(models)), len(shares)
+    shares = _few(shares, "+".join(models))
+    figure, axes = canvas(claim, height=max(4.4, 1.6 + 0.3 * len(shares)))
     height = 0.8 / len(kinds)
     for k, null in enumerate(kinds):
         heights = np.arange(len(shares)) + height * (k - (len(kinds) - 1) / 2)
@@ -45,8 +47,19 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
         "concept. All re-paired at once says `not independent` and no more: two models that agree are enough. "
         "Re-paired images keep rates, clusters within images and positions; within classes also what follows from "
         "the class; shuffled tokens keep rates alone. Concepts that fire in all models of a group count."
+    ) + (
+        f" Of {groups} groups: all models, and those with the least and the most." if len(shares) < groups else ""
     )
     return Picture("null_kinds", claim, note, figure)
+
+
+def _few(shares: pd.DataFrame, all_models: str) -> pd.DataFrame:
+    """Of more groups than MOST_GROUPS those with the smallest and the largest shares, and that of all models."""
+    if len(shares) <= MOST_GROUPS:
+        return shares
+    order = shares.drop(index=all_models, errors="ignore").sort_values("images", kind="stable").index
+    kept = {*order[: MOST_GROUPS // 2], *order[-MOST_GROUPS // 2 :], all_models}
+    return shares[shares.index.isin(kept)].rename(index={all_models: "all models"})
 
 
 def _beyond_chance(shares: pd.DataFrame, kinds: Sequence[str], all_models: str) -> str:

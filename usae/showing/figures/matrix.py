@@ -12,7 +12,8 @@ from matplotlib.image import AxesImage
 from usae.showing.figures.theme import MAP, MISSING, RC, Picture, explained, headline, sentence
 
 NAME = "r2_matrix"
-CELL = 0.9  # inches
+CELL, DENSE_CELL = 0.9, 0.55  # inches, of few models and of many
+MANY = 6  # models above which cells are small and names stand upright
 ALONE = {"independent": "own SAE", "brief": "brief"}  # SAEs of one model alone -> their heading
 
 
@@ -67,21 +68,27 @@ def _draw(matrix: np.ndarray, alone: np.ndarray, models: Sequence[str], claim: s
     measured = ~np.isnan(alone).all(axis=0)  # (saes,)
     alone, names = alone[:, measured], [name for name, has in zip(ALONE.values(), measured, strict=True) if has]
     ratios = [len(models), len(names)] if names else [len(models)]
-    width = CELL * (len(models) + 1.3 * len(names)) + 3.2
-    figure = Figure(figsize=(width, CELL * len(models) + 2.1), layout="constrained")
+    cell = DENSE_CELL if len(models) > MANY else CELL
+    width = cell * (len(models) + 1.3 * len(names)) + 3.2
+    figure = Figure(figsize=(width, cell * len(models) + 2.1), layout="constrained")
     headline(figure, claim)
     axes = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
     top = max(0.05, float(np.nanmax(np.append(matrix, alone))))
     image = _cells(axes[0], matrix, top)
     axes[0].set(xlabel="reconstructed model", ylabel="encoded model")
-    axes[0].set_xticks(range(len(models)), models)
+    axes[0].set_xticks(range(len(models)), models, rotation=_rotation(models))
     axes[0].set_yticks(range(len(models)), models)
     if names:
         _cells(axes[1], alone, top)
-        axes[1].set_xticks(range(len(names)), names)
+        axes[1].set_xticks(range(len(names)), names, rotation=_rotation(models))
         axes[1].set_yticks([])
     figure.colorbar(image, ax=list(axes), label="held-out R² (share of variance)", shrink=0.9, extend="min")
     return figure
+
+
+def _rotation(models: Sequence[str]) -> int:
+    """Degrees by which names under a matrix turn."""
+    return 90 if len(models) > MANY else 0
 
 
 def _cells(axes: Axes, values: np.ndarray, top: float) -> AxesImage:
@@ -89,8 +96,9 @@ def _cells(axes: Axes, values: np.ndarray, top: float) -> AxesImage:
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    size = 9 if len(values) > MANY else 14
     for (row, column), value in np.ndenumerate(values):
         colour = "black" if value > 0.6 * top else "white"
         text = MISSING if np.isnan(value) else f"{value:.2f}"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=14)
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     return image

@@ -1,8 +1,8 @@
 """The look that all figures share, and how they are written (stage `report`).
 
-Colours are Okabe and Ito's, one per model by its position in `models`; continuous quantities use perceptually
-uniform maps. Figures are built without pyplot, so nothing global changes, and the files carry no date: same data,
-same bytes.
+Colours are Okabe and Ito's, one per model by its position in `models`; continuous quantities, and more than eight
+models, use perceptually uniform maps. Figures are built without pyplot, so nothing global changes, and the files
+carry no date: same data, same bytes.
 """
 
 import io
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
@@ -96,8 +98,11 @@ class Picture:
 
 
 def model_colours(models: Sequence[str]) -> dict[str, str]:
-    """One colour per model by slug order, repeating after eight."""
-    return {model: OKABE_ITO[slot % len(OKABE_ITO)] for slot, model in enumerate(models)}
+    """One colour per model by slug order; of more than eight, along a perceptual map."""
+    if len(models) > len(OKABE_ITO):
+        steps = mpl.colormaps[MAP](np.linspace(0, 0.95, len(models)))
+        return {model: to_hex(step) for model, step in zip(models, steps, strict=True)}
+    return {model: OKABE_ITO[slot] for slot, model in enumerate(models)}
 
 
 def canvas(claim: str, width: float = 7.0, height: float = 4.4) -> tuple[Figure, Axes]:

@@ -161,7 +161,7 @@ def test_correlations_of_re_paired_images_are_those_of_rows_that_were_moved(rng,
         (activations, {name: ScaledRows.of(source, images) for name, source in sources.items()}),
         (codes, {name: ScaledRows.of(Fixed(rows), images) for name, rows in codes.items()}),
     ):
-        for (one, other), found in correlations(scaled, order).items():
+        for (one, other), found in correlations(scaled, order):
             expected = CrossCorrelation(space[one].shape[2], space[other].shape[2])
             expected.update(*(space[name][moves[name]].reshape(99, -1) for name in (one, other)))
             np.testing.assert_allclose(found, expected.correlations, atol=1e-6)

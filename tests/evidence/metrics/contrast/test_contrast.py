@@ -66,7 +66,7 @@ def test_the_same_as_by_codes_on_disk(stores, measure, tmp_path):
         encode_split(opened.sae, model, store, tmp_path / "codes" / model, "usae", None, CPU, 3)
     codes = open_codes(tmp_path / "codes", ("a", "b"))
     expected = concept_statistics(codes, None, measure, 5, None)
-    np.testing.assert_array_equal(found.firing.patterns, expected.firing.patterns)
+    np.testing.assert_array_equal(found.firing.patterns.rows, expected.firing.patterns.rows)
     np.testing.assert_array_equal(found.firing.sums, expected.firing.sums)
     np.testing.assert_array_equal(found.permuted, expected.nulls.counts[IMAGES, PAIR])
     rows = reconstruction(opened.sae, codes, opened.stores, name="usae", split="val").rows(("a", "b"))

@@ -8,8 +8,9 @@ import torch
 from usae.evidence.metrics.contrast.stability import (
     HeldOutCodes,
     all_matches,
-    correlations,
     matched_concepts,
+    mean_correlations,
+    pair_correlations,
     partners,
 )
 from usae.sae.universal import UniversalSAE
@@ -70,20 +71,27 @@ def test_concepts_with_too_few_fires_are_not_judged(stores):
     assert (other.fires[:, kept].min(axis=0) >= 20).all()
 
 
+def dense(held, model):
+    """(tokens, c) codes of one model."""
+    chunks, found = [chunk[model] for chunk in held.chunks], np.zeros((240, 12))
+    indices = np.concatenate([chunk.indices.reshape(-1, 3) for chunk in chunks]).astype(int)
+    np.put_along_axis(found, indices, np.concatenate([chunk.values.reshape(-1, 3) for chunk in chunks]), 1)
+    return found
+
+
+def correlations(one, other):
+    """(models, c, c) by numpy."""
+    stacked = [np.hstack([dense(one, model), dense(other, model)]) for model in range(len(one.fires))]
+    with np.errstate(invalid="ignore"):
+        return np.stack([np.nan_to_num(np.corrcoef(rows.T)[:12, 12:]) for rows in stacked])
+
+
 def test_correlations_are_those_of_the_dense_codes(stores):
     one, other = codes(sae(), stores), codes(sae(1), stores)
-
-    def dense(held, model):
-        found = np.zeros((240, 12))
-        chunks = [chunk[model] for chunk in held.chunks]
-        indices = np.concatenate([chunk.indices.reshape(-1, 3) for chunk in chunks]).astype(int)
-        np.put_along_axis(found, indices, np.concatenate([chunk.values.reshape(-1, 3) for chunk in chunks]), 1)
-        return found
-
-    for model, by_model in enumerate(correlations(one, other)):
-        stacked = np.hstack([dense(one, model), dense(other, model)])
-        expected = np.nan_to_num(np.corrcoef(stacked.T)[:12, 12:])
-        np.testing.assert_allclose(by_model, expected, atol=1e-9)
+    expected, own = correlations(one, other), np.array([3, 0, 11, 7])
+    np.testing.assert_allclose(mean_correlations(one, other), expected.mean(axis=0), atol=1e-9)
+    found = pair_correlations(one, other, own, own[::-1])
+    np.testing.assert_allclose(found, expected[:, own, own[::-1]], atol=1e-9)
 
 
 def test_the_matching_has_the_largest_sum_not_the_first_best():

@@ -6,6 +6,7 @@ import pytest
 from usae.common.errors import UserError
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing import counts as u
+from usae.evidence.metrics.firing import patterns
 
 CONCEPTS = 12
 
@@ -38,8 +39,9 @@ def test_counts_equal_a_dense_computation(chunks, dense, models):
     np.testing.assert_allclose(firing.mean_codes, codes.mean(axis=1, dtype=np.float64), rtol=1e-12)
     np.testing.assert_allclose(firing.sparsity, (codes > 0).sum(axis=(1, 2)) / codes.shape[1])
     bits = (fired * (1 << np.arange(models))[:, None, None]).sum(axis=0)  # (rows, concepts)
-    for pattern in range(1, 2**models):
-        np.testing.assert_array_equal(firing.patterns[:, pattern], (bits == pattern).sum(axis=0))
+    expected = np.stack([(bits == pattern).sum(axis=0) for pattern in range(1, 2**models)], axis=1)
+    concept, pattern = np.nonzero(expected)
+    np.testing.assert_array_equal(firing.patterns.rows, [concept, pattern + 1, expected[concept, pattern]])
 
 
 @pytest.mark.parametrize("models", [2, 3, 4])
@@ -147,8 +149,9 @@ def test_merged_parts_equal_one_pass(chunks):
     whole, left, right = counted(parts, 3), counted(parts[:1], 3), counted(parts[1:], 3)
     left.merge(right)
     assert left.tokens == whole.tokens
-    for name in ("patterns", "active", "maxima"):
+    for name in ("fires", "active", "maxima"):
         np.testing.assert_array_equal(getattr(left, name), getattr(whole, name))
+    np.testing.assert_array_equal(left.patterns.rows, whole.patterns.rows)
     np.testing.assert_allclose(left.sums, whole.sums, rtol=1e-12)
 
 
@@ -165,12 +168,12 @@ def test_eight_models_and_large_concept_numbers():
     chunk = CodeChunk(np.arange(1), indices, np.ones((1, 2, 1), dtype=np.float32))
     firing = counted([(chunk,) * 8], 8, concepts=100_001)
     assert firing.cofires[100_000] == 2
-    assert firing.patterns.sum() == 2
+    assert firing.patterns.rows[2].tolist() == [2]
 
 
 def test_no_fires_at_all():
     firing = counted([(sparse([0.0, 0.0]),) * 2], 2, concepts=2)
-    assert firing.patterns.sum() == 0
+    assert len(firing.patterns.rows[2]) == 0
     assert len(u.top_by_energy(firing.mean_codes, 5)) == 0
 
 
@@ -180,6 +183,24 @@ def test_top_by_energy_orders_by_the_sum_over_models():
     assert u.top_by_energy(energies, 10).tolist() == [2, 1, 3]
 
 
-def test_more_than_twelve_models_are_refused():
-    with pytest.raises(UserError, match=r"counted for 1 to 12 models, `models` in params\.yaml names 13"):
-        u.FiringCounts(13, 4, 0.1)
+def test_thirty_one_models_are_counted_and_more_are_refused():
+    fires = np.random.default_rng(0).random((31, 1, 50, 2)) < 0.9
+    parts = [
+        tuple(CodeChunk(np.arange(1), np.broadcast_to(np.arange(2), part.shape), part * 1.0) for part in fires)
+    ]
+    firing = counted(parts, 31, concepts=2)
+    np.testing.assert_array_equal(firing.cofires, fires.all(axis=0).sum(axis=(0, 1)))
+    np.testing.assert_array_equal(firing.together([3, 30]), (fires[3] & fires[30]).sum(axis=(0, 1)))
+    assert firing.patterns.rows[1].max() < 2**31
+    with pytest.raises(UserError, match=r"counted for 1 to 31 models, `models` in params\.yaml names 32"):
+        u.FiringCounts(32, 4, 0.1)
+
+
+def test_sets_that_wait_are_counted_as_those_in_the_table(monkeypatch):
+    monkeypatch.setattr(patterns, "WAITING", 3)
+    counts, rng, added = patterns.PatternCounts(3, 5), np.random.default_rng(0), np.zeros((5, 8), np.int64)
+    for _ in range(20):
+        concept, pattern = rng.integers(0, 5, 4), rng.integers(1, 8, 4)
+        counts.add(concept, pattern)
+        np.add.at(added, (concept, pattern), 1)
+    np.testing.assert_array_equal(counts.rows, [*np.nonzero(added), added[added > 0]])

@@ -266,3 +266,15 @@ def test_blocks_of_different_processes_merge():
     halves[0].merge(halves[1])
     for key, counts in whole.counts.items():
         np.testing.assert_array_equal(halves[0].counts[key], counts)
+
+
+def test_of_many_models_pairs_are_asked_under_one_null_and_no_set_leaves_one_out():
+    assert len(groups(8)) == 28 + 8 + 1
+    assert len(groups(16)) == 120 + 1
+    assert groups(16, TOKENS) == (tuple(range(16)),)
+    fires = clustered(np.random.default_rng(0), 9, 20, 4, 3, rate=0.5)
+    counts = nulls_of(fires, 3, np.arange(20) % 2).counts
+    assert {null: sum(name == null for name, _ in counts) for null, _ in counts} == {
+        IMAGES: 37, CLASS: 1, TOKENS: 1, JOINT: 1,
+    }  # fmt: skip
+    assert all(len(counts[null, tuple(range(9))]) == 9 for null in (IMAGES, CLASS, TOKENS))

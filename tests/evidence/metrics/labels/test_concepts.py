@@ -41,8 +41,8 @@ def test_counts_and_iou_equal_a_dense_computation(token_labels, chunks, dense):
     np.testing.assert_array_equal(counts.present, carried.sum(axis=0))
     assert counts.tokens == 99
     both = fired[1][:, 5] & carried[:, 2]
-    assert counts.iou[1, 5, 2] == both.sum() / (fired[1][:, 5] | carried[:, 2]).sum()
-    assert counts.iou[0, 11, 0] == 0
+    assert counts.iou(1)[5, 2] == both.sum() / (fired[1][:, 5] | carried[:, 2]).sum()
+    assert counts.iou(0)[11, 0] == 0
 
 
 def test_halves_are_the_images_with_even_and_with_odd_numbers(token_labels, chunks, dense):

@@ -4,8 +4,8 @@ Neighbours and CKA look at one row per sampled image, the mean of its tokens, an
 all tokens of these images. Only the sample is in memory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, combinations, islice
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from usae.common.runtime.parallel import side_by_side
 from usae.common.runtime.progress import progress
 from usae.common.seeds import generator
 from usae.common.types import Array, Pair
-from usae.evidence.metrics.alignment.buddies import NEAREST, best_buddies, rosetta_units
+from usae.evidence.metrics.alignment.buddies import NEAREST, buddies_of, cliques
 from usae.evidence.metrics.alignment.pairings import ScaledRows, correlations, dense
 from usae.evidence.metrics.alignment.rows import Source
 from usae.evidence.metrics.alignment.similarity import (
@@ -32,6 +32,7 @@ BLOCK = 32  # images
 SAMPLE = 512  # images behind every measure
 PERMUTATIONS = 200  # re-pairings behind every p, which is 1 / 201 at the finest
 BUDDY_PERMUTATIONS = 60  # the first of these, for nearest units: each costs a product of all units with all
+MOST_PAIRS = 28  # of models, up to which there are as many; with more pairs there are fewer re-pairings
 ALL = "all"
 
 Row = dict[str, object]
@@ -92,25 +93,31 @@ def _likeness(space: str, features: Mapping[str, Array], orders: Sequence[Array]
 def _buddies(space: str, sources: Mapping[str, Source], images: Array, orders: Sequence[Array]) -> Iterator[Row]:
     """Mutual nearest units of every pair of models and of all models, and the same for re-paired images."""
     models = tuple(sources)
-    pairings = [np.arange(len(images)), *orders[:BUDDY_PERMUTATIONS]]
-    bar = progress(pairings, total=len(pairings), description=f"buddies in {space}", unit="pairing")
+    pairs = len(models) * (len(models) - 1) // 2
+    pairings = [np.arange(len(images)), *orders[: BUDDY_PERMUTATIONS * min(MOST_PAIRS, pairs) // pairs]]
     scaled = {model: ScaledRows.of(source, images) for model, source in sources.items()}
-    by_pairing = [_buddy_numbers(correlations(scaled, order), models) for order in bar]
+    products = chain.from_iterable(correlations(scaled, order) for order in pairings)
+    bar = progress(products, total=len(pairings) * pairs, description=f"buddies in {space}", unit="product")
+    coming = iter(bar)
+    by_pairing = [_buddy_numbers(islice(coming, pairs), models) for _ in pairings]
     for key, value in by_pairing[0].items():
         null = np.array([numbers[key] for numbers in by_pairing[1:]])
         yield _row(*key[:1], space, *key[1:], Similarity.against(value, null))
 
 
-def _buddy_numbers(by_pair: Mapping[Pair, Array], models: tuple[str, ...]) -> dict[tuple[str, str, str], float]:
+def _buddy_numbers(
+    by_pair: Iterable[tuple[Pair, Array]], models: tuple[str, ...]
+) -> dict[tuple[str, str, str], float]:
     """By measure and models: shares of the smaller model's units, and the median correlation of buddies."""
-    numbers = {}
-    for (one, other), values in by_pair.items():
-        mutual, near = best_buddies(values), best_buddies(values, NEAREST)
+    numbers: dict[tuple[str, str, str], float] = {}
+    nearest, smallest = {}, np.inf
+    for (one, other), values in by_pair:
+        mutual, near = buddies_of(values, [1, NEAREST])
         numbers["buddies", one, other] = len(mutual.left) / min(values.shape)
         numbers["buddies_5", one, other] = len(near.left) / values.shape[0]
         numbers["buddy_correlation", one, other] = mutual.median
-    smallest = min(size for values in by_pair.values() for size in values.shape)
-    numbers["rosetta", ALL, ALL] = len(rosetta_units(by_pair, models)) / smallest
+        nearest[one, other], smallest = mutual, min(smallest, *values.shape)
+    numbers["rosetta", ALL, ALL] = len(cliques(nearest, models)) / smallest
     return numbers
 
 

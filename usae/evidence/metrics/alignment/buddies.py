@@ -4,15 +4,16 @@ Units are channels of activations, or concepts. Chance gives mutual nearest unit
 correlation beside those of images that are re-paired between models.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from usae.common.types import Array
+from usae.common.types import Array, Pair
 
 NEAREST = 5
+BLOCK_UNITS = 512  # of the left side, looked at at once
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,32 @@ def best_buddies(correlations: Array, nearest: int = 1) -> Buddies:
     `correlations` (left, right). 1: mutual nearest, the same from both sides; 5 is the variant of Dravid et al.
     Units that correlate with nothing (never change) have no buddy.
     """
+    return buddies_of(correlations, [nearest])[0]
+
+
+def buddies_of(correlations: Array, nearest: Sequence[int]) -> list[Buddies]:
+    """`best_buddies` for each number of nearest units, by one look at the correlations."""
     right = correlations.argmax(axis=1)  # (left)
     value = correlations[np.arange(len(right)), right]
-    closer = (correlations[:, right] > value).sum(axis=0)  # units that are nearer to the right one
-    left = np.flatnonzero((closer < nearest) & (value > 0))
-    return Buddies(left, right[left], value[left])
+    closer = np.zeros(len(right), dtype=np.int64)  # units that are nearer to the right one
+    for start in range(0, len(right), BLOCK_UNITS):
+        closer += (correlations[start : start + BLOCK_UNITS][:, right] > value).sum(axis=0)
+    kept = [np.flatnonzero((closer < most) & (value > 0)) for most in nearest]
+    return [Buddies(left, right[left], value[left]) for left in kept]
 
 
-def rosetta_units(correlations: Mapping[tuple[str, str], Array], models: tuple[str, ...]) -> Array:
+def rosetta_units(correlations: Mapping[Pair, Array], models: tuple[str, ...]) -> Array:
     """(tuples, m) units that are mutual nearest in every pair of models; keys: pairs in the order of `models`."""
-    first, *others = models
-    buddies = {pair: best_buddies(correlations[pair]) for pair in combinations(models, 2)}
+    return cliques({pair: best_buddies(correlations[pair]) for pair in combinations(models, 2)}, models)
+
+
+def cliques(buddies: Mapping[Pair, Buddies], models: tuple[str, ...]) -> Array:
+    """(tuples, m) units of which every two are mutual nearest; keys: pairs in the order of `models`."""
+    first, second, *_ = models
     maps = {pair: dict(np.column_stack([both.left, both.right]).tolist()) for pair, both in buddies.items()}
     tuples = []
-    for unit in range(next(iter(correlations.values())).shape[0]):
-        chain = {first: unit} | {other: maps[first, other].get(unit, -1) for other in others}
+    for unit in maps[first, second]:
+        chain = {first: unit} | {other: maps[first, other].get(unit, -1) for other in models[1:]}
         if all(chain[one] >= 0 and maps[one, two].get(chain[one]) == chain[two] for one, two in maps):
             tuples.append([chain[model] for model in models])
     return np.array(tuples, dtype=np.int64).reshape(-1, len(models))

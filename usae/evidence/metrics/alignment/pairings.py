@@ -3,7 +3,7 @@
 Means and spreads do not change when images move: each model's rows are scaled once, and a pairing costs a product.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Self
@@ -47,17 +47,15 @@ class ScaledRows:
         return self.rows[(order[:, None] * self.tokens + np.arange(self.tokens)).ravel()]
 
 
-def correlations(models: Mapping[str, ScaledRows], order: Array) -> dict[Pair, Array]:
-    """(units, units) of every pair of models; model i shows the images moved i times by `order`."""
+def correlations(models: Mapping[str, ScaledRows], order: Array) -> Iterator[tuple[Pair, Array]]:
+    """(units, units) of one pair of models after another; model i shows the images moved i times by `order`."""
     moved, partner = {}, np.arange(len(order))
     for model, scaled in models.items():
         moved[model] = scaled.moved(partner)
         partner = order[partner]
-    found = {}
     for one, other in combinations(models, 2):
         centres = np.outer(models[one].centre, models[other].centre)
-        found[one, other] = dense(moved[one].T @ moved[other]) - centres
-    return found
+        yield (one, other), dense(moved[one].T @ moved[other]) - centres
 
 
 def dense(rows: Rows | sparse.csc_array) -> Array:

@@ -93,7 +93,7 @@ def interval(value: float, resampled: Array) -> tuple[float, float]:
 
 def _weighted(fires: PackedFiring, weights: Array) -> Array:
     """(resamples, c) fires of each concept, every image as often as it counts."""
-    shape = fires.slot.shape
+    shape = (fires.images, fires.concepts)
     by_image = sparse.csr_array((fires.sizes, (fires.image, fires.concept)), shape=shape)  # (images, concepts)
     return np.asarray((by_image.T @ weights).T)
 

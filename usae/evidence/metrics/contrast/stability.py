@@ -15,7 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from usae.activations.store import ActivationStore, image_spans
-from usae.common.numerics.correlation import CrossCorrelation
+from usae.common.numerics.correlation import CrossCorrelation, PairCorrelation
 from usae.common.types import Array
 from usae.evidence.codes.encoding import code_chunk
 from usae.evidence.codes.rows import code_rows, fired_rows
@@ -68,15 +68,15 @@ class HeldOutCodes:
 
 def matched_concepts(one: HeldOutCodes, other: HeldOutCodes, threshold: float) -> pd.DataFrame:
     """A row per concept of `one`: its partner in `other`, NaN where either fires too seldom to be judged."""
-    by_model = correlations(one, other)  # (models, c, c)
-    own, partner = partners(by_model.mean(axis=0), one.fires.min(axis=0), other.fires.min(axis=0))
-    matched = by_model[:, own, partner]
+    similarity = mean_correlations(one, other)  # (c, c)
+    own, partner = partners(similarity, one.fires.min(axis=0), other.fires.min(axis=0))
+    matched = pair_correlations(one, other, own, partner)  # (models, pairs)
     rows = pd.DataFrame(
         {
             "partner": partner,
             "correlation": matched.mean(axis=0),
             "correlation_least": matched.min(axis=0),
-            "correlation_other": by_model[:, own, np.roll(partner, 1)].mean(axis=0),
+            "correlation_other": similarity[own, np.roll(partner, 1)],
             "jaccard": jaccard(one, other, own, partner, threshold),
             "cosine": (one.directions[own] * other.directions[partner]).sum(axis=1),
         },
@@ -86,13 +86,24 @@ def matched_concepts(one: HeldOutCodes, other: HeldOutCodes, threshold: float) -
     return rows.astype({"partner": "Int32"}).reset_index()
 
 
-def correlations(one: HeldOutCodes, other: HeldOutCodes) -> Array:
-    """(m, c, c) Pearson correlations over tokens of every code of `one` with every code of `other`, by model."""
-    sums = [CrossCorrelation(one.concepts, other.concepts) for _ in one.fires]
+def mean_correlations(one: HeldOutCodes, other: HeldOutCodes) -> Array:
+    """(c, c) Pearson correlations over tokens of every code of `one` with each of `other`, mean over models."""
+    total, models = np.zeros((one.concepts, other.concepts)), len(one.fires)
+    for model in range(models):
+        sums = CrossCorrelation(one.concepts, other.concepts)
+        for left, right in zip(one.chunks, other.chunks, strict=True):
+            sums.update(code_rows(left[model], one.concepts), code_rows(right[model], other.concepts))
+        total += sums.correlations
+    return total / models
+
+
+def pair_correlations(one: HeldOutCodes, other: HeldOutCodes, own: Array, partner: Array) -> Array:
+    """(m, pairs) the same of pairs of concepts, by model."""
+    sums = [PairCorrelation.none(len(own)) for _ in one.fires]
     for left, right in zip(one.chunks, other.chunks, strict=True):
-        for total, mine, theirs in zip(sums, left, right, strict=True):
-            total.update(code_rows(mine, one.concepts), code_rows(theirs, other.concepts))
-    return np.stack([total.correlations for total in sums])
+        for pairs, mine, theirs in zip(sums, left, right, strict=True):
+            pairs.update(code_rows(mine, one.concepts)[:, own], code_rows(theirs, other.concepts)[:, partner])
+    return np.stack([pairs.correlations for pairs in sums])
 
 
 def partners(similarity: Array, fires: Array, other_fires: Array) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """Which models fire together on which concept, and every number that follows from it (stage `measure`).
 
 A concept fires in a model on a token when its code exceeds a threshold. For every concept the accumulator
-counts each *pattern* of models that fire together, a bitmask with bit i for model i; from these counts the
+counts each *pattern* of models that fire together (`patterns.py`); from these counts the
 firing entropy, co-firing proportion and energy of arXiv 2502.03714 follow exactly, and so does the lift over
 independent models.
 """
@@ -17,6 +17,7 @@ from usae.common.params.sections import MOST_MODELS
 from usae.common.types import Array
 from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.firing.patterns import PatternCounts
 
 LOW_ENTROPY = 0.2  # firing entropy below which one model owns a concept
 HIGH_ENTROPY = 0.95  # above it the models fire about equally often
@@ -27,9 +28,9 @@ CACHED_CELLS = 2**22  # (token, concept) cells marked at once: they stay in the 
 
 @dataclass
 class FiringCounts:
-    """Counts over tokens, for m models and c concepts; memory c * 2^m, whatever the number of images.
+    """Counts over tokens, for m models and c concepts.
 
-    `patterns` (c, 2^m): tokens on which exactly the models of the bitmask fire (column 0, nobody, stays 0);
+    `patterns`: tokens on which exactly a set of models fires; `fires` (m, c): on which model i does, f_ik;
     `active` (m, c): tokens with a code above 0; `sums` and `maxima` (m, c): of the codes, without threshold.
     What fires is `codes.rows.fired`.
     """
@@ -38,7 +39,8 @@ class FiringCounts:
     concepts: int
     threshold: float
     tokens: int = 0
-    patterns: Array = field(init=False)
+    patterns: PatternCounts = field(init=False)
+    fires: Array = field(init=False)
     active: Array = field(init=False)
     sums: Array = field(init=False)
     maxima: Array = field(init=False)
@@ -49,8 +51,8 @@ class FiringCounts:
                 f"Co-firing is counted for 1 to {MOST_MODELS} models, `models` in params.yaml names {self.models}."
                 " Name fewer."
             )
-        self.patterns = np.zeros((self.concepts, 2**self.models), dtype=np.int64)
-        self.active = np.zeros((self.models, self.concepts), dtype=np.int64)
+        self.patterns = PatternCounts(self.models, self.concepts)
+        self.fires, self.active = np.zeros((2, self.models, self.concepts), dtype=np.int64)
         self.sums = np.zeros((self.models, self.concepts))
         self.maxima = np.zeros((self.models, self.concepts), dtype=np.float32)
 
@@ -68,15 +70,11 @@ class FiringCounts:
     def merge(self, other: Self) -> None:
         """Add the counts of other images."""
         self.tokens += other.tokens
-        self.patterns += other.patterns
+        self.patterns.merge(other.patterns)
+        self.fires += other.fires
         self.active += other.active
         self.sums += other.sums
         np.maximum(self.maxima, other.maxima, out=self.maxima)
-
-    @property
-    def fires(self) -> Array:
-        """(m, c) tokens on which model i fires, f_ik."""
-        return np.stack([self.together([model]) for model in range(self.models)])
 
     @property
     def cofires(self) -> Array:
@@ -91,11 +89,7 @@ class FiringCounts:
 
     def together(self, models: Sequence[int]) -> Array:
         """(c,) tokens on which all of `models` fire, whatever the others do; (all tokens for none)."""
-        wanted = sum(1 << model for model in models)
-        if not wanted:
-            return np.full(self.concepts, self.tokens)
-        columns = [pattern for pattern in range(2**self.models) if pattern & wanted == wanted]
-        return np.asarray(self.patterns[:, columns].sum(axis=1))
+        return self.patterns.together(models) if len(models) else np.full(self.concepts, self.tokens)
 
     @property
     def mean_codes(self) -> Array:
@@ -110,7 +104,7 @@ class FiringCounts:
     def _count_patterns(self, codes: Sequence[CodeChunk]) -> None:
         """Mark who fires in a small table of cells, some tokens at a time, and read the marks back."""
         step = max(1, CACHED_CELLS // self.concepts)  # tokens
-        mark = np.uint8 if self.models <= 8 else np.uint16  # a bit for each model
+        mark = np.min_scalar_type((1 << self.models) - 1).type  # a bit for each model
         marks: Array = np.zeros(min(step, codes[0].tokens) * self.concepts, dtype=mark)
         for cells in self._cells(codes, step):
             for model, cell in enumerate(cells):
@@ -118,8 +112,9 @@ class FiringCounts:
             for model, cell in enumerate(cells):
                 pattern = marks[cell]
                 first = (pattern & ((1 << model) - 1)) == 0  # of the models that fire here: one counts the cell
-                events = (cell[first] % self.concepts) * 2**self.models + pattern[first]
-                self.patterns += np.bincount(events, minlength=self.patterns.size).reshape(self.patterns.shape)
+                concept = cell % self.concepts
+                self.fires[model] += np.bincount(concept, minlength=self.concepts)
+                self.patterns.add(concept[first], pattern[first])
             for cell in cells:
                 marks[cell] = 0
 

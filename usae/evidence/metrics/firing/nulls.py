@@ -21,6 +21,7 @@ from typing import Self
 
 import numpy as np
 
+from usae.common.runtime.progress import progress
 from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeChunk
@@ -28,6 +29,7 @@ from usae.evidence.metrics.firing.packed import PackedFiring, joined, pack, popc
 
 IMAGES, CLASS, TOKENS, JOINT = "images", "class", "tokens", "joint"
 NULLS = (IMAGES, CLASS, TOKENS, JOINT)
+FEW = 8  # models up to which sets that leave one out are asked too, and pairs under every null
 BLOCK_IMAGES = 2500  # images permuted among each other: bounds memory, and is far more than any null needs
 
 Group = tuple[int, ...]
@@ -59,7 +61,7 @@ class CofireNulls:
 
     def __post_init__(self) -> None:
         names = [null for null in NULLS if null != CLASS or self.classes is not None]
-        keys = [(null, group) for null in names for group in groups(self.models) if moves(null, group)]
+        keys = [(null, group) for null in names for group in groups(self.models, null) if moves(null, group)]
         self.counts = {
             key: np.zeros((len(moves(*key)), self.permutations, self.concepts), np.int32)
             for key in keys
@@ -84,7 +86,7 @@ class CofireNulls:
         self._waiting, self._numbers = [], []
         still = self._still(block)
         for null in dict.fromkeys(null for null, _ in self.counts):
-            for permutation in range(self.permutations):
+            for permutation in progress(range(self.permutations), description=f"null {null}", unit="re-pairing"):
                 rng = generator(self.seed, "re-paired images", null, self._block(images[0]), permutation)
                 self._count(null, permutation, block, still, images, rng)
 
@@ -128,10 +130,14 @@ def block_of(image: int, images: int, block_images: int) -> int:
     return int(image) * blocks // images
 
 
-def groups(models: int) -> tuple[Group, ...]:
-    """Every pair, every set that leaves one model out, and all; each once, none of a single model."""
-    sizes = sorted({2, models - 1, models} - set(range(2)))
-    return tuple(group for size in sizes for group in combinations(range(models), size))
+def groups(models: int, null: str = IMAGES) -> tuple[Group, ...]:
+    """Every pair, every set that leaves one model out, and all; each once, none of a single model.
+
+    Of more than FEW models the pairs under null `images`, and all: each group costs memory and time for every
+    permutation, and sets that leave one out have as many moves as there are pairs.
+    """
+    sizes = {2, models - 1, models} if models <= FEW else {2, models} if null == IMAGES else {models}
+    return tuple(group for size in sorted(sizes - {0, 1}) for group in combinations(range(models), size))
 
 
 def moves(null: str, group: Group) -> tuple[Group, ...]:
@@ -163,7 +169,7 @@ def cofires(members: Sequence[tuple[PackedFiring, Array]], rng: np.random.Genera
     tokens, the overlap is hypergeometric, and is drawn as such.
     """
     (first, order), *others = sorted(members, key=lambda member: len(member[0].image))
-    concepts = first.slot.shape[1]
+    concepts = first.concepts
     position, concept = np.argsort(order)[first.image], first.concept  # (pairs,)
     fires = first.bits if rng is None else first.sizes
     for other, order in others:

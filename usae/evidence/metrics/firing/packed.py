@@ -22,14 +22,22 @@ class PackedFiring:
     """One model's fires in some images, counted from 0; a pair is an image and a concept that fires in it.
 
     `image` and `concept` (pairs,), by image and then concept; `bits` (pairs, words) uint64, one bit per token;
-    `slot` (images, c) int32, the row of each pair, -1 where the concept does not fire. `tokens`: of an image.
+    `tokens`: of an image; `images`, `concepts`: how many there are.
     """
 
     tokens: int
+    images: int
+    concepts: int
     image: Array
     concept: Array
     bits: Array
-    slot: Array
+
+    @cached_property
+    def slot(self) -> Array:
+        """(images, c) int32: the row of each pair, -1 where the concept does not fire; made where it is asked."""
+        slot = np.full((self.images, self.concepts), -1, dtype=np.int32)
+        slot[self.image, self.concept] = np.arange(len(self.image))
+        return slot
 
     @cached_property
     def sizes(self) -> Array:
@@ -52,37 +60,34 @@ def pack(chunk: CodeChunk, concepts: int, threshold: float) -> PackedFiring:
     fires = np.zeros(len(pairs) * width, dtype=bool)
     fires[row_of[cell].astype(np.int64) * width + token] = True
     bits = np.packbits(fires.reshape(-1, width), axis=1).view(np.uint64)
-    return PackedFiring(tokens, pairs // concepts, pairs % concepts, bits, row_of.reshape(images, concepts))
+    return PackedFiring(tokens, images, concepts, pairs // concepts, pairs % concepts, bits)
 
 
 def joined(chunks: Sequence[PackedFiring]) -> PackedFiring:
     """Several chunks as one; their images follow each other."""
-    images = np.cumsum([0, *(len(chunk.slot) for chunk in chunks)])
-    pairs = np.cumsum([0, *(len(chunk.bits) for chunk in chunks)])
-    slots = [
-        np.where(chunk.slot < 0, -1, chunk.slot + np.int32(n)) for chunk, n in zip(chunks, pairs, strict=False)
-    ]
+    first = np.cumsum([0, *(chunk.images for chunk in chunks)])
     return PackedFiring(
         chunks[0].tokens,
-        np.concatenate([chunk.image + n for chunk, n in zip(chunks, images, strict=False)]),
+        int(first[-1]),
+        chunks[0].concepts,
+        np.concatenate([chunk.image + n for chunk, n in zip(chunks, first, strict=False)]),
         np.concatenate([chunk.concept for chunk in chunks]),
         np.concatenate([chunk.bits for chunk in chunks]),
-        np.concatenate(slots),
     )
 
 
 def together(members: Sequence[PackedFiring]) -> PackedFiring:
-    """Where all members fire, of the same images."""
+    """Where all members fire, of the same images; a member alone is itself."""
     (first, *others) = sorted(members, key=lambda member: len(member.image))
+    if not others:
+        return first
     image, concept, bits = first.image, first.concept, first.bits
     for other in others:
         rows = other.slot[image, concept]
         common = bits & other.bits[rows]
         both = (rows >= 0) & common.any(axis=1)
         image, concept, bits = image[both], concept[both], common[both]
-    slot = np.full(first.slot.shape, -1, dtype=np.int32)
-    slot[image, concept] = np.arange(len(image))
-    return PackedFiring(first.tokens, image, concept, bits, slot)
+    return PackedFiring(first.tokens, first.images, first.concepts, image, concept, bits)
 
 
 def popcount(bits: Array) -> Array:

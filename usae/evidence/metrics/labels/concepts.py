@@ -68,11 +68,10 @@ class LabelFires:
         self.fires += other.fires
         self.present += other.present
 
-    @property
-    def iou(self) -> Array:
-        """(m, c, labels) tokens with fire and label over tokens with either; NaN where there is neither."""
-        union = self.fires[..., None] + self.present - self.joint
-        return _share(self.joint, union)
+    def iou(self, model: int, labels: Array | slice = slice(None)) -> Array:
+        """(c, labels) of a model: tokens with fire and label over those with either; NaN where neither is."""
+        joint = self.joint[model][:, labels]
+        return _share(joint, self.fires[model][:, None] + self.present[labels] - joint)
 
     @property
     def profile(self) -> Profile:
@@ -235,9 +234,12 @@ class LabelConcepts:
     def __post_init__(self) -> None:
         choosing, judging = self.fires.choosing, self.fires.judging
         self.asked = np.flatnonzero((choosing.present > 0) & (judging.present > 0))
-        chosen, judged = choosing.iou[..., self.asked], judging.iou[..., self.asked]  # (models, concepts, asked)
-        self.best = chosen.argmax(axis=1)
-        self.iou = np.take_along_axis(judged, self.best[:, None], axis=1)[:, 0]
+        shape = judging.models, len(self.asked)
+        self.best, self.iou = np.zeros(shape, dtype=np.int64), np.zeros(shape)
+        for model in range(judging.models):
+            self.best[model] = choosing.iou(model, self.asked).argmax(axis=0)
+            judged = judging.iou(model, self.asked)  # (concepts, asked)
+            self.iou[model] = judged[self.best[model], np.arange(len(self.asked))]
         self.rankings = [LabelRanking(judging.labels, judging.concepts, best, self.asked) for best in self.best]
 
     def update(self, codes: Sequence[CodeChunk]) -> None:

@@ -55,7 +55,7 @@ class TrainingFires:
 
     def candidates(self, count: int = CANDIDATES) -> Array:
         """(tasks, m, count) concepts that fire most often, the first of equals first."""
-        return np.argsort(-self.counts, axis=2, kind="stable")[:, :, :count]
+        return np.stack([np.argsort(-counts, axis=1, kind="stable")[:, :count] for counts in self.counts])
 
 
 @dataclass

@@ -173,7 +173,7 @@ PATTERNS = Table(
     "one concept and one set of models that fire together on a token while the others do not",
     (
         CONCEPT,
-        Column("pattern", "int16", "the set as a bitmask, bit i for model i in the order of `models`"),
+        Column("pattern", "int32", "the set as a bitmask, bit i for model i in the order of `models`"),
         Column("models", "string", "the same set as slugs, joined by +"),
         Column("fires", "int64", "tokens on which exactly this set fires; never 0", "tokens"),
     ),

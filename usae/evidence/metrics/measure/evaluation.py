@@ -38,6 +38,7 @@ from usae.evidence.metrics.measure.concept_tables import (
 )
 from usae.evidence.metrics.measure.counting import ConceptStatistics, concept_statistics
 from usae.evidence.metrics.measure.curves import curves
+from usae.evidence.metrics.measure.depth import depth_frame
 from usae.evidence.metrics.measure.frames import (
     concept_models_frame,
     concept_pairs_frame,
@@ -54,7 +55,7 @@ from usae.evidence.metrics.measure.nulls_tables import (
 )
 from usae.evidence.metrics.measure.opened import Opened
 from usae.evidence.metrics.measure.published import paper_frame
-from usae.evidence.metrics.measure.tables import FUNNEL, PAPER, RECONSTRUCTION, SUMMARY
+from usae.evidence.metrics.measure.tables import DEPTH, FUNNEL, PAPER, RECONSTRUCTION, SUMMARY
 from usae.evidence.metrics.reconstruction.passes import linear_ceilings, reconstruction
 from usae.evidence.metrics.reconstruction.r2 import Ceilings, with_ceilings
 from usae.evidence.metrics.summary import (
@@ -127,6 +128,7 @@ def evaluate(
     counted = opened.val.codes, opened.labels, params, seed, opened.classes
     statistics = concept_statistics(*counted, ends=level_ends(opened.sae), dask=dask)
     tables, numbers = _concepts(opened, statistics, params.exemplars)
+    tables[DEPTH] = depth_frame(statistics.firing, opened.streams, params.agreement)
     tables |= {RECONSTRUCTION: table, PROBES: opened.probes, FUNNEL: funnel.counts}
     tables[CONCEPTS] = tables[CONCEPTS].join(funnel.verdicts)
     tables |= {CONSISTENCY: _consistency(opened, seed), ALIGNMENT: _alignment(opened, seed)}

@@ -93,13 +93,14 @@ def concept_pairs_frame(firing: FiringCounts, models: Sequence[str]) -> pd.DataF
 
 def patterns_frame(firing: FiringCounts, models: Sequence[str]) -> pd.DataFrame:
     """Table `patterns`: the sets of models that fire together, for every concept."""
-    names = ["+".join(m for i, m in enumerate(models) if pattern >> i & 1) for pattern in range(2 ** len(models))]
-    concept, pattern = np.nonzero(firing.patterns)
+    concept, pattern, fires = firing.patterns.rows
+    sets, which = np.unique(pattern, return_inverse=True)
+    names = ["+".join(model for bit, model in enumerate(models) if each >> bit & 1) for each in sets.tolist()]
     return pd.DataFrame(
         {
             "concept_id": concept,
             "pattern": pattern,
-            "models": np.array(names, dtype=object)[pattern],
-            "fires": firing.patterns[concept, pattern],
+            "models": np.array(names, dtype=object)[which],
+            "fires": fires,
         }
     )

@@ -17,6 +17,7 @@ from usae.evidence.codes.store import CodeStore, open_codes
 from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.labels.labels import Labels
 from usae.evidence.metrics.labels.loading import load_classes, load_labels, load_probes
+from usae.evidence.metrics.measure.depth import Stream, streams
 from usae.evidence.metrics.reconstruction.passes import refuse_mismatch
 from usae.evidence.metrics.summary import HELD_OUT, TRAIN
 from usae.sae.estimator import Estimator
@@ -64,6 +65,7 @@ class Opened:
     start: the universal SAE before its first step, None where it is not there. alone: the SAEs of one model each
     that there are, by kind and model. training: activations of all training images. labels, classes: of the
     held-out images. means: raw mean token by model. probes: table `probes`.
+    streams: the network and the layer of each model.
     """
 
     models: tuple[str, ...]
@@ -77,6 +79,7 @@ class Opened:
     labels: Labels | None
     classes: Array | None
     probes: pd.DataFrame
+    streams: Mapping[str, Stream]
 
     @classmethod
     def load(cls, models: tuple[str, ...], layout: Layout, store_root: Path, device: torch.device) -> Self:
@@ -102,7 +105,9 @@ class Opened:
         labels = load_labels(layout.images, HELD_OUT, val.images)
         classes = load_classes(layout.images, HELD_OUT, val.images)
         probes = load_probes(layout.weights, models)
-        return cls(models, sae, start, alone, val, train, training, means, labels, classes, probes)
+        return cls(
+            models, sae, start, alone, val, train, training, means, labels, classes, probes, streams(manifests)
+        )
 
     @property
     def splits(self) -> dict[str, OpenedSplit]:

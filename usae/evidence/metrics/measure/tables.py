@@ -1,6 +1,6 @@
 """Tables of stage `measure` about the whole run."""
 
-from usae.common.columns import RUN, SPLIT, START, TOKENS
+from usae.common.columns import MODEL, RUN, SPLIT, START, TOKENS
 from usae.common.tables import Column, Table
 
 RECONSTRUCTION = Table(
@@ -123,5 +123,34 @@ PAPER = Table(
             "ours less the paper's; null unless slugs of models and the number of held-out images are the paper's",
         ),
         Column("differs", "string", "how the settings differ"),
+    ),
+)
+
+DEPTH = Table(
+    "depth",
+    "one ordered pair of models; without rows where no network is read at two layers",
+    (
+        MODEL,
+        Column("network", "string", "slug of the first model that has the same backbone and weights"),
+        Column("layer", "string", "the layer that the model reads, as the zoo says"),
+        Column("place", "int16", "of this layer among those of the network that are read, 0 = first"),
+        Column("other", "string", "slug of another model"),
+        Column("other_network", "string", "network, layer and place of the other"),
+        Column("other_layer", "string", "see other_network"),
+        Column("other_place", "int16", "see other_network"),
+        Column("concepts", "int32", "concepts that fire on at least 20 tokens in both", "concepts"),
+        Column(
+            "agreement",
+            "float64",
+            "co-fires over the fires of the model with more, mean over these concepts; the same in both orders",
+            denominator="concepts",
+        ),
+        Column(
+            "shared",
+            "float64",
+            "share of these concepts whose agreement is at least `measure.agreement`",
+            denominator="concepts",
+        ),
+        Column("lift", "float64", "median of their lifts (see concept_pairs); 1 = chance"),
     ),
 )
