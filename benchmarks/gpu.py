@@ -9,6 +9,7 @@ than computing, the GPU waits.
 """
 
 import argparse
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.training import CONCEPTS, PRESETS, TOKENS, WIDTHS, new_sae
+from benchmarks.training import PRESETS, TOKENS, WIDTHS, new_sae
 from usae.common.params import Kernels, TrainParams, load_params
 from usae.sae.levels import Levels
 from usae.sae.sparse import SparseCodes
@@ -66,6 +67,7 @@ def main() -> None:
     options = _options()
     if not torch.cuda.is_available():
         raise SystemExit("torch sees no GPU here: there is nothing to measure.")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # which products are taken, and why
     torch.set_float32_matmul_precision("high")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n")
     sae = new_sae(options)
@@ -85,7 +87,7 @@ def main() -> None:
 def print_parts(ways: dict[str, SparseProducts], material: Material) -> None:
     """Milliseconds of each product, a column for each way."""
     columns = {name: parts(products, material) for name, products in ways.items()}
-    print(f"| {len(material.pre)} rows, {CONCEPTS} concepts: ms | {' | '.join(columns)} |")
+    print(f"| {len(material.pre)} rows, {len(material.wide)} concepts: ms | {' | '.join(columns)} |")
     print("| --- " * (len(columns) + 1) + "|")
     for part in next(iter(columns.values())):
         print(f"| {part} | {' | '.join(f'{milliseconds(column[part]):.3f}' for column in columns.values())} |")
