@@ -10,7 +10,7 @@ from benchmarks.replication_maximised import agreed, rows
 from benchmarks.replication_table import append, known, markdown, rows_so_far
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing.counts import FiringCounts
-from usae.showing.maximisation.targets import Maximisation, MaximisationTarget, MaximisedTarget
+from usae.showing.maximisation.targets import Maximisation, MaximisationTarget, MaximisedTarget, PaintedTarget
 
 OWN, CROSS = ["r2_a_a", "r2_b_b"], ["r2_a_b", "r2_b_a"]
 
@@ -83,8 +83,7 @@ def test_pictures_are_made_of_the_concepts_that_agree_among_those_that_fire_ofte
 def test_a_curve_has_its_ends_and_what_the_finished_picture_is_to_the_models():
     curve = np.arange(25, dtype=np.float32)
     made = MaximisedTarget(
-        pictures=np.zeros((2, 1, 4, 4, 4), np.uint8),
-        curves=np.stack([curve, -curve])[:, None],
+        painted=PaintedTarget(np.zeros((2, 1, 4, 4, 4), np.uint8), np.stack([curve, -curve])[:, None]),
         scores=np.array(
             [[[[3.0]], [[1.0]]], [[[0.0]], [[2.0]]]], np.float32
         ),  # (scoring, made for, start, target)

@@ -58,10 +58,7 @@ class Tab:
         self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.ask(f"{domain}.enable")
-        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.ask("Emulation.setDeviceMetricsOverride", **screen)
-        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.ask("Emulation.setEmulatedMedia", features=scheme)
+        self.show_on(width, height, dark)
 
     def __enter__(self) -> Self:
         return self
@@ -72,6 +69,13 @@ class Tab:
         os.close(self.write_end)
         os.close(self.read_end)
         self.folder.cleanup()
+
+    def show_on(self, width: int, height: int = 900, dark: bool = False) -> None:
+        """A screen of that size and scheme."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.ask("Emulation.setDeviceMetricsOverride", **screen)
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.ask("Emulation.setEmulatedMedia", features=scheme)
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send one command and return its result."""

@@ -31,14 +31,17 @@ from usae.evidence.metrics.firing.exemplars import Exemplars
 from usae.evidence.metrics.firing.refinement import Refinement
 from usae.evidence.metrics.labels.tables import PROBES
 from usae.evidence.metrics.measure import concept_tables
+from usae.evidence.metrics.measure.frames import concept_pairs_frame
 from usae.evidence.metrics.measure.tables import RECONSTRUCTION
 from usae.images.pixels.index import ImageIndex, Record, write_index
 from usae.images.sources.shapes.scenes import ATTRIBUTES, GRID, scene
 from usae.sae.universal import UniversalSAE
+from usae.showing.maximisation.on_page import PAGE_PICTURES, page_pictures
 from usae.showing.maximisation.tables import MAXIMISATION
-from usae.showing.maximisation.targets import Maximisation, MaximisedTarget, targets_of
+from usae.showing.maximisation.targets import Maximisation, MaximisedTarget, PaintedTarget, targets_of
 from usae.showing.maximisation.transfer import transfer_table, write_maximised
 from usae.showing.results.run import Run
+from usae.showing.scripts import write_beside
 from usae.training.tables import TRAINING
 
 ROOT = Path(__file__).parents[2]
@@ -91,16 +94,18 @@ def synthetic_run(root: Path, **report: object) -> Run:
 
 
 def maximised_run(run: Run, concepts: list[int]) -> Run:
-    """The same with the folder and the table of stage `maximise`, pictures all grey, opened anew."""
+    """The same with what stage `maximise` writes, pictures all grey, opened anew."""
     m, n = len(MODELS), len(concepts) + 1
     scores = np.arange(m * m * 2 * n, dtype=np.float32).reshape(m, m, 2, n)
     maps, mean_tokens = np.ones((m, m, 2, 4), np.float32), np.full((m, 2, 3), 3**-0.5, np.float32)
     curves, pictures = np.ones((m, 2, 5), np.float32), np.full((m, 2, 16, 16, 4), 200, np.uint8)
     real = dict.fromkeys(MODELS, np.stack([np.arange(n), np.arange(n) + 2.0]))
-    maximised = [MaximisedTarget(pictures, curves, scores, maps, mean_tokens)] * n
+    maximised = [MaximisedTarget(PaintedTarget(pictures, curves), scores, maps, mean_tokens)] * n
     maximisation = Maximisation(targets_of(concepts, 1), maximised, real)
+    table = transfer_table(maximisation)
     write_maximised(run.maximised, maximisation)
-    write_table(MAXIMISATION, transfer_table(maximisation), run.root / "reports/maximisation.parquet")
+    write_table(MAXIMISATION, table, run.root / "reports/maximisation.parquet")
+    write_beside(run.root / "reports" / PAGE_PICTURES, page_pictures(table, run.maximised, MODELS, (3,)))
     return Run.load(run.root)
 
 
@@ -137,6 +142,7 @@ def _write_tables(folder: Path, codes: dict[str, CodeStore]) -> None:
         exemplars.update(chunks)
     _write(folder, concept_tables.CONCEPTS, _concepts(counts))
     _write(folder, concept_tables.CONCEPT_MODELS, _concept_models(counts))
+    _write(folder, concept_tables.CONCEPT_PAIRS, concept_pairs_frame(counts, MODELS))
     best = exemplars.frame()
     _write(folder, concept_tables.EXEMPLARS, best)
     _write(folder, START_EXEMPLARS, best[best["ranking"] == MODELS[0]])

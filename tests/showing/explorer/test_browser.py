@@ -1,6 +1,8 @@
 """The page in a real browser, from disk, without a network: what a reader sees is what the tables say."""
 
+import json
 import re
+import shutil
 import urllib.parse
 from dataclasses import replace
 
@@ -11,9 +13,11 @@ import pytest
 from tests.support import contrasted
 from tests.support.chromium import Tab, browser
 from tests.support.synthetic_run import CONCEPTS, MODELS, maximised_run, synthetic_run
-from usae.showing.explorer import write_report
-from usae.showing.explorer.cards import chosen
+from usae.showing.explorer.cards import chosen, ranked_concepts
+from usae.showing.explorer.page import render
+from usae.showing.explorer.parts import within, write_files
 from usae.showing.explorer.wording import decimals, number, share
+from usae.showing.maximisation.on_page import PAGE_PICTURES
 
 pytestmark = pytest.mark.skipif(
     browser() is None, reason="no Chromium on this machine (apt-get install chromium, or set $CHROMIUM)"
@@ -28,8 +32,19 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(run, tmp_path_factory):
-    return write_report(run, tmp_path_factory.mktemp("reports")).as_uri()
+def address(run):
+    return beside(run, run.root / "reports")
+
+
+def beside(run, folder):
+    """The page of a run without figures, in another folder, with what lies beside it; its address."""
+    text, files = render(run, [], [], {})
+    page = folder / "index.html"
+    page.write_text(text, encoding="utf-8")
+    write_files(folder, files)
+    if folder != run.root / "reports":
+        shutil.copy(run.root / "reports" / PAGE_PICTURES, folder)
+    return page.as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +52,18 @@ def tab(address):
     with Tab(browser()) as tab:
         tab.open(address)
         yield tab
+
+
+@pytest.fixture
+def screen(tab):
+    """The tab with another width and scheme, until the test is over."""
+
+    def change(width, dark):
+        tab.show_on(width, dark=dark)
+        return tab
+
+    yield change
+    tab.show_on(1280)
 
 
 @pytest.fixture
@@ -221,7 +248,7 @@ def test_the_heatmaps_scale_stands_beside_cards_only(visit):
     assert visit(view="table", concept=0).run("document.getElementById('scale').hidden") is False
 
 
-def test_a_card_says_why_the_funnel_stops_it(run, tmp_path):
+def test_a_card_says_why_the_funnel_stops_it(run, tab, tmp_path):
     verdicts = {
         "stops_at": ["stable", *["universal"] * (CONCEPTS - 1)],
         "why": ["found again by 1 of 2", *[None] * (CONCEPTS - 1)],
@@ -233,26 +260,27 @@ def test_a_card_says_why_the_funnel_stops_it(run, tmp_path):
         "stability": contrasted.stability(),
     }
     judged = replace(run, reports=run.reports.having(concepts=judged, **tables))
-    page = write_report(judged, tmp_path).as_uri()
-    with Tab(browser()) as tab:
-        tab.open(f"{page}#concept=0")
-        assert text(tab, "#opened .why") == "The funnel stops it at \u201cstable\u201d: found again by 1 of 2."
-        assert text(tab, "#opened [data-field=half-1]") == "0.9"
-        assert text(tab, "#opened [data-field=half-2]") == "0.8"
-        assert text(tab, "#story").endswith("Training adds 4 concepts that come back (95 % interval 4 to 5).")
-        tab.open(f"{page}#concept=1")
-        assert text(tab, "#opened .why") is None
-        assert "passes the funnel" in text(tab, "#opened header")
-        tab.open(f"{page}#view=table&sort=id&order=asc")
-        assert [cells(tab, concept)[-1] for concept in (0, 1)] == ["stable", "passes"]
-        assert [cells(tab, concept)[1] for concept in (0, 1)] == ["shared, not found again", "universal"]
-        shown = tab.run("[...document.getElementById('kind').options].map((option) => option.textContent)")
-        assert shown == ["all", "universal", "shared, not found again", "never fires"]
-        assert tab.run("document.querySelectorAll('#steps tbody tr').length") == 6
-        assert tab.complaints == []
+    page = beside(judged, tmp_path)
+    tab.open(f"{page}#concept=0")
+    assert text(tab, "#opened .why") == "The funnel stops it at \u201cstable\u201d: found again by 1 of 2."
+    assert text(tab, "#opened [data-field=half-1]") == "0.9"
+    assert text(tab, "#opened [data-field=half-2]") == "0.8"
+    assert text(tab, "#story").endswith("Training adds 4 concepts that come back (95 % interval 4 to 5).")
+    tab.open(f"{page}#concept=1")
+    assert text(tab, "#opened .why") is None
+    assert "passes the funnel" in text(tab, "#opened header")
+    tab.open(f"{page}#view=table&sort=id&order=asc")
+    assert [cells(tab, concept)[-1] for concept in (0, 1)] == ["stable", "passes"]
+    assert [cells(tab, concept)[1] for concept in (0, 1)] == ["shared, not found again", "universal"]
+    shown = tab.run("[...document.getElementById('kind').options].map((option) => option.textContent)")
+    assert [option.split(" (")[0] for option in shown] == [
+        "all", "universal", "shared, not found again", "never fires"
+    ]  # fmt: skip
+    assert tab.run("document.querySelectorAll('#steps tbody tr').length") == 6
+    assert tab.complaints == []
 
 
-def test_a_card_says_what_it_refines_and_what_refines_it(run, tmp_path):
+def test_a_card_says_what_it_refines_and_what_refines_it(run, tab, tmp_path):
     """Two coarse concepts; all finer ones but the dead one refine concept 1, the later the better."""
     concepts = run.reports["concepts"]
     numbers, phis = concepts["concept_id"], concepts["concept_id"] / CONCEPTS
@@ -262,49 +290,47 @@ def test_a_card_says_what_it_refines_and_what_refines_it(run, tmp_path):
         "refines": (0 * numbers + 1).where(finer),
         "refines_phi": phis.where(finer),
     }
-    page = write_report(replace(run, reports=run.reports.having(concepts=concepts.assign(**columns))), tmp_path)
+    page = beside(replace(run, reports=run.reports.having(concepts=concepts.assign(**columns))), tmp_path)
     best = list(range(DEAD - 1, DEAD - 13, -1))
-    with Tab(browser()) as tab:
-        tab.open(f"{page.as_uri()}#concept=1")
-        assert text(tab, "#opened .level") == "level 1"
-        listing = ", ".join(f"{concept} {decimals(phis[concept])}" for concept in best)
-        assert text(tab, "#opened .finer p") == f"refined by: {listing} and {DEAD - 14} more"
-        tab.run("document.querySelector('#opened .finer a').click()")
-        tab.wait(f"document.querySelector('#opened h3').textContent === 'Concept {best[0]}'")
-        assert text(tab, "#opened .level") == f"level 2, refines 1 {decimals(phis[best[0]])}"
-        assert text(tab, "#opened .finer") is None
-        tab.run("document.querySelector('#opened .level a').click()")
-        tab.wait("document.querySelector('#opened h3').textContent === 'Concept 1'")
-        tab.open(f"{page.as_uri()}#concept={DEAD}")
-        assert text(tab, "#opened .level") == "level 2, refines none"
-        tab.open(f"{page.as_uri()}#view=table&level=1")
-        assert sorted(ids(tab)) == [0, 1]
-        assert {cells(tab, concept)[-1] for concept in (0, 1)} == {"1"}
-        assert tab.complaints == []
+    tab.open(f"{page}#concept=1")
+    assert text(tab, "#opened .level") == "level 1"
+    listing = ", ".join(f"{concept} {decimals(phis[concept])}" for concept in best)
+    assert text(tab, "#opened .finer p") == f"refined by: {listing} and {DEAD - 14} more"
+    tab.run("document.querySelector('#opened .finer a').click()")
+    tab.wait(f"document.querySelector('#opened h3').textContent === 'Concept {best[0]}'")
+    assert text(tab, "#opened .level") == f"level 2, refines 1 {decimals(phis[best[0]])}"
+    assert text(tab, "#opened .finer") is None
+    tab.run("document.querySelector('#opened .level a').click()")
+    tab.wait("document.querySelector('#opened h3').textContent === 'Concept 1'")
+    tab.open(f"{page}#concept={DEAD}")
+    assert text(tab, "#opened .level") == "level 2, refines none"
+    tab.open(f"{page}#view=table&level=1")
+    assert sorted(ids(tab)) == [0, 1]
+    assert {cells(tab, concept)[-1] for concept in (0, 1)} == {"1"}
+    assert tab.complaints == []
 
 
-def test_the_map_joins_an_open_concept_with_what_it_refines(run, tmp_path):
+def test_the_map_joins_an_open_concept_with_what_it_refines(run, tab, tmp_path):
     """Concepts 4 and 5 refine concept 1, all others nothing."""
     concepts = run.reports["concepts"]
     finer = concepts["concept_id"].isin([4, 5])
     columns = {"level": 1 + (concepts["concept_id"] > 3), "refines": (0 * concepts["concept_id"] + 1).where(finer)}
-    page = write_report(replace(run, reports=run.reports.having(concepts=concepts.assign(**columns))), tmp_path)
+    page = beside(replace(run, reports=run.reports.having(concepts=concepts.assign(**columns))), tmp_path)
     corners = "(line) => [line.x1, line.y1, line.x2, line.y2].map((end) => end.baseVal.value)"
     ends = f"[...document.querySelectorAll('.family')].map({corners})"
     circle = "document.querySelector('.dot[data-concept=\"{0}\"] circle')"
     centre = f"[{circle}.cx, {circle}.cy].map((end) => end.baseVal.value)"
-    with Tab(browser()) as tab:
-        for concept, wanted in ((1, [4, 5]), (5, [4, 5]), (2, [])):
-            tab.open(f"{page.as_uri()}#view=map&concept={concept}")
-            parent, *own = (tab.run(centre.format(number)) for number in (1, *wanted))
-            assert tab.run(ends) == [[*one, *parent] for one in own]
-            assert tab.run("document.querySelector('.dot.current').dataset.concept") == str(concept)
-        radius = f"{circle}.r.baseVal.value"
-        assert tab.run(radius.format(1)) > tab.run(radius.format(4))
-        assert "large: level 1" in text(tab, ".legend")
-        tab.open(f"{page.as_uri()}#view=map")
-        assert tab.run(ends) == []
-        assert tab.complaints == []
+    for concept, wanted in ((1, [4, 5]), (5, [4, 5]), (2, [])):
+        tab.open(f"{page}#view=map&concept={concept}")
+        parent, *own = (tab.run(centre.format(number)) for number in (1, *wanted))
+        assert tab.run(ends) == [[*one, *parent] for one in own]
+        assert tab.run("document.querySelector('.dot.current').dataset.concept") == str(concept)
+    radius = f"{circle}.r.baseVal.value"
+    assert tab.run(radius.format(1)) > tab.run(radius.format(4))
+    assert "large: level 1" in text(tab, ".legend")
+    tab.open(f"{page}#view=map")
+    assert tab.run(ends) == []
+    assert tab.complaints == []
 
 
 def test_one_level_is_not_mentioned(tab, visit):
@@ -331,7 +357,52 @@ def test_maximised_pictures_and_the_command_that_makes_them(run, visit):
     np.testing.assert_allclose(shown, wanted.to_numpy().ravel(), atol=0.051)
     assert "1 random directions" in text(tab, "#opened .transfer")
     assert tab.run("document.querySelectorAll('#opened .curve polyline').length") == len(MODELS)
-    assert f"maximise.ids=[{other}]" in text(visit(concept=other), "#opened .maximise")
+    assert f"maximise.also=[3,{other}]" in text(visit(concept=other), "#opened .maximise")
+
+
+def test_cards_beside_the_page_come_when_they_are_asked_for(run, tab, tmp_path, monkeypatch):
+    monkeypatch.setattr("usae.showing.explorer.page.within", lambda later, room: within(later, 0))
+    page, ranked = beside(run, tmp_path), ranked_concepts(run.reports["concepts"])
+    tab.open(f"{page}#concept={ranked[-1]}")
+    tab.wait("document.querySelectorAll('#opened .photo').length > 0")
+    assert f"report.concepts={len(ranked)}" in text(tab, "#opened .short")
+    (tmp_path / "explorer/cards-01.js").unlink()
+    tab.open(f"{page}#concept={ranked[-1]}")
+    tab.wait("document.querySelector('#opened').textContent.includes('not beside this page')")
+    tab.complaints.clear()  # of the file that is not there
+
+
+def test_an_image_shows_what_fires_where(run, visit):
+    """The concepts of a cell, and the cells of a concept, are those of the codes."""
+    concept = chosen(run)[0].concept
+    tab = visit(concept=concept)
+    tab.run("document.querySelector('#opened a.tile').click()")
+    tab.wait("document.querySelectorAll('#image .spot').length > 0")
+    image = int(re.search(r"image=(\d+)", tab.run("location.hash"))[1])
+    assert text(tab, "#image h3") == f"Image {image}"
+    chunks = [run.codes[model].read([image]) for model in MODELS]
+    firing = [
+        [set(row[codes > 0.1]) for row, codes in zip(c.indices[0], c.values[0], strict=True)] for c in chunks
+    ]
+    token = max(range(64), key=lambda token: len(firing[0][token]))
+    tab.run(f"document.querySelector('#image [data-token=\"{token}\"]').click()")
+    spots = "[...document.querySelectorAll('#image .found')].map((row) => [...row.querySelectorAll('.spot')])"
+    listed = tab.run(f"{spots}.map((row) => row.map((spot) => Number(spot.dataset.concept)))")
+    assert [set(row) for row in listed] == [tokens[token] for tokens in firing]
+    tab.run(f"{spots}[0][0].focus()")
+    lit = tab.run("[...document.querySelectorAll('#image .lit')].map((cell) => Number(cell.dataset.token))")
+    assert lit == [place for place in range(64) if listed[0][0] in firing[0][place]]
+    tab.press("Escape")
+    assert tab.run("document.getElementById('image')") is None
+
+
+def test_bands_and_histograms_stand_on_full_cards(run, visit):
+    tab = visit(concept=chosen(run)[0].concept)
+    assert tab.run("[...document.querySelectorAll('#opened .band')].map((band) => band.dataset.band)") == [
+        "top", "middle", "weakest", "random"
+    ]  # fmt: skip
+    assert tab.run("document.querySelectorAll('#opened .spread').length") == len(MODELS)
+    assert tab.run("document.querySelectorAll('#opened .band .heat').length") >= 4
 
 
 def test_keys_walk_through_the_concepts(run, tab, visit):
@@ -350,30 +421,112 @@ def test_keys_walk_through_the_concepts(run, tab, visit):
     assert re.search(r"concept=\d+", tab.run("location.hash"))
 
 
-def test_the_map_has_a_point_per_concept(run, visit):
-    tab = visit(view="map")
-    concepts = run.reports["concepts"]
-    wanted = concepts[(concepts["lift"] > 0) & (concepts["energy"] > 0)]["concept_id"]
-    found = tab.run("[...document.querySelectorAll('.dot')].map((dot) => Number(dot.dataset.concept))")
-    assert sorted(found) == sorted(wanted)
+def test_the_map_has_a_point_per_concept_over_two_numbers_of_choice(run, visit):
+    concepts, models = run.reports["concepts"], run.reports["concept_models"]
+    drawn = "[...document.querySelectorAll('.dot')].map((dot) => Number(dot.dataset.concept))"
+    tab = visit(view="map", concept=1)
+    wanted = concepts[concepts["lift"].notna() & concepts["energy"].notna()]
+    assert sorted(tab.run(drawn)) == sorted(wanted["concept_id"])
+    never = (wanted["cofires"] == 0).sum()
+    assert text(tab, ".map .said").startswith(f"{len(wanted)} drawn, {never} of them never co-fire")
+    box = "document.querySelector('{0}').getBoundingClientRect()"
+    assert tab.run(f"{box.format('#opened')}.left >= {box.format('.map')}.right")  # the card stands beside the map
+    tab = visit(view="map", x="fires in supervised", y="fires in language")
+    assert sorted(tab.run(drawn)) == concepts["concept_id"].tolist()
+    fires = models.pivot(index="concept_id", columns="model", values="fires")
+    across = tab.run("[...document.querySelectorAll('.dot circle')].map((dot) => dot.cx.baseVal.value)")
+    by_place = fires["supervised"].loc[tab.run(drawn)].to_numpy()[np.argsort(across, kind="stable")]
+    assert (np.diff(by_place) >= 0).all()
+
+
+def test_models_that_share_a_concept_are_a_filter(run, tab, visit):
+    """Of every set that the plot shows, the filter finds as many concepts, and they are those of the table."""
+    visit(view="table")
+    tab.run("document.querySelector('.who').open = true")
+    marks = "[...document.querySelectorAll('.set')].map((set) => [set.dataset.set, Number(set.textContent)])"
+    counts = dict(tab.run(marks))
+    assert {*MODELS, "+".join(MODELS)} <= set(counts)
+    assert counts["supervised"] == 3  # of its own, by construction
+    tab.run("document.querySelector('[data-set=supervised]').click()")
+    tab.wait("location.hash.includes('has=supervised')")
+    pairs = run.reports["concept_pairs"]
+    agreed = set(pairs.loc[(pairs["cofire_proportion"] >= 0.1) & (pairs["model"] == "supervised"), "concept_id"])
+    assert len(ids(tab)) == 3
+    assert not set(ids(tab)) & agreed
+    tab = visit(view="table", has="supervised,language")
+    assert text(tab, "#count").startswith(f"{counts['+'.join(MODELS)]} of")
+    assert tab.run("document.querySelector('[data-pick=language]').value") == "has"
+
+
+def test_names_are_the_labels_that_fit_best(run, tab, tmp_path):
+    rows = [(0, 0, "colour: green", 0.5), (0, 1, "texture: solid", 0.1), (1, 0, "colour: green", 0.15)]
+    labels = pd.DataFrame(rows, columns=["concept_id", "rank", "label", "iou"])
+    named = replace(
+        run, reports=run.reports.having(concept_labels=labels.assign(precision=0.6, recall=0.7, base=0.1))
+    )
+    page = beside(named, tmp_path)
+    tab.open(f"{page}#concept=0")
+    chips = "[...document.querySelectorAll('#opened .label')].map((chip) => chip.textContent)"
+    first, second = tab.run(chips)
+    assert first == "colour: green precision 60 %, recall 70 %, IoU 0.50, base 10 %"
+    assert second == "texture: solid IoU 0.10"
+    tab.open(f"{page}#view=table&q=solid GREEN")
+    assert ids(tab) == [0]
+    tab.open(f"{page}#view=table&q=green&sort=id&order=asc")
+    assert ids(tab) == [0, 1]
+    faint = "[...document.querySelectorAll('[data-row] .faint')].map((cell) => cell.textContent)"
+    assert tab.run(faint) == ["colour: green"]
+    lift = run.reports["concepts"].set_index("concept_id")["lift"]
+    tab.open(f"{page}#view=table&q=green lift>{(lift[0] + lift[1]) / 2:.6f}")
+    assert ids(tab) == [int(lift[[0, 1]].idxmax())]
+    options = "[...document.querySelectorAll('#kind option')].map((each) => [each.textContent, each.disabled])"
+    assert ["never fires (1)", False] in tab.run(options)
+    assert all(disabled == told.endswith("(0)") for told, disabled in tab.run(options)[1:])
+
+
+def test_heatmaps_on_a_common_scale_and_over_colours(run, tab, visit):
+    visit(concept=chosen(run)[0].concept, scale="common", under="colour")
+    assert "brightness(0.8)" in tab.run("getComputedStyle(document.querySelector('#opened .photo.dim')).filter")
+    said = tab.run("[...document.querySelectorAll('#opened .rows .name')].map((name) => name.textContent)")
+    assert len({re.search(r"scale 0 to (\S+)", line)[1] for line in said[1:]}) == 1
+    own = visit(concept=chosen(run)[0].concept).run(
+        "document.querySelector('#opened .heat').style.backgroundImage"
+    )
+    visit(concept=chosen(run)[0].concept, scale="common")
+    tab.wait(f"document.querySelector('#opened .heat').style.backgroundImage !== {json.dumps(own)}")
+
+
+def test_an_opened_card_lies_below_the_controls_and_once(run, visit):
+    concept = chosen(run)[0].concept
+    tab = visit(concept=concept)
+    edge = "document.querySelector('{0}').getBoundingClientRect()"
+    tab.wait(f"{edge.format('.bar')}.top >= {edge.format('.controls')}.bottom - 1")
+    assert concept not in cards(tab)
+    assert tab.run("[...document.querySelectorAll('#opened .take button')].map((one) => one.textContent)") == [
+        "copy link", "JSON", "CSV"
+    ]  # fmt: skip
+    assert visit(concept=99999).run("document.title").startswith("No concept 99999")
+    tab.press("?")
+    assert tab.run("document.querySelector('.help').open")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_fits_the_screen_and_text_can_be_read(run, address, width, dark):
-    with Tab(browser(), width=width, dark=dark) as tab:
-        for state in ("", "#view=table", "#view=map", f"#concept={DEAD}"):
-            tab.open(address + state)
-            assert tab.run("document.documentElement.scrollWidth") <= width
-        tab.open(f"{address}#concept={chosen(run)[0].concept}")
-        explained = "[...document.querySelectorAll('#opened .tip')].map((tip) => (tip.focus(), scroll_width()))"
-        tab.run("window.scroll_width = () => document.documentElement.scrollWidth")
-        assert max(tab.run(explained)) <= width
-        assert tab.run("matchMedia('(prefers-color-scheme: dark)').matches") == dark
-        ink, paper = tab.run(
-            "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
-        )
-        assert _contrast(ink, paper) > 7
+def test_it_fits_the_screen_and_text_can_be_read(run, written, screen, width, dark):
+    tab, concept = screen(width, dark), chosen(run)[0].concept
+    for state in ("", "#view=table", f"#view=map&concept={concept}", f"#concept={DEAD}", "#image=3"):
+        tab.open(written.as_uri() + state)
+        assert tab.run("document.documentElement.scrollWidth") <= width
+    tab.open(f"{written.as_uri()}#concept={concept}")
+    explained = "[...document.querySelectorAll('#opened .tip')].map((tip) => (tip.focus(), scroll_width()))"
+    tab.run("window.scroll_width = () => document.documentElement.scrollWidth")
+    assert max(tab.run(explained)) <= width
+    assert tab.run("matchMedia('(prefers-color-scheme: dark)').matches") == dark
+    ink, paper = tab.run(
+        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
+    )
+    assert _contrast(ink, paper) > 7
+    tab.complaints.clear()  # this page has no maximised pictures
 
 
 def test_nothing_was_asked_of_a_network_and_nothing_complained(tab, visit):

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,20 +23,25 @@ from usae.common.errors import UserError
 from usae.evidence.codes.store import aligned_chunks
 from usae.showing.explorer import write_report
 from usae.showing.explorer.album import Album
-from usae.showing.explorer.cards import chosen, make_cards
+from usae.showing.explorer.bands import BINS, band_images, firing_images, histograms, make_bands
+from usae.showing.explorer.cards import STRIP, chosen, images_of, make_cards, ranked_concepts
 from usae.showing.explorer.charts import chart_uri, dark_style
+from usae.showing.explorer.image_files import LOUDEST, QUIET, image_files, large_photo, plane_bits
 from usae.showing.explorer.neighbours import Cofiring, near_directions
 from usae.showing.explorer.overview import code_version, tiles
-from usae.showing.explorer.page import payload, render, split
+from usae.showing.explorer.page import payload, render
 from usae.showing.explorer.panels import LAYOUTS, make_panel, panels
-from usae.showing.explorer.payload import half_columns, half_tips, plain, script_text, tips
+from usae.showing.explorer.parts import FILE_BYTES, places, split, within
+from usae.showing.explorer.payload import half_columns, half_tips, tips
 from usae.showing.explorer.story import NOTHING, added, story
 from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.figures import pictures
 from usae.showing.figures.chosen_concepts import heatmap_picture, maximised_picture
 from usae.showing.figures.theme import sentence
+from usae.showing.maximisation.on_page import page_pictures
 from usae.showing.results.reports import Reports
 from usae.showing.results.run import Run
+from usae.showing.scripts import plain, script_text
 
 ROOT = Path(__file__).parents[3]
 DEAD = CONCEPTS - 1
@@ -51,12 +57,7 @@ def data_of(page):
         for text in re.findall(r'<script type="application/json" id="\w+">(.*?)</script>', page, re.DOTALL)
     ]
     first, rest = parts
-    return first | {name: first[name] | rest[name] for name in ("cards", "photos")}
-
-
-@pytest.fixture(scope="module")
-def written(run, tmp_path_factory):
-    return write_report(run, tmp_path_factory.mktemp("reports"))
+    return first | {name: first[name] | rest[name] for name in ("cards", "photos")} | {"files": rest["files"]}
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +94,17 @@ def test_columns_say_what_they_are_a_share_of(data):
     assert [column["share"] for column in columns] == [False, True]
 
 
-def test_cards_are_of_the_chosen_concepts(run, data):
+def test_every_concept_that_fires_has_pictures(run, data):
     choices = chosen(run)
     assert len(choices) == 5 + len(MODELS)
-    assert set(data["cards"]) == {str(choice.concept) for choice in choices}
+    assert list(data["cards"])[: len(choices)] == [str(choice.concept) for choice in choices]
+    alive = run.reports["concepts"].query("alive")["concept_id"]
+    assert set(data["cards"]) == set(map(str, alive))
+    ranked = ranked_concepts(run.reports["concepts"])
+    for concept, card in list(data["cards"].items())[len(choices) :]:
+        assert 0 < len(card["rankings"]["mean"]["images"]) <= STRIP
+        assert ranked[card["place"] - 1] == int(concept)
+        assert card["place"] > 5  # `report.concepts`: so many full cards would not be enough
     for choice in choices:
         card = data["cards"][str(choice.concept)]
         assert card["owner"] == choice.owner
@@ -127,12 +135,78 @@ def test_a_card_shows_what_it_started_as(run):
 
 def test_the_first_cards_come_first(run):
     data = payload(run)
-    first, rest = split(data, 3)
+    first, later = split(data, 3)
     assert list(first["cards"]) == list(data["cards"])[:3]
-    assert first["cards"] | rest["cards"] == data["cards"]
-    assert first["photos"] | rest["photos"] == data["photos"]
-    assert not set(first["photos"]) & set(rest["photos"])
-    assert first["carded"].keys() == data["cards"].keys()
+    assert first["cards"] | later.cards == data["cards"]
+    assert first["photos"] | later.photos == data["photos"]
+    assert not set(first["photos"]) & set(later.photos)
+
+
+def test_what_the_page_has_no_room_for_lies_beside_it(run, monkeypatch):
+    """Every card is in one place, with all its photos there or in the page; the page keeps to its room."""
+    data = payload(run)
+    first, later = split(data, 3)
+    whole, nothing = within(later, 10**9)
+    assert (whole.content, nothing) == (later.content, [])
+    monkeypatch.setattr("usae.showing.explorer.parts.FILE_BYTES", FILE_BYTES // 400)
+    room = 40_000
+    page, beside = within(later, room)
+    assert len(script_text(page.content)) <= 1.01 * room
+    assert len(beside) > 1
+    assert [*page.cards, *(concept for part in beside for concept in part.cards)] == list(later.cards)
+    assert set(places(beside)) == set(later.cards) - set(page.cards)
+    for part in (page, *beside):
+        have = first["photos"] | page.photos | part.photos
+        assert {str(image) for image in images_of(part.cards)} <= set(have)
+
+
+def codes_and_places(packed, models, tokens, k):
+    """Codes and concepts, each (models, tokens, k), as the page's script reads them."""
+    parts = np.frombuffer(zlib.decompress(base64.b64decode(packed["codes"])), np.uint8).reshape(
+        2, models, tokens, k
+    )
+    share = (parts[1].astype(float) - QUIET - 1) / (LOUDEST - QUIET - 1)
+    peaks = np.array(packed["peaks"])[:, None, None]
+    return np.where(parts[1] > QUIET, 0.1 + (peaks - 0.1) * share**2, 0.1 * parts[1] / QUIET), parts[0]
+
+
+def test_files_beside_the_page_hold_the_codes_of_images(run):
+    album, images = Album(run.index, 16, "squash"), [3, 40]
+    (content,) = image_files(run.codes, album, images, 0.1, 10**7)
+    assert list(content["images"]) == ["3", "40"]
+    for image, packed in content["images"].items():
+        chunks = [run.codes[model].read([int(image)]) for model in MODELS]
+        wanted = np.stack([chunk.values[0] for chunk in chunks])
+        codes, places = codes_and_places(packed, *wanted.shape)
+        np.testing.assert_array_equal(places, np.stack([chunk.indices[0] for chunk in chunks]))
+        np.testing.assert_array_equal(codes > 0.1, wanted > np.float32(0.1))
+        np.testing.assert_allclose(codes, wanted, atol=0.01 * wanted.max())
+        assert packed["photo"].startswith("data:image/webp")
+    assert large_photo(Album(run.index, 256, "squash"), 3) is None
+    assert list(image_files(run.codes, album, images, 0.1, 100)) == []
+    assert [plane_bits(concepts) for concepts in (2, 256, 257, 65_536, 65_537)] == [8, 8, 16, 16, 24]
+
+
+def test_bands_are_of_all_images_on_which_a_concept_fires(run):
+    concept = chosen(run)[0].concept
+    counted = firing_images(run.codes, [concept], np.float32([6.0]), 0.1)
+    chunks = [run.codes[model].read(range(48)) for model in MODELS]
+    dense = np.stack([np.where((c.indices == concept) & (c.values > 0.1), c.values, 0).sum(-1) for c in chunks])
+    peaks = dense.max(axis=2).mean(axis=0)  # (images,)
+    images, codes = counted.ranked(0)
+    np.testing.assert_allclose(codes, np.sort(peaks[peaks > 0])[::-1])
+    np.testing.assert_allclose(peaks[images], codes)
+    bins = np.minimum(dense[dense > 0] / 6.0 * BINS, BINS - 1).astype(int)
+    np.testing.assert_array_equal(counted.counts[:, 0].sum(0), np.bincount(bins, minlength=BINS))
+    bands = band_images(np.arange(100), concept, 0)
+    assert (bands["middle"][:3], bands["weakest"][:2]) == ([50, 49, 51], [99, 98])
+    assert bands == band_images(np.arange(100), concept, 0)
+    assert bands["random"] != band_images(np.arange(100), concept, 1)["random"]
+    shown = make_bands(run.codes, counted, {concept: images.tolist()}, Album(run.index, 16, "squash"), 0)[concept]
+    assert shown["of"] == len(images)
+    order = [image for band in shown["images"].values() for image in band]
+    np.testing.assert_allclose(shown["codes"], dense.mean(axis=0).max(axis=1)[order], rtol=1e-5)
+    assert histograms(counted)[concept]["counts"] == counted.counts[:, 0].tolist()
 
 
 def test_heat_sheets_hold_the_codes(run):
@@ -186,7 +260,7 @@ def test_the_story_says_what_training_adds(run):
         "Training adds 4 concepts that come back (95 % interval 4 to 5)",
         "In further SAEs, in shared concepts: 5 (seed-1), \u22121 (half-1)",
     ]
-    page = Page(render(replace(run, reports=tables), [], [], {}))
+    page = Page(render(replace(run, reports=tables), [], [], {})[0])
     assert f"{'. '.join(story(tables, MODELS))}." in page.words
     assert story(run.reports, MODELS) == []
     funnel = contrasted.funnel()
@@ -242,8 +316,8 @@ def test_levels_are_told_where_there_are_several(run):
     assert found["concepts"]["refines"] == [None, None] + [1] * (CONCEPTS - 2)
     assert found["concepts"]["refines_phi"] == [None, None] + [0.25] * (CONCEPTS - 2)
     assert isinstance(found["concepts"]["refines"][2], int)
-    assert "<b>Levels</b>" in render(two, [], [], {})
-    assert "<b>Levels</b>" not in render(run, [], [], {})
+    assert "<b>Levels</b>" in render(two, [], [], {})[0]
+    assert "<b>Levels</b>" not in render(run, [], [], {})[0]
 
 
 def test_charts_follow_the_scheme_of_the_page(tmp_path):
@@ -284,24 +358,21 @@ def test_the_code_version_is_that_of_code_and_settings(tmp_path):
     assert code_version(tmp_path) == f"{first}, with local changes"
 
 
-def test_without_maximised_images_cards_have_none(data):
-    assert data["control"] is None
-    assert all(card["maximised"] is None for card in data["cards"].values())
-
-
 def test_maximised_images_stand_beside_their_transfer(tmp_path):
     run = maximised_run(synthetic_run(tmp_path), [0, 4])
-    data = payload(run)
-    table = run.reports["maximisation"].query("kind == 'concept' and start == 0")
-    for concept in (0, 4):
-        cell = data["cards"][str(concept)]["maximised"]
+    table = run.reports["maximisation"]
+    shown = page_pictures(table, run.maximised, MODELS, (4,))
+    first = table.query("kind == 'concept' and start == 0")
+    assert set(shown["cells"]) == {"0", "4"}
+    for concept, cell in shown["cells"].items():
         assert all(cell["pictures"][model].startswith("data:image/webp") for model in MODELS)
-        wanted = table[table["concept_id"] == concept].pivot(index="model", columns="scored_by", values="z")
+        wanted = first[first["concept_id"] == int(concept)].pivot(index="model", columns="scored_by", values="z")
         np.testing.assert_allclose(cell["z"], wanted.loc[list(MODELS), list(MODELS)], rtol=1e-4)
         assert cell["real_images"] == 2
-    assert data["control"]["directions"] == 1
+    assert (shown["control"]["directions"], shown["also"]) == (1, [4])
+    assert page_pictures(table.iloc[:0], tmp_path, MODELS, ()) == {"cells": {}, "control": None, "also": []}
     assert maximised_picture(run).claim.endswith("beat 99 % of real images in the model they are made for")
-    with pytest.raises(UserError, match=r"no maximised pictures of 2; there are of 0, 4\. To make"):
+    with pytest.raises(UserError, match=r"no maximised pictures of 2; there are of 0, 4\. To add"):
         maximised_picture(run, [0, 2])
 
 
@@ -365,7 +436,7 @@ def test_a_page_beyond_the_budget_names_three_parameters(tmp_path):
     with pytest.raises(UserError) as caught:
         write_report(synthetic_run(tmp_path, megabytes=0.2), tmp_path / "out")
     assert re.search(r"would have \d\.\d MB, more than `report.megabytes: 0.2`", str(caught.value))
-    for name in ("`report.concepts` (now 5)", "`report.images` (4)", "`report.thumbnail` (96)"):
+    for name in ("`report.images` (now 4)", "`report.own_images` (2)", "`report.thumbnail` (96)"):
         assert name in str(caught.value)
     assert not (tmp_path / "out/index.html").exists()
 
@@ -394,7 +465,7 @@ def test_panels_show_the_tables_that_there_are(run, written):
     assert [ranked.body, ranked.left_out] == [[["2", "0.3", "0.9", "no"], ["0", "0.1", "0.2", "yes"]], 1]
     loss = pictures(run.reports, MODELS, 0.1)[-3]
     assert panels(run.reports.having(funnel=funnel, paper=funnel.iloc[:0]), {"funnel": loss})[0].picture is loss
-    text = render(run, [], [panel], {"funnel": written.parent / "figures/loss.svg"})
+    text = render(run, [], [panel], {"funnel": written.parent / "figures/loss.svg"})[0]
     assert 'id="panel-funnel"' in text
     assert 'id="panel-paper"' not in text
 
@@ -430,7 +501,7 @@ def test_panels_of_controls_tell_counts_what_comes_back_and_what_training_adds_a
     ]
     assert ["lift_median", "null", "15.4", "\u2013"] in by_name["controls"].body
     assert all(panel.how.endswith(".") for panel in by_name.values())
-    text = render(run, [], list(by_name.values()), {})
+    text = render(run, [], list(by_name.values()), {})[0]
     assert text.count("<code>reports/controls.parquet</code>") == 3
     assert 'id="panel-adds"' in text
     seeds = controls[~controls["measure"].str.startswith(("comes_back", "correlation"))]
@@ -457,7 +528,7 @@ def test_without_labels_there_are_no_chips(run):
 
 def test_hostile_names_are_escaped(run):
     label = "</script><script>alert('x')</script>"
-    text = render(with_tables(run, concepts=run.reports["concepts"].assign(top_label=label)), [], [], {})
+    text = render(with_tables(run, concepts=run.reports["concepts"].assign(top_label=label)), [], [], {})[0]
     assert "<script>alert" not in text
     assert data_of(text)["concepts"]["top_label"][0] == label
 

@@ -29,14 +29,16 @@ from usae.showing.maximisation.maco import (
 )
 from usae.showing.maximisation.pictures import picture_path, read_curves, read_picture
 from usae.showing.maximisation.real_images import real_scores, run_spectrum, spaced
-from usae.showing.maximisation.run import maximise_all
+from usae.showing.maximisation.run import batches_of, kept_paths, paint_all
 from usae.showing.maximisation.tables import MAXIMISATION
 from usae.showing.maximisation.targets import (
     Maximisation,
     MaximisationTarget,
     MaximisedTarget,
+    PaintedTarget,
     load_probe,
     maximise_targets,
+    paint_targets,
     targets_at_once,
     targets_of,
 )
@@ -53,6 +55,7 @@ PARAMS = MaximiseParams(
     rule="funnel",
     concepts=3,
     ids=None,
+    also=(),
     starts=2,
     random=1,
     score="mean",
@@ -258,28 +261,47 @@ def test_every_model_scores_every_picture(probes, maximised):
     picture = torch.from_numpy(target.pictures[0, 1, ..., :3].copy()).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         values = probes["twin"].directions(probes["twin"].backbone.tokens(picture))[0]  # (tokens, targets)
-    np.testing.assert_allclose(target.scores[1, 0, 1], values.mean(dim=0), atol=0.02)
-    np.testing.assert_allclose(target.maps[1, 0, 1], values[:, 1], atol=0.05)
+    np.testing.assert_allclose(target.scores[1, 0, 1], values.mean(dim=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(target.maps[1, 0, 1], values[:, 1], rtol=1e-4, atol=1e-5)
 
 
-def test_a_maximised_target_survives_its_file(maximised, tmp_path):
-    maximised[0].save(tmp_path / "3.npz")
-    again = MaximisedTarget.load(tmp_path / "3.npz")
-    for name in ("pictures", "curves", "scores", "maps", "mean_tokens"):
-        assert np.array_equal(getattr(again, name), getattr(maximised[0], name))
+def test_a_painted_target_survives_its_file(maximised, tmp_path):
+    maximised[0].painted.save(tmp_path / "3.npz")
+    again = PaintedTarget.load(tmp_path / "3.npz")
+    assert np.array_equal(again.pictures, maximised[0].pictures)
+    assert np.array_equal(again.curves, maximised[0].curves)
 
 
-def test_a_killed_run_goes_on_with_the_next_concept(probes, maximised, params, tmp_path):
-    runtime = params.runtime.model_copy(update={"batch_images": 4 * SHORT.crops})  # two targets at a time
-    chosen = params.model_copy(update={"maximise": SHORT, "runtime": runtime})
-    targets, spectrum = targets_of(CHOSEN, PARAMS.random), fallback_spectrum(SIZE)
-    for name in (3, 7, 20):  # another target's: shows whether it is read or made again
-        maximised[3].save(tmp_path / f"{name}.npz")
-    found = maximise_all(chosen, probes, targets, spectrum, tmp_path)
-    again = maximise_targets(probes, [2, 3], spectrum, SHORT, [0, 1], 4 * SHORT.crops)
-    for target, wanted in zip(found, [maximised[3], maximised[3], *again], strict=True):
+def test_batches_are_of_one_kind_and_added_concepts_stand_alone():
+    targets = targets_of([3, 7, 20, 5, 6], 3)
+    assert batches_of(3, 2, targets, 2) == [
+        range(0, 2),
+        range(2, 3),
+        range(3, 4),
+        range(4, 5),
+        range(5, 7),
+        range(7, 8),
+    ]
+    assert batches_of(0, 0, [], 2) == []
+
+
+def test_one_more_concept_makes_no_other_picture_again(probes, maximised, params, tmp_path):
+    """What is there is taken, whoever painted it; what is missing is painted with all of its batch, and kept."""
+    chosen = params.model_copy(update={"maximise": SHORT})
+    targets, magnitude, painted = targets_of(CHOSEN, PARAMS.random), fallback_spectrum(SIZE), maximised[3].painted
+    batches = batches_of(2, 1, targets, 2)  # 3 and 7, 20 added, the random direction
+    first, added, last = ([targets[row] for row in rows] for rows in batches)
+    for path in (*kept_paths(tmp_path, first), *kept_paths(tmp_path, last)):
+        painted.save(path)  # another target's: shows whether it is read or painted again
+    found = paint_all(chosen, probes, targets, batches, magnitude, tmp_path)
+    (again,) = paint_targets(probes, [2], magnitude, SHORT, [0, 1], params.runtime.batch_images)
+    for target, wanted in zip(found, [painted, painted, again, painted], strict=True):
         assert np.array_equal(target.pictures, wanted.pictures)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["20.npz", "3.npz", "7.npz", "random-0.npz"]
+    names = {path.name for group in (first, added, last) for path in kept_paths(tmp_path, group)}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    kept_paths(tmp_path, first)[0].unlink()
+    both = paint_all(chosen, probes, targets, batches, magnitude, tmp_path)[:2]
+    assert not any(np.array_equal(target.pictures, painted.pictures) for target in both)
 
 
 def hand_made():
@@ -290,8 +312,7 @@ def hand_made():
     mean_tokens = np.array([[[[1.0, 0.0], [0.6, 0.8]]], [[[0.0, 1.0], [0.0, 1.0]]]])
     maximised = [
         MaximisedTarget(
-            np.zeros((1, 2, 8, 8, 4), np.uint8),
-            np.array([[[0.0, 1.0], [2.0, 3.0]]]),
+            PaintedTarget(np.zeros((1, 2, 8, 8, 4), np.uint8), np.array([[[0.0, 1.0], [2.0, 3.0]]])),
             scores[n][None],
             np.array([[[[1.0, 2.0], [2.0, 1.0]]]]),
             mean_tokens[n],
@@ -428,19 +449,19 @@ def test_no_two_models_have_one_picture(tmp_path):
 
 def test_a_kept_target_that_is_damaged_is_made_again(maximised, tmp_path):
     file = tmp_path / "a.npz"
-    assert not MaximisedTarget.kept(file)
-    maximised = maximised[0]
-    maximised.save(file)
-    assert MaximisedTarget.kept(file)
+    assert not PaintedTarget.kept(file)
+    painted = maximised[0].painted
+    painted.save(file)
+    assert PaintedTarget.kept(file)
     whole = file.read_bytes()
     for place in np.linspace(200, len(whole) - 1, 7).astype(int):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        if MaximisedTarget.kept(file):  # in what a zip holds beside its contents
-            for field in dataclasses.fields(maximised):
-                loaded = getattr(MaximisedTarget.load(file), field.name)
-                np.testing.assert_array_equal(loaded, getattr(maximised, field.name))
+        if PaintedTarget.kept(file):  # in what a zip holds beside its contents
+            for field in dataclasses.fields(painted):
+                loaded = getattr(PaintedTarget.load(file), field.name)
+                np.testing.assert_array_equal(loaded, getattr(painted, field.name))
     file.write_bytes(whole[:90])
-    assert not MaximisedTarget.kept(file)
+    assert not PaintedTarget.kept(file)
 
 
 def test_a_damaged_picture_is_one_sentence(tmp_path):

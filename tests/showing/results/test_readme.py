@@ -25,7 +25,7 @@ def declared() -> list[Table]:
 def test_every_column_is_described(table, tmp_path):
     file = tmp_path / f"{table.name}.parquet"
     write_table(table, no_rows(table), file)
-    text = readme([file], tmp_path)
+    text = readme({file: pq.read_schema(file)}, tmp_path)
     assert f"## {table.name}.parquet\n\nOne row is {table.row}." in text
     for column, field in zip(table.columns, pq.read_schema(file), strict=True):
         assert column.meaning

@@ -1,4 +1,4 @@
-"""What unfinished runs have kept, checkpoints and maximised concepts: `usae store list` shows it, `gc`
+"""What runs have kept, checkpoints of unfinished ones and maximised pictures: `usae store list` shows it, `gc`
 removes it."""
 
 import re

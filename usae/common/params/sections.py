@@ -206,6 +206,7 @@ class MaximiseParams(Section):
     ]  # shared, best first | strongest | each model's own | listed
     concepts: CountOrNone  # how many; 0 = none
     ids: tuple[int, ...] | None  # for rule: ids, in place of `concepts`
+    also: tuple[int, ...]  # further concepts, whatever the rule; one more makes no other picture again
     starts: Count  # pictures of each concept and model from different random phases, for repeatability
     random: CountOrNone  # random directions maximised in the same way: the control
     score: Literal["mean", "max", "centre"]  # of a concept over the tokens of a picture

@@ -1,13 +1,20 @@
-"""Progress bars with rate and time left; silent when the output is not a terminal, and in processes of a stage."""
+"""Progress bars with rate and time left; silent when the output is not a terminal, but for `reported`, and in
+processes of a stage.
+"""
 
+import logging
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from multiprocessing import parent_process
 from typing import TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+LINE_SECONDS = 60.0  # between two lines of the log
+
+log = logging.getLogger("usae")
 
 
 def progress(
@@ -50,3 +57,23 @@ def advance(bar: "tqdm[None]", count: int, size: int) -> None:
         seconds = max(bar.format_dict["elapsed"], 1e-3)
         bar.set_postfix_str(f"{(bar.n + count) * size / seconds / 1e6:.1f} MB/s", refresh=False)
         bar.update(count)
+
+
+def reported(
+    steps: Iterable[T], total: int, *, description: str, unit: str, every: float = LINE_SECONDS
+) -> Iterator[T]:
+    """`steps` behind a bar; where there is no terminal, a line of the log now and then with the time left."""
+    bar = progress(steps, total=total, description=description, unit=unit)
+    started = last = time.monotonic()
+    for done, step in enumerate(bar, start=1):
+        now = time.monotonic()
+        if bar.disable and done < total and now - last >= every:
+            last = now
+            left = about((now - started) / done * (total - done))
+            log.info("%s: %d of %d %s, %s left", description, done, total, unit, left)
+        yield step
+
+
+def about(seconds: float) -> str:
+    """40 -> 'less than a minute', 300 -> 'about 5 min'."""
+    return "less than a minute" if seconds < LINE_SECONDS else f"about {seconds / LINE_SECONDS:,.0f} min"

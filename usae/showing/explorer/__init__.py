@@ -1,4 +1,4 @@
-"""The concept explorer: `reports/index.html`, one file that needs no network (stage `report`)."""
+"""The concept explorer: `reports/index.html` and what lies beside it, without a network (stage `report`)."""
 
 from usae.showing.explorer.page import write_report
 

@@ -1,9 +1,8 @@
 """The pictures of the page: every image once, however many cards show it (stage `report`)."""
 
-import base64
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -11,11 +10,8 @@ from PIL import Image
 from usae.common.params import Fit
 from usae.images.pixels.index import ImageIndex
 from usae.showing.figures.heat import heat_levels, heat_palette
-from usae.showing.maximisation.pictures import read_picture
 from usae.showing.results.examples import ConceptExample, sketch_of, thumbnails
-
-QUALITY = 72  # of WebP
-PICTURE = 128  # most pixels per side of a maximised picture on the page
+from usae.showing.scripts import data_uri, webp
 
 
 @dataclass
@@ -43,7 +39,7 @@ class Album:
             self._open(image)
         return self.photos[image]
 
-    def photos_of(self, images: set[int]) -> dict[str, str]:
+    def photos_of(self, images: Iterable[int]) -> dict[str, str]:
         """The photos of these images, by number, for the page."""
         return {str(image): self.photo(image) for image in sorted(images)}
 
@@ -53,34 +49,27 @@ class Album:
         self.photos[image] = webp(Image.fromarray(picture))
 
 
-def webp(image: Image.Image, quality: int = QUALITY) -> str:
-    """An image as a WebP data URI."""
-    buffer = io.BytesIO()
-    image.save(buffer, "webp", quality=quality)
-    return data_uri(buffer.getvalue(), "image/webp")
-
-
 def heat_sheet(example: ConceptExample) -> str:
     """All heatmaps of an example in one small PNG: a row of cells per model, a column per image."""
+    return sheet(example.codes, [example.peak(model) for model in example.models])
+
+
+def sheet(codes: Iterable[np.ndarray], peaks: Iterable[float]) -> str:
+    """A row of cells per array (n, grid, grid) of `codes`, each on its own scale up to its peak."""
     rows = [
-        np.concatenate(list(heat_levels(codes, example.peak(model))), axis=1)  # (grid, n * grid)
-        for model, codes in zip(example.models, example.codes, strict=True)
+        np.concatenate(list(heat_levels(each, peak)), axis=1)  # (grid, n * grid)
+        for each, peak in zip(codes, peaks, strict=True)
     ]
-    sheet = Image.fromarray(np.concatenate(rows), "P")
+    picture = Image.fromarray(np.concatenate(rows), "P")
     colours, opacity = heat_palette()
-    sheet.putpalette(colours.tobytes())
+    picture.putpalette(colours.tobytes())
     buffer = io.BytesIO()
-    sheet.save(buffer, "png", bits=4, transparency=opacity.tobytes(), optimize=True)
+    picture.save(buffer, "png", bits=4, transparency=opacity.tobytes(), optimize=True)
     return data_uri(buffer.getvalue(), "image/png")
 
 
-def small_picture(path: Path) -> str:
-    """A picture of stage `maximise`, its transparency kept, small enough for the page."""
-    picture = read_picture(path)
-    picture.thumbnail((PICTURE, PICTURE), Image.Resampling.LANCZOS)
-    return webp(picture, 80)
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Content as a URI that holds all of it."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def palette() -> list[list[int]]:
+    """The colours of a sheet's levels and their opacity, each [red, green, blue, alpha]."""
+    colours, opacity = heat_palette()
+    levels: list[list[int]] = np.column_stack([colours, opacity]).tolist()
+    return levels

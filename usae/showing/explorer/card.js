@@ -16,12 +16,13 @@ const finerList = (id) => {
   return h("div", { class: "near finer" }, h("p", {}, tip("refined by", PHI), ": ", links, rows.length > MOST_FINER ? ` and ${number(rows.length - MOST_FINER)} more` : ""));
 };
 const chips = (id, row, card) => {
-  const [label, kind] = [value("top_label", row), DATA.concepts.kind[row]];
-  const precision = `${share(value("top_label_share", row))} of fires, base ${share(value("top_label_base", row))}`;
+  const kind = DATA.concepts.kind[row];
+  const meaning = "precision: share of its fires, summed over models, on tokens with this label; recall: share of the tokens with this label on which it fires; IoU: of both together; base: share of all tokens with it";
+  const fits = (fit) => [`precision ${share(fit.precision)}`, fit.recall === undefined ? "" : `recall ${share(fit.recall)}`, fit.iou === undefined ? "" : `IoU ${decimals(fit.iou)}`, `base ${share(fit.base)}`].filter(Boolean).join(", ");
   return [
     h("span", { class: "kind", style: { "--colour": colourOf(kind) ?? "inherit" } }, kindName(kind)),
     levelChip(row),
-    label ? h("span", { class: "chip" }, label, " ", h("small", { title: "precision: share of the fires, summed over models, on tokens with this label; base: share of all tokens" }, precision)) : "",
+    DATA.labels[row].map((fit, place) => h("span", { class: `chip label${place ? " plain" : ""}${isFaint(fit) ? " faint" : ""}`, title: `${fits(fit)}. ${meaning}` }, fit.label, " ", h("small", {}, place ? `IoU ${decimals(fit.iou)}` : fits(fit)))),
     (card?.labels ?? []).map((fit) => h("span", { class: "chip plain", title: `of all concepts, the one whose fires in ${fit.model} overlap most with the label's tokens` }, fit.label, " ", h("small", {}, `best of ${fit.model}, IoU ${number(fit.iou)}`))),
     value("stops_at", row) ? h("span", { class: "chip plain", title: value("why", row) ?? "it passes every step" }, value("stops_at", row) === "universal" ? "passes the funnel" : `funnel: stops at \u201c${value("stops_at", row)}\u201d`) : "",
   ];
@@ -31,13 +32,13 @@ const strip = (id, view, row, n) => {
   const m = MODELS.length;
   return view.images.map((image, place) => {
     const caption = `image ${image}${DATA.captions[image] ? `, ${DATA.captions[image]}` : ""}`;
-    if (row < 0) return h("div", { class: "tile" }, h("img", { class: "photo", src: DATA.photos[image], alt: caption, title: caption }));
+    if (row < 0) return h("a", { class: "tile", href: link({ image }) }, h("img", { class: "photo", src: DATA.photos[image], alt: caption, title: `${caption}: look closer` }));
     const top = view.tops[row][place];
     const told = `${MODELS[row]} on image ${image}: ${top ? `largest code ${number(top)}` : "not among the strongest"}`;
     const at = (index, count) => (count > 1 ? `${(100 * index) / (count - 1)}%` : "0%");
-    return h("div", { class: "tile", role: "img", "aria-label": told, title: told },
-      h("img", { class: "photo dim", src: DATA.photos[image], alt: "" }),
-      h("div", { class: "heat", style: { "background-image": `url(${view.heat})`, "background-size": `${100 * n}% ${100 * m}%`, "background-position": `${at(place, n)} ${at(row, m)}` } }));
+    const heat = h("div", { class: "heat", style: { "background-image": `url(${view.heat})`, "background-size": `${100 * n}% ${100 * m}%`, "background-position": `${at(place, n)} ${at(row, m)}` } });
+    if (state.scale === "common") common(view).then((sheet) => heat.style.setProperty("background-image", `url(${sheet})`));
+    return h("div", { class: "tile", role: "img", "aria-label": told, title: told }, h("img", { class: "photo dim", src: DATA.photos[image], alt: "" }), heat);
   });
 };
 const imageRows = (id, card) => {
@@ -50,7 +51,7 @@ const imageRows = (id, card) => {
   const lines = MODELS.map((model, place) => {
     const numbers = DATA.perModel[model];
     return h("div", { class: "row" },
-      h("span", { class: "name" }, name(model), numbers.fires[row] ? [h("small", {}, `co-fires ${share(numbers.cofire_proportion[row])} of ${number(numbers.fires[row])}`), h("small", {}, view.peaks[place] ? `scale 0 to ${number(view.peaks[place])}` : "not on these images")] : h("small", {}, "never fires")),
+      h("span", { class: "name" }, name(model), numbers.fires[row] ? [h("small", {}, `co-fires ${share(numbers.cofire_proportion[row])} of ${number(numbers.fires[row])}`), h("small", {}, view.peaks[place] ? `scale 0 to ${number(state.scale === "common" ? Math.max(...view.peaks) : view.peaks[place])}` : "not on these images"), spread(card, place)] : h("small", {}, "never fires")),
       strip(id, view, place, n));
   });
   const by = ranking === "mean" ? "highest mean code over models" : `highest code in ${ranking}`;
@@ -58,10 +59,36 @@ const imageRows = (id, card) => {
     h("div", { class: "row" }, h("span", { class: "name" }, "image", h("small", {}, by)), strip(id, view, -1, n)), lines);
 };
 
+// Bands of all images on which it fires: the best ones flatter.
+const BANDS = { top: "the best", middle: "around the median", weakest: "the weakest", random: "any, drawn by the seed" };
+const bandsBlock = (id, card) => {
+  if (!card.bands) return "";
+  const { images, heat, codes, of, peak } = card.bands;
+  const n = codes.length;
+  let place = -1;
+  const tiles = (band) => images[band].map((image) => {
+    place += 1;
+    const told = `image ${image}: largest mean code ${number(codes[place])}`;
+    return h("a", { class: "tile", href: link({ image }), title: told, "aria-label": told }, h("img", { class: "photo dim", src: DATA.photos[image], alt: "" }),
+      h("div", { class: "heat", style: { "background-image": `url(${heat})`, "background-size": `${100 * n}% 100%`, "background-position": `${n > 1 ? (100 * place) / (n - 1) : 0}% 0` } }));
+  });
+  return h("section", { class: "bands" }, h("h4", {}, tip(`All ${number(of)} images on which it fires`, "ranked by the largest code in an image, mean over models; near-duplicates left out; heatmaps are means over models")), h("small", {}, `one scale, 0 to ${number(peak)}`),
+    h("div", { class: "band-row" }, Object.entries(BANDS).map(([band, meaning]) => h("div", { class: "band", "data-band": band }, h("p", {}, h("b", {}, band), " ", h("small", {}, meaning)), h("div", { class: "tiles-of" }, tiles(band))))));
+};
+// How the codes of each model are spread.
+const spread = (card, place) => {
+  if (!card.histogram) return "";
+  const counts = card.histogram.counts[place];
+  const most = Math.max(...counts, 1);
+  const bars = counts.map((count, bin) => s("rect", { x: 4 * bin, width: 3, y: 24 - (24 * Math.log1p(count)) / Math.log1p(most), height: (24 * Math.log1p(count)) / Math.log1p(most) }));
+  const told = `${number(counts.reduce((a, b) => a + b))} fires by code, from 0 to ${number(card.histogram.top)}, heights logarithmic: ${counts.join(", ")}`;
+  return s("svg", { class: "spread", viewBox: "0 0 64 24", role: "img", "aria-label": told, style: `--colour: ${colourOf(MODELS[place])}` }, s("title", {}, told), ...bars);
+};
+
 // The images of what it started as.
 const STARTED = "held-out images on which its code is highest, mean over models, before the first training step; near-duplicates left out";
 const startedBlock = (card) => {
-  if (!card?.started?.images.length) return "";
+  if (!card.started?.images.length) return "";
   const { images, kept, of } = card.started;
   const photos = images.map((image) => h("img", { src: DATA.photos[image], alt: `image ${image}`, title: DATA.captions[image] ?? "" }));
   return h("div", { class: "started" }, h("p", {}, tip("before its first step", STARTED), h("small", {}, `${kept} of its ${of} best images are so still`)), photos);
@@ -72,9 +99,12 @@ const curve = (line, colour) => {
   const points = line.map((score, step) => `${((98 * step) / Math.max(line.length - 1, 1) + 1).toFixed(1)},${(27 - (25 * (score - low)) / (high - low || 1)).toFixed(1)}`);
   return s("svg", { class: "curve", viewBox: "0 0 100 28", role: "img", "aria-label": `score over steps, from ${number(line[0])} to ${number(line[line.length - 1])}` }, s("polyline", { points: points.join(" "), style: `--colour: ${colour}` }));
 };
-const maximisedBlock = (id, card) => {
-  const made = card?.maximised;
-  if (!made) return h("p", { class: "empty maximise" }, "No maximised image yet. This makes it: ", h("code", {}, `dvc exp run -S maximise.rule=ids -S 'maximise.ids=[${id}]'`));
+// The maximised pictures come in a file of their own, made after this page.
+const maximised = () => content.maximised;
+const maximisedBlock = (id) => {
+  const made = maximised()?.cells[id];
+  const also = [...(maximised()?.also ?? []), id].join(",");
+  if (!made) return h("p", { class: "empty maximise" }, "No maximised image yet. This adds it to those that there are: ", h("code", {}, `dvc exp run -S 'maximise.also=[${also}]'`));
   const pictures = MODELS.map((model, i) => h("figure", { class: "best" },
     made.pictures[model] ? h("img", { src: made.pictures[model], alt: `Image that maximises concept ${id} for ${model}` }) : h("p", { class: "empty" }, "no file"),
     made.curves[model].length ? curve(made.curves[model], colourOf(model)) : "",
@@ -82,7 +112,8 @@ const maximisedBlock = (id, card) => {
   const head = h("tr", {}, h("th", { scope: "col" }, "made for"), MODELS.map((model) => h("th", { scope: "col", class: "number" }, name(model))));
   const shade = (z) => ({ "--shade": `${Math.max(0, Math.min(100, 20 * (z ?? 0)))}%` });
   const body = MODELS.map((model, i) => h("tr", {}, h("th", { scope: "row" }, name(model)), made.z[i].map((z, j) => h("td", { class: "number shade", style: shade(z), title: `above ${number(made.percentile[i][j])} % of ${number(made.real_images)} real images` }, z === null ? DASH : z.toFixed(1).replace("-", "\u2212")))));
-  const control = DATA.control ? `${DATA.control.directions} random directions, maximised in the same way: ${number(DATA.control.own)} in the own model, ${number(DATA.control.others)} in the others (means).` : "";
+  const random = maximised().control;
+  const control = random ? `${random.directions} random directions, maximised in the same way: ${number(random.own)} in the own model, ${number(random.others)} in the others (means).` : "";
   return h("section", { class: "maximised" }, h("h4", {}, "Maximised"), h("div", { class: "bests" }, pictures,
     h("div", { class: "transfer" }, h("table", {}, h("caption", {}, tip("who likes whose picture", "score of the whole picture, less the mean over real images, in standard deviations of real images (z); columns: the model that looks")), h("thead", {}, head), h("tbody", {}, body)), h("small", {}, control))));
 };
@@ -92,19 +123,23 @@ const numbersTable = (row) => h("div", { class: "scroll" }, h("table", { class: 
   h("tbody", {}, MODELS.map((model) => h("tr", {}, h("th", { scope: "row" }, name(model)), DATA.modelColumns.filter((c) => DATA.perModel[model][c.name]).map((column) => h("td", { class: "number" }, shown(column, DATA.perModel[model][column.name][row]))))))));
 const nearList = (card) => h("div", { class: "near" }, h("h4", {}, "Nearest concepts"), Object.entries(card.near).map(([way, pairs]) => h("p", {},
   way === "tokens" ? tip("by tokens", "tokens on which both fire, of those on which either does, summed over models") : h("span", {}, "decoder cosine, ", name(way)), ": ",
-  pairs.length ? pairs.map(([id, close], place) => [place ? ", " : "", concept(id), h("small", {}, ` ${way === "tokens" ? share(close) : decimals(close)}`)]) : "none")));
+  pairs.length ? pairs.map(([id, close]) => h("span", { class: "neighbour" }, thumb(id), concept(id), " ", labelText(ROW.get(id)), h("small", {}, ` ${way === "tokens" ? share(close) : decimals(close)}`))) : "none")));
+const thumb = (id) => {
+  const image = Object.values(DATA.cards[id]?.rankings ?? {})[0]?.images[0];
+  return image === undefined ? "" : h("img", { src: DATA.photos[image], alt: "" });
+};
 
 const cardView = (id, open = false) => {
-  const [row, card] = [ROW.get(id), DATA.cards[id]];
+  const [row, card] = [ROW.get(id), cardOf(id)];
   const kind = DATA.concepts.kind[row];
   const facts = DATA.columns.filter((column) => column.name !== "level").map((column) => h("div", {}, h("dt", {}, tip(column.label, column.tip)), h("dd", { "data-field": column.name }, shown(column, value(column.name, row)))));
   const header = h("header", {}, h("h3", {}, concept(id, `Concept ${id}`)), chips(id, row, card));
   const article = (...content) => h("article", { class: `card${open ? " open" : ""}`, id: open ? "opened" : null, "data-card": id, tabindex: open ? -1 : null, "aria-label": `Concept ${id}` }, header, ...content);
   if (kind === "dead") return article(h("p", { class: "empty" }, `Concept ${id} never fires: on none of the ${number(DATA.tokens)} held-out tokens does its code exceed the threshold in any model, so it has no images and no maximised pictures.`));
-  if (!card && DATA.carded[id]) return article(h("p", { class: "empty" }, "Its images are further down in this file; a moment."));
+  if (!card) return article(h("p", { class: "empty" }, waiting(id)));
   const why = open && value("why", row) ? h("p", { class: "why" }, `The funnel stops it at \u201c${value("stops_at", row)}\u201d: ${value("why", row)}.`) : "";
-  const images = card ? imageRows(id, card) : h("p", { class: "empty" }, "Its images are not on this page. Raise ", h("code", {}, "report.concepts"), " in params.yaml and run ", h("code", {}, "dvc repro report"), ".");
-  const details = [why, finerList(id), h("dl", { class: "numbers" }, facts), numbersTable(row), card ? nearList(card) : ""];
-  if (open) return article(images, startedBlock(card), maximisedBlock(id, card), ...details);
-  return article(images, startedBlock(card), card?.maximised ? maximisedBlock(id, card) : "", finerList(id), h("dl", { class: "numbers" }, facts));
+  const short = card.place ? h("p", { class: "short" }, `A short card. The first ${number(DATA.fullCards)} concepts have full ones, with more images, those of each model and the nearest concepts; `, h("code", {}, `dvc exp run -S report.concepts=${card.place}`), " makes this one of them.") : "";
+  const details = [takeAway(id, row, card), why, finerList(id), h("dl", { class: "numbers" }, facts), numbersTable(row), Object.keys(card.near).length ? nearList(card) : "", short];
+  if (open) return article(imageRows(id, card), bandsBlock(id, card), startedBlock(card), maximisedBlock(id), ...details);
+  return article(imageRows(id, card), startedBlock(card), maximised()?.cells[id] ? maximisedBlock(id) : "", finerList(id), h("dl", { class: "numbers" }, facts));
 };

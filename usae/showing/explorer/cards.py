@@ -1,66 +1,94 @@
-"""One card per chosen concept: its images, each model's heatmaps on them, and what is near it (stage `report`)."""
+"""A card per concept that fires: its images, each model's heatmaps on them, what is near it (stage `report`)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
+from usae.common.types import Array
 from usae.evidence.codes.store import aligned_chunks
-from usae.showing.explorer.album import Album, heat_sheet, small_picture
+from usae.showing.explorer.album import Album, heat_sheet
+from usae.showing.explorer.bands import all_images, firing_images, histograms, make_bands
 from usae.showing.explorer.neighbours import Cofiring, Near, near_directions
-from usae.showing.explorer.payload import Json, plain_value
-from usae.showing.maximisation.pictures import picture_path, read_curves
 from usae.showing.results.choice import MEAN_RANKING, Choice, shared_concepts, specific_concepts
 from usae.showing.results.examples import ConceptExample, concept_examples, different
 from usae.showing.results.run import Run
+from usae.showing.scripts import Json, plain_value
 
-CURVE_POINTS = 64
 LABELS = 3
+STRIP = 5  # images of a concept without a full card
+EMPTY: Json = {"owner": None, "started": None, "bands": None, "histogram": None, "near": {}, "place": None}
+
+
+def ranked_concepts(concepts: pd.DataFrame) -> list[int]:
+    """Every concept that fires: those that the models share, best first, then the others by energy."""
+    shared = [choice.concept for choice in shared_concepts(concepts, len(concepts))]
+    alive = concepts[concepts["alive"] & ~concepts["concept_id"].isin(shared)]
+    others = alive.sort_values(["energy", "concept_id"], ascending=[False, True])["concept_id"]
+    return shared + [int(concept) for concept in others]
 
 
 def chosen(run: Run) -> list[Choice]:
-    """The page's concepts: the most universal ones, those most specific to each model, and all maximised ones."""
+    """The concepts with full cards: the first of `ranked_concepts`, and those most specific to each model."""
     tables, report = run.reports, run.params.report
-    choices = shared_concepts(tables["concepts"], report.concepts)
-    choices += specific_concepts(tables["concepts"], tables["concept_models"], run.params.models, report.unique)
-    maximised = tables["maximisation"]
-    chosen_already = {choice.concept for choice in choices}
-    extra = maximised.loc[maximised["kind"] == "concept", "concept_id"].unique() if len(maximised) else ()
-    return choices + [Choice(int(concept)) for concept in extra if int(concept) not in chosen_already]
+    choices = [Choice(concept) for concept in ranked_concepts(tables["concepts"])[: report.concepts]]
+    specific = specific_concepts(tables["concepts"], tables["concept_models"], run.params.models, report.unique)
+    return list({choice.concept: choice for choice in choices + specific}.values())
 
 
 def make_cards(run: Run, album: Album) -> Json:
-    """The cards by concept: `owner`, `rankings`, `started`, `near`, `labels`, `maximised`."""
-    choices = list({choice.concept: choice for choice in chosen(run)}.values())
+    """The cards by concept, the full ones first: `owner`, `rankings`, `started`, `near`, `labels`; of the other
+    concepts that fire the images of the mean ranking, and `place`: how many full cards there would have to be.
+    """
+    choices = chosen(run)
     concepts = [choice.concept for choice in choices]
-    views = ranked_views(run, concepts, album)
-    near = neighbours(run, concepts)
+    full = full_cards(run, choices, album)
+    places = {concept: place for place, concept in enumerate(ranked_concepts(run.reports["concepts"]), start=1)}
+    others = [concept for concept in places if concept not in set(concepts)]
+    strips = ranked_views(run, others, album, {MEAN_RANKING: STRIP})
     labels = label_chips(run.reports["label_concepts"])
-    maximised = maximised_cells(run)
+    short = {concept: EMPTY | {"rankings": strips[concept], "place": places[concept]} for concept in others}
+    return {str(concept): card | {"labels": labels.get(concept, [])} for concept, card in (full | short).items()}
+
+
+def full_cards(run: Run, choices: Sequence[Choice], album: Album) -> dict[int, Json]:
+    """Cards with all that there is, but for labels."""
+    concepts, report = [choice.concept for choice in choices], run.params.report
+    counts = {MEAN_RANKING: report.images} | dict.fromkeys(run.params.models, report.own_images)
+    views = ranked_views(run, concepts, album, counts)
+    near = neighbours(run, concepts)
     started = started_at(run, concepts, album)
+    counted = firing_images(run.codes, concepts, largest_codes(run, concepts), run.params.measure.threshold)
+    best = {concept: views[concept].get(MEAN_RANKING, {"images": []})["images"] for concept in concepts}
+    bands, spread = make_bands(run.codes, counted, best, album, run.params.seed), histograms(counted)
     return {
-        str(choice.concept): {
+        choice.concept: EMPTY
+        | {
             "owner": choice.owner,
             "rankings": views[choice.concept],
             "started": started.get(choice.concept),
+            "bands": bands[choice.concept],
+            "histogram": spread[choice.concept],
             "near": {way: near_by_concept[choice.concept] for way, near_by_concept in near.items()},
-            "labels": labels.get(choice.concept, []),
-            "maximised": maximised.get(choice.concept),
         }
         for choice in choices
     }
 
 
-def ranked_views(run: Run, concepts: Sequence[int], album: Album) -> dict[int, Json]:
-    """Per concept and ranking (mean, each model) the images with their heatmaps; the mean has most of them."""
-    report, exemplars = run.params.report, run.reports["exemplars"]
-    rankings = {MEAN_RANKING: report.images} | dict.fromkeys(run.params.models, report.own_images)
+def largest_codes(run: Run, concepts: Sequence[int]) -> Array:
+    """(concepts,) the largest code of each in any model."""
+    largest = run.reports["concept_models"].groupby("concept_id")["max_code"].max()
+    return largest.reindex(list(concepts)).to_numpy(dtype=np.float32)
+
+
+def ranked_views(run: Run, concepts: Sequence[int], album: Album, counts: Mapping[str, int]) -> dict[int, Json]:
+    """Per concept and ranking (mean, each model) the first `counts` images, unlike ones, with their heatmaps."""
     views: dict[int, Json] = {concept: {} for concept in concepts}
-    for ranking, count in rankings.items():
+    for ranking, count in counts.items():
         if not count:
             continue
         choices = [Choice(concept, None if ranking == MEAN_RANKING else ranking) for concept in concepts]
-        for example in concept_examples(choices, exemplars, run.codes, count, album.sketch):
+        for example in concept_examples(choices, run.reports["exemplars"], run.codes, count, album.sketch):
             if example.images:
                 views[example.choice.concept][ranking] = _view(example)
     return views
@@ -85,10 +113,9 @@ def started_at(run: Run, concepts: Sequence[int], album: Album) -> dict[int, Jso
     }
 
 
-def images_of(cards: Mapping[str, Json]) -> set[int]:
-    """All images that these cards show."""
-    ranked = {image for card in cards.values() for view in card["rankings"].values() for image in view["images"]}
-    return ranked | {image for card in cards.values() for image in (card["started"] or {}).get("images", ())}
+def images_of(cards: Mapping[str, Json]) -> list[int]:
+    """All images that these cards show, card by card."""
+    return list(dict.fromkeys(image for card in cards.values() for image in _images(card)))
 
 
 def neighbours(run: Run, concepts: Sequence[int]) -> dict[str, dict[int, Near]]:
@@ -113,41 +140,6 @@ def label_chips(label_concepts: pd.DataFrame) -> dict[int, list[Json]]:
     return {concept: labels[:LABELS] for concept, labels in chips.items()}
 
 
-def maximised_cells(run: Run) -> dict[int, Json]:
-    """Per maximised concept the pictures of start 0, their curves, and every model's score of every picture."""
-    table = run.reports["maximisation"]
-    if table.empty:
-        return {}
-    curves = read_curves(run.maximised)
-    curves = curves[(curves["kind"] == "concept") & (curves["start"] == 0)]
-    lines = {key: rows["score"].tolist() for key, rows in curves.groupby(["concept_id", "model"])}
-    first = table[(table["kind"] == "concept") & (table["start"] == 0)]
-    repeats = table[table["kind"] == "concept"].groupby(["concept_id", "model"])["repeat"].mean()
-    return {
-        int(concept): {  # type: ignore[arg-type]
-            "pictures": _pictures(run, int(concept)),  # type: ignore[arg-type]
-            "curves": {model: _thinned(lines.get((concept, model), [])) for model in run.params.models},
-            "z": _matrix(rows, run.params.models, "z"),
-            "percentile": _matrix(rows, run.params.models, "percentile"),
-            "real_images": int(rows["real_images"].max()),
-            "repeat": {model: plain_value(repeats.get((concept, model))) for model in run.params.models},
-        }
-        for concept, rows in first.groupby("concept_id")
-    }
-
-
-def control_cell(table: pd.DataFrame) -> Json | None:
-    """What random directions reach: mean z in the own and in other models; None where there are none."""
-    random = table[table["kind"] == "random"] if len(table) else table
-    if random.empty:
-        return None
-    own = random["model"] == random["scored_by"]
-    means = {"own": random.loc[own, "z"].mean(), "others": random.loc[~own, "z"].mean()}
-    return {name: plain_value(float(value)) for name, value in means.items()} | {
-        "directions": int(random["concept_id"].nunique())
-    }
-
-
 def _view(example: ConceptExample) -> Json:
     return {
         "images": list(example.images),
@@ -157,23 +149,14 @@ def _view(example: ConceptExample) -> Json:
     }
 
 
-def _pictures(run: Run, concept: int) -> Mapping[str, str | None]:
-    paths = {model: picture_path(run.maximised, str(concept), model) for model in run.params.models}
-    return {model: small_picture(path) if path.is_file() else None for model, path in paths.items()}
-
-
-def _matrix(rows: pd.DataFrame, models: Sequence[str], column: str) -> list[list[Any]]:
-    """(made for, seen by)."""
-    table = rows.pivot(index="model", columns="scored_by", values=column).reindex(
-        index=list(models), columns=list(models)
-    )
-    return [[plain_value(float(value)) for value in row] for row in table.to_numpy()]
-
-
-def _thinned(line: Sequence[float]) -> list[Any]:
-    step = max(1, len(line) // CURVE_POINTS)
-    return [plain_value(float(value)) for value in line[::step]]
-
-
 def _rounded(pairs: Near) -> Near:
     return [(concept, round(value, 3)) for concept, value in pairs]
+
+
+def _images(card: Json) -> Iterator[int]:
+    for view in card["rankings"].values():
+        yield from view["images"]
+    if card["bands"]:
+        yield from all_images(card["bands"])
+    if card["started"]:
+        yield from card["started"]["images"]

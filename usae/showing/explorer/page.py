@@ -12,26 +12,27 @@ from markupsafe import Markup
 
 from usae.common.files.whole import write_output
 from usae.evidence.verdict.levels import is_readable
-from usae.showing.explorer.album import Album
-from usae.showing.explorer.cards import control_cell, images_of, make_cards
+from usae.showing.explorer.album import Album, palette
+from usae.showing.explorer.cards import images_of, make_cards
 from usae.showing.explorer.charts import chart_uri
+from usae.showing.explorer.image_files import image_files
 from usae.showing.explorer.kinds import kinds
 from usae.showing.explorer.opening import judgement, step_rows
 from usae.showing.explorer.overview import code_version, models_table, r2_rows, tiles
 from usae.showing.explorer.panels import Panel, panels
+from usae.showing.explorer.parts import named, places, split, within, write_files
 from usae.showing.explorer.payload import (
     MODEL_TABLE,
     TABLE,
-    Json,
     check_budget,
     concept_columns,
     half_columns,
     half_tips,
     level_columns,
     model_columns,
-    script_text,
     tips,
 )
+from usae.showing.explorer.sharing import label_lists, pair_marks
 from usae.showing.explorer.story import story
 from usae.showing.explorer.wording import decimals, number, quoted, share
 from usae.showing.figures import Picture, pictures
@@ -41,19 +42,21 @@ from usae.showing.figures.theme import model_colours
 from usae.showing.pages import environment, inlined
 from usae.showing.results.choice import support
 from usae.showing.results.run import Run
+from usae.showing.scripts import Json, script_text
 
 HERE = Path(__file__).parent
-SCRIPTS = ("words.js", "state.js", "table.js", "card.js", "main.js")
+SCRIPTS = ("words", "state", "files", "pairs", "table", "map", "take", "card", "image", "main")
 FIGURES = Path("figures")
 APPENDIX = ("planted",)  # figures of other activations than the run's
-FIRST = 12  # cards that come before everything else, so that they show while the rest of the page is read
+REST = "cards to come"  # stands for them until it is known how many there is room for
 
 
 def write_report(run: Run, folder: Path) -> Path:
-    """Write `folder/index.html` and `folder/figures/*.{svg,png}`; returns the page's path.
+    """Write `folder/index.html`, what lies beside it in `folder/explorer/`, and `folder/figures/*.{svg,png}`;
+    returns the page's path.
 
     Raises:
-        UserError: the page would be larger than `report.megabytes`.
+        UserError: the page would be larger than `report.megabytes` with its first cards alone.
     """
     drawn = pictures(run.reports, run.params.models, run.params.measure.agreement)
     added = panels(run.reports, {picture.name: picture for picture in drawn if picture.drawn})
@@ -61,15 +64,22 @@ def write_report(run: Run, folder: Path) -> Path:
     files = Picture.save_all(saved, folder / FIGURES)
     in_panels = {panel.name for panel in added}
     alone = [picture for picture in drawn if picture.name not in in_panels]
+    text, beside = render(run, alone, added, files)
     page = folder / "index.html"
-    write_output(page, render(run, alone, added, files).encode())
+    write_output(page, text.encode())
+    write_files(folder, beside)
     return page
+
+
+def album_of(run: Run) -> Album:
+    """The run's held-out images, small."""
+    return Album(run.index, run.params.report.thumbnail, run.params.extract.fit)
 
 
 def payload(run: Run) -> Json:
     """All that the script shows: numbers of every concept, cards of the chosen ones, every picture once."""
     tables, params = run.reports, run.params
-    album = Album(run.index, params.report.thumbnail, params.extract.fit)
+    album = album_of(run)
     cards = make_cards(run, album)
     images = images_of(cards)
     levels = level_columns(tables["concepts"])
@@ -86,44 +96,54 @@ def payload(run: Run) -> Json:
         | {"kind": kinds(tables, params.models, params.measure.agreement)}
         | half_columns(tables["stability"], tables["concepts"])
         | levels,
+        "pairs": pair_marks(tables["concept_pairs"], tables["concepts"], params.models, params.measure.agreement),
+        "agreement": params.measure.agreement,
+        "labels": label_lists(tables["concept_labels"], tables["concepts"]),
         "perModel": model_columns(tables["concept_models"], tables["concepts"], params.models),
+        "fullCards": params.report.concepts,
+        "palette": palette(),
+        "grid": params.extract.grid,
+        "threshold": params.measure.threshold,
         "cards": cards,
         "photos": album.photos_of(images),
         "captions": {str(image): caption(run, image) for image in sorted(images)},
-        "control": control_cell(tables["maximisation"]),
     }
 
 
-def split(data: Json, count: int = FIRST) -> tuple[Json, Json]:
-    """The payload in two: all numbers and what the first `count` cards need; the other `cards` and `photos`."""
-    cards, photos = data["cards"], data["photos"]
-    early = dict(list(cards.items())[:count])
-    needed = {str(image) for image in images_of(early)}
-    first = data | {
-        "carded": dict.fromkeys(cards, True),
-        "cards": early,
-        "photos": {image: photo for image, photo in photos.items() if image in needed},
-    }
-    rest = {
-        "cards": {concept: card for concept, card in cards.items() if concept not in early},
-        "photos": {image: photo for image, photo in photos.items() if image not in needed},
-    }
-    return first, rest
+def render(
+    run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]
+) -> tuple[str, dict[str, Json]]:
+    """The page as text, and the files beside it by name: figures outside panels, panels; `files` holds the SVG
+    file of every figure by name.
+    """
+    data = payload(run)
+    first, later = split(data)
+    text = page_text(run, first, drawn, added, files)
+    check_budget(text, len(first["cards"]), len(script_text(first)), run.params)
+    budget = int(1e6 * run.params.report.megabytes)
+    page, beside = within(later, budget - len(text.encode()))
+    images, threshold = images_of(data["cards"]), run.params.measure.threshold
+    code_files = list(image_files(run.codes, album_of(run), images, threshold, budget))
+    rest = page.content | {"files": places(beside), "codeFiles": [list(map(int, f["images"])) for f in code_files]}
+    return text.replace(REST, script_text(rest)), named("cards", [part.content for part in beside]) | named(
+        "codes", code_files
+    )
 
 
-def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]) -> str:
-    """The page as text: figures outside panels, panels; `files` holds the SVG file of every figure by name."""
+def page_text(
+    run: Run, first: Json, drawn: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]
+) -> str:
+    """The page with its `first` data; REST stands where the others go."""
     templates = environment(HERE)
     templates.filters |= {"number": number, "share": share, "decimals": decimals, "quoted": quoted}
-    models, data = run.params.models, payload(run)
-    first, rest = split(data)
-    text = templates.get_template("template.html.jinja").render(
+    models = run.params.models
+    return templates.get_template("template.html.jinja").render(
         params=run.params,
         colours=model_colours(models),
         style=inlined([HERE / "style.css"]),
-        script=inlined(HERE / name for name in SCRIPTS),
+        script=inlined(HERE / f"{name}.js" for name in SCRIPTS),
         data=Markup(script_text(first)),
-        rest=Markup(script_text(rest)),
+        rest=REST,
         story=story(run.reports, models),
         verdict=judgement(run.reports["verdict"]),
         steps=step_rows(run.reports),
@@ -137,13 +157,11 @@ def render(run: Run, drawn: Sequence[Picture], added: Sequence[Panel], files: Ma
         absent=[picture for picture in drawn if not picture.drawn],
         panels=added,
         uris={name: chart_uri(path) for name, path in files.items()},
-        support=data["support"],
-        levels="level" in data["concepts"],
+        support=first["support"],
+        levels="level" in first["concepts"],
         images=len(run.index),
         compared=len(run.reports["methods"]) > 0,
     )
-    check_budget(text, len(data["cards"]), _size(data["photos"]) + _size(data["cards"]), run.params)
-    return text
 
 
 def caption(run: Run, image: int) -> str:
@@ -154,7 +172,3 @@ def caption(run: Run, image: int) -> str:
         return text
     label, names = row["label"], run.index.label_names
     return "" if pd.isna(label) or int(label) >= len(names) else names[int(label)]
-
-
-def _size(data: Any) -> int:
-    return len(script_text(data))

@@ -1,23 +1,17 @@
 """What the page's script reads: one JSON with the table of all concepts, the cards, and their pictures (stage
-`report`).
-
-Numbers are those of the tables in `reports/`, with nine significant digits; undefined ones are null, never NaN.
+`report`). Numbers are those of the tables in `reports/`.
 """
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from usae.common.errors import UserError
 from usae.common.params import Params
 from usae.evidence.controls.names import HALF, RUN
 from usae.showing.results.choice import STOPPED
+from usae.showing.scripts import Json, plain
 
-DIGITS = 9  # more than are shown, so that nothing is rounded twice
 TABLE = {  # column of table concepts -> its heading
     "cofire_proportion_min": "agreement",
     "lift": "lift",
@@ -37,8 +31,6 @@ MODEL_TABLE = {  # column of table concept_models -> its heading
     "max_code": "largest code",
 }
 SHARES = ("cofire_proportion_min", "firing_rate", "cofire_proportion", "cofire_ceiling", "joins_others")
-
-Json = dict[str, Any]
 
 
 def concept_columns(concepts: pd.DataFrame) -> Json:
@@ -108,39 +100,17 @@ def tips(descriptions: Mapping[str, str], names: Mapping[str, str]) -> list[Json
     ]
 
 
-def plain(values: pd.Series) -> list[Any]:
-    """A column as JSON holds it: null for what is not defined, nine significant digits."""
-    return [plain_value(value) for value in values.astype(object)]
-
-
-def plain_value(value: Any) -> Any:
-    """One value as JSON holds it."""
-    if value is None or value is pd.NA or (isinstance(value, float | np.floating) and not math.isfinite(value)):
-        return None
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float | np.floating) else str(value)
-
-
-def script_text(payload: Json) -> str:
-    """The JSON as it may stand inside a script element; NaN is refused."""
-    text = json.dumps(payload, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
 def check_budget(page: str, cards: int, pictures: int, params: Params) -> None:
-    """Refuse a page above `report.megabytes`.
+    """Refuse a page that is above `report.megabytes` with its first cards alone.
 
     Raises:
-        UserError: it is; the three parameters that reduce it are named, with their values.
+        UserError: it is; the parameters that reduce it are named, with their values.
     """
     megabytes, report = len(page.encode()) / 1e6, params.report
     if megabytes > report.megabytes:
         raise UserError(
             f"reports/index.html would have {megabytes:.1f} MB, more than `report.megabytes: "
-            f"{report.megabytes:g}`; {pictures / 1e6:.1f} MB of it are the pictures of {cards} cards. Lower "
-            f"`report.concepts` (now {report.concepts}), `report.images` ({report.images}) or `report.thumbnail` "
-            f"({report.thumbnail}), or allow more, then run `dvc repro report`."
+            f"{report.megabytes:g}`; {pictures / 1e6:.1f} MB of it are numbers and its first {cards} cards. Lower "
+            f"`report.images` (now {report.images}), `report.own_images` ({report.own_images}) or "
+            f"`report.thumbnail` ({report.thumbnail}), or allow more, then run `dvc repro report`."
         )

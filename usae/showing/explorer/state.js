@@ -7,7 +7,7 @@ const value = (name, row) => (DATA.concepts[name] ? DATA.concepts[name][row] : n
 
 const DEFAULTS = {
   view: "cards", sort: "cofire_proportion_min", order: "desc", kind: "", q: "", label: "", stop: "", level: "",
-  lift: "", energy: "", low: "", high: "", page: "1", concept: "", images: "mean", opacity: "0.85",
+  lift: "", energy: "", low: "", high: "", page: "1", concept: "", image: "", has: "", lacks: "", x: "energy", y: "lift", scale: "own", under: "grey", images: "mean", opacity: "0.85",
 };
 const state = { ...DEFAULTS };
 const readHash = () => {
@@ -40,14 +40,31 @@ const kindsOf = (rows) => {
   const pairs = [...there].filter(pairOf).sort();
   return ["universal", "shared", "agreed", ...pairs, "some", ...MODELS, "none", "unasked", "dead"].filter((kind) => there.has(kind));
 };
-const text = (row) => `concept ${DATA.concepts.id[row]} ${value("top_label", row) ?? ""}`.toLowerCase();
+// One rule for what a concept is called: the labels that name it, the best first.
+const FAINT = 0.2; // IoU below which a label hardly names it
+const labelsOf = (row) => DATA.labels[row].map((fit) => fit.label);
+const labelText = (row) => labelsOf(row)[0] ?? "";
+const isFaint = (fit) => fit?.iou !== undefined && fit.iou !== null && fit.iou < FAINT;
+const text = (row) => `${labelsOf(row).join(" ")} ${kindName(DATA.concepts.kind[row])} ${value("stops_at", row) ?? ""}`.toLowerCase();
+// Words are joined by AND: a number is a concept's, lift>50 compares a column, all else is part of a label, kind or step.
+const COMPARISON = /^([a-z-]+)(<=|>=|<|>)(-?[\d.]+)$/;
+const wordMatches = (word, row) => {
+  if (/^\d+$/.test(word)) return String(DATA.concepts.id[row]) === word;
+  const [, name, sign, limit] = word.match(COMPARISON) ?? [];
+  const column = name && DATA.columns.find((each) => each.label.toLowerCase().startsWith(name) || each.name === name);
+  if (!column) return text(row).includes(word);
+  const found = value(column.name, row);
+  return found !== null && (sign[0] === "<" ? found < Number(limit) : found > Number(limit)) || (sign.length > 1 && found === Number(limit));
+};
+const words = () => state.q.trim().toLowerCase().split(/\s+/).filter(Boolean);
 const within = (set, low, high) => (low === "" || (set !== null && set >= Number(low))) && (high === "" || (set !== null && set <= Number(high)));
 const matches = (row) =>
   (!state.kind || DATA.concepts.kind[row] === state.kind) &&
-  (!state.label || value("top_label", row) === state.label) &&
+  (!state.label || labelsOf(row).includes(state.label)) &&
   (!state.stop || value("stops_at", row) === state.stop) &&
   (!state.level || String(value("level", row)) === state.level) &&
-  (!state.q || (/^\d+$/.test(state.q.trim()) ? String(DATA.concepts.id[row]) === state.q.trim() : text(row).includes(state.q.trim().toLowerCase()))) &&
+  words().every((word) => wordMatches(word, row)) &&
+  sharedBy(listed(state.has), listed(state.lacks), row) &&
   within(value("lift", row), state.lift, "") &&
   within(value("energy", row), state.energy, "") &&
   within(value("firing_entropy", row), state.low, state.high);
@@ -68,6 +85,6 @@ const selected = () => {
     return sign * (typeof one === "string" ? one.localeCompare(two) : one - two) || a - b;
   };
   let rows = DATA.concepts.id.map((_, row) => row).filter(matches);
-  if (state.view === "cards" && !state.q) rows = rows.filter((row) => DATA.carded[DATA.concepts.id[row]] || state.kind === "dead");
+  if (state.view === "cards" && !state.q && state.kind !== "dead") rows = rows.filter(pictured);
   return rows.sort(compare);
 };

@@ -51,11 +51,11 @@ def maximised_picture(run: Run, concepts: Sequence[int] = ()) -> Picture:
     maximised = [int(concept) for concept in own["concept_id"].unique()] if len(own) else []
     wanted = checked_concepts(concepts or maximised, run.reports["concepts"], "The list of concepts")
     if missing := [concept for concept in wanted if concept not in maximised]:
-        listed = ",".join(map(str, missing))
+        also = ",".join(map(str, dict.fromkeys([*run.params.maximise.also, *missing])))
         raise UserError(
             f"There are no maximised pictures of {', '.join(map(str, missing))}; there are of "
-            f"{', '.join(map(str, maximised)) or 'none'}. To make them: dvc exp run -S maximise.rule=ids "
-            f"-S 'maximise.ids=[{listed}]' maximise"
+            f"{', '.join(map(str, maximised)) or 'none'}. To add them: "
+            f"dvc exp run -S 'maximise.also=[{also}]' maximise"
         )
     paths = {(c, m): picture_path(run.maximised, str(c), m) for c in wanted for m in run.params.models}
     pictures = {key: np.asarray(read_picture(path)) for key, path in paths.items()}

@@ -13,7 +13,6 @@ from PIL import Image
 
 from usae.common.files.whole import write_output
 from usae.sae.sparse import SparseCodes
-from usae.showing.explorer.album import data_uri, webp
 from usae.showing.explorer.page import HERE as EXPLORER
 from usae.showing.explorer.wording import number
 from usae.showing.figures.heat import heat_rgba
@@ -22,6 +21,7 @@ from usae.showing.looking.beside import Beside
 from usae.showing.looking.firing import Seen, codes_of, strongest
 from usae.showing.looking.reading import Pictured, PictureReader, square
 from usae.showing.pages import environment, inlined
+from usae.showing.scripts import data_uri, webp
 
 HERE = Path(__file__).parent
 SIDE = 256  # pixels of a picture on the page

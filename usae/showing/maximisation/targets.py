@@ -1,8 +1,7 @@
 """One target, maximised for every model, scored by every model (stage `maximise`, arXiv 2502.03714, section 4.5).
 
-A maximised target has M models x S starts pictures; each is then given whole to all M models, and every target is
-read off: the raw material of table `maximisation` (`transfer.py`). Targets are kept one by one, so that a killed
-run goes on.
+A painted target has M models x S starts pictures, which are kept. Each is then given whole, as it is kept, to all
+M models, and every target is read off: the raw material of table `maximisation` (`transfer.py`).
 """
 
 import io
@@ -53,14 +52,11 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class MaximisedTarget:
-    """The pictures of one target; m models made for, s starts, m models that score, n targets, t tokens."""
+class PaintedTarget:
+    """The pictures of one target; m models made for, s starts."""
 
     pictures: np.ndarray  # (m, s, size, size, 4) uint8; alpha is the attribution mask
     curves: np.ndarray  # (m, s, steps) float32: score of the crops before each step
-    scores: np.ndarray  # (m scoring, m, s, n) float32: every target's score of the whole picture
-    maps: np.ndarray  # (m scoring, m, s, t) float32: this target's value at every token
-    mean_tokens: np.ndarray  # (m, s, widest) float32: of the own model, less that of real images; unit norm
 
     def save(self, path: Path) -> None:
         """Write it whole or not at all."""
@@ -84,6 +80,26 @@ class MaximisedTarget:
 
 
 @dataclass(frozen=True)
+class MaximisedTarget:
+    """A painted target and what m models make of its pictures; n targets, t tokens."""
+
+    painted: PaintedTarget
+    scores: np.ndarray  # (m scoring, m, s, n) float32: every target's score of the whole picture
+    maps: np.ndarray  # (m scoring, m, s, t) float32: this target's value at every token
+    mean_tokens: np.ndarray  # (m, s, widest) float32: of the own model, less that of real images; unit norm
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """(m, s, size, size, 4) uint8."""
+        return self.painted.pictures
+
+    @property
+    def curves(self) -> np.ndarray:
+        """(m, s, steps) float32."""
+        return self.painted.curves
+
+
+@dataclass(frozen=True)
 class Maximisation:
     """All targets, what was made of each, and per model the n targets' scores of real images [images, n]."""
 
@@ -98,7 +114,7 @@ class Maximisation:
 
 
 def targets_of(concepts: Sequence[int], random: int) -> list[MaximisationTarget]:
-    """The chosen concepts, then the control."""
+    """The concepts, then the control."""
     chosen = [MaximisationTarget("concept", concept) for concept in concepts]
     return chosen + [MaximisationTarget("random", direction) for direction in range(random)]
 
@@ -127,10 +143,22 @@ def maximise_targets(
     seeds: Sequence[int],
     batch: int,
 ) -> list[MaximisedTarget]:
-    """The targets in `rows` of each probe's directions, all at once, about `batch` crops per forward pass."""
+    """The targets in `rows` of each probe's directions, painted all at once and scored."""
+    painted = paint_targets(probes, rows, magnitude, params, seeds, batch)
+    return [score_target(probes, row, each, params) for row, each in zip(rows, painted, strict=True)]
+
+
+def paint_targets(
+    probes: Mapping[str, Probe],
+    rows: Sequence[int],
+    magnitude: Tensor,
+    params: MaximiseParams,
+    seeds: Sequence[int],
+    batch: int,
+) -> list[PaintedTarget]:
+    """The pictures of the targets in `rows`, all at once, about `batch` crops per forward pass."""
     ascents = [_ascend(probe, rows, magnitude, params, seeds, batch) for probe in probes.values()]
-    by_target = [[ascent.of_target(n) for ascent in ascents] for n in range(len(rows))]
-    return [_scored(probes, row, each, params) for row, each in zip(rows, by_target, strict=True)]
+    return [_painted([ascent.of_target(n) for ascent in ascents]) for n in range(len(rows))]
 
 
 def targets_at_once(params: MaximiseParams, batch: int) -> int:
@@ -138,23 +166,22 @@ def targets_at_once(params: MaximiseParams, batch: int) -> int:
     return max(1, min(PICTURES, batch // params.crops) // params.starts)
 
 
-def _scored(
-    probes: Mapping[str, Probe], row: int, ascents: Sequence[Ascent], params: MaximiseParams
+def score_target(
+    probes: Mapping[str, Probe], row: int, painted: PaintedTarget, params: MaximiseParams
 ) -> MaximisedTarget:
+    """What every model makes of the pictures of the target in `row`, which it sees as they are kept, opaque."""
+    pictures = torch.from_numpy(painted.pictures[..., :3].copy()).flatten(0, 1)  # (m * s, size, size, 3)
+    images = pictures.permute(0, 3, 1, 2).float() / 255
+    scores, maps, mean_tokens = zip(
+        *(_score(probe, row, images, params, painted.pictures.shape[:2]) for probe in probes.values()), strict=True
+    )
+    return MaximisedTarget(painted, np.stack(scores), np.stack(maps), _own_mean_tokens(mean_tokens))
+
+
+def _painted(ascents: Sequence[Ascent]) -> PaintedTarget:
     """One target, from its pictures (s, 3, size, size) for every model."""
     pictures = [to_rgba(ascent.images, ascent.attribution) for ascent in ascents]
-    images = torch.cat([ascent.images for ascent in ascents])  # (m * s, 3, size, size)
-    shape = (len(probes), len(images) // len(probes))
-    scores, maps, mean_tokens = zip(
-        *(_score(probe, row, images, params, shape) for probe in probes.values()), strict=True
-    )
-    return MaximisedTarget(
-        pictures=np.stack(pictures),
-        curves=np.stack([ascent.curve.cpu().numpy() for ascent in ascents]),
-        scores=np.stack(scores),
-        maps=np.stack(maps),
-        mean_tokens=_own_mean_tokens(mean_tokens),
-    )
+    return PaintedTarget(np.stack(pictures), np.stack([ascent.curve.cpu().numpy() for ascent in ascents]))
 
 
 def _ascend(
@@ -178,9 +205,10 @@ def _ascend(
 
 @torch.no_grad()
 def _score(
-    probe: Probe, row: int, images: Tensor, params: MaximiseParams, shape: tuple[int, int]
+    probe: Probe, row: int, images: Tensor, params: MaximiseParams, shape: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One model's scores (m, s, n) of all pictures, maps (m, s, t), mean tokens of unit norm (m, s, d)."""
+    images = images.to(probe.directions.weight.device)
     tokens = probe.backbone.tokens(resize(images, probe.backbone.size))  # (m * s, tokens, width)
     values = probe.directions(tokens)  # (m * s, tokens, targets)
     mean_tokens = torch.nn.functional.normalize(tokens.mean(dim=1) - probe.mean_token, dim=-1)  # (m * s, width)

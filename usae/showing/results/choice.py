@@ -56,6 +56,16 @@ def chosen_concepts(
     return [choice.concept for choice in shared_concepts(concepts, params.concepts)]
 
 
+def added_concepts(concepts: pd.DataFrame, params: MaximiseParams, chosen: Sequence[int]) -> list[int]:
+    """Those of `params.also` that are not `chosen` already.
+
+    Raises:
+        UserError: it names concepts that the dictionary does not have; all are listed.
+    """
+    also = checked_concepts(params.also, concepts, "`maximise.also` in params.yaml")
+    return [concept for concept in also if concept not in chosen]
+
+
 def checked_concepts(wanted: Sequence[int], concepts: pd.DataFrame, origin: str) -> list[int]:
     """`wanted`, without repetitions.
 

@@ -1,10 +1,9 @@
 """`reports/README.md`: what every table and column means, as the Parquet files themselves say (stage `report`)."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 HEAD = """# Reports
 
@@ -14,9 +13,9 @@ held-out tokens. An empty value (null, NaN) means that the number is not defined
 """
 
 
-def readme(files: Iterable[Path], root: Path = Path()) -> str:
-    """The text, with a section for each of the Parquet `files`; paths are relative to `root`."""
-    return "\n".join([HEAD, *(_section(file.relative_to(root), pq.read_schema(file)) for file in files)])
+def readme(schemas: Mapping[Path, pa.Schema], root: Path = Path()) -> str:
+    """The text, with a section for each Parquet file, by their paths, which are relative to `root`."""
+    return "\n".join([HEAD, *(_section(file.relative_to(root), schemas[file]) for file in sorted(schemas))])
 
 
 def _section(file: Path, schema: pa.Schema) -> str:

@@ -5,7 +5,14 @@ import pytest
 from usae.common.errors import UserError
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.labels.concepts import LabelFires
-from usae.evidence.metrics.labels.labels import ImageLabels, Profile, TokenLabels, absent_labels, top_labels
+from usae.evidence.metrics.labels.labels import (
+    ImageLabels,
+    Profile,
+    TokenLabels,
+    absent_labels,
+    best_labels,
+    top_labels,
+)
 
 
 def one_hot(values):
@@ -25,7 +32,7 @@ def counted(labels, *parts, concepts=3):
 
 def top_labels_of(counts):
     """Chosen and judged on the same images."""
-    return top_labels(counts.labels.names, counts.profile, counts.profile)
+    return top_labels(best_labels(counts.labels.names, counts.profile, counts.profile), counts.concepts)
 
 
 def test_token_labels_count_over_the_union_of_models():
@@ -49,7 +56,7 @@ def test_token_labels_count_over_the_union_of_models():
     np.testing.assert_allclose(frame["top_label_base"], [2 / 8, 1 / 8, np.nan])
 
 
-def test_the_top_label_beats_its_base_rate_most_rather_than_being_frequent():
+def test_the_top_label_is_more_frequent_on_the_fires_than_elsewhere():
     coverage = np.zeros((1, 2, 2, 2), dtype=np.uint8)
     coverage[0, ..., 0] = 255  # on every token: share 1, base 1
     coverage[0, 0, 0, 1] = 255  # on one token of four: share 1/2, base 1/4
@@ -57,11 +64,24 @@ def test_the_top_label_beats_its_base_rate_most_rather_than_being_frequent():
     assert top_labels_of(counts)["top_label"][0] == "corner"
 
 
+def test_labels_are_ranked_by_overlap_not_by_share_alone():
+    """Of a concept on green squares, green is found whole; solid is as frequent on its fires, but everywhere."""
+    profile = Profile(
+        np.array([[8, 8, 6, 1]]), np.array([8]), np.array([0.1, 0.4, 0.2, 0.5]), np.array([10, 40, 20, 50])
+    )
+    best = best_labels(("green", "solid", "square", "plain"), profile, profile)
+    assert best["label"].tolist() == ["green", "square", "solid"]
+    np.testing.assert_allclose(best["precision"], [1, 6 / 8, 1])
+    np.testing.assert_allclose(best["recall"], [8 / 10, 6 / 20, 8 / 40])
+    np.testing.assert_allclose(best["iou"], [8 / 10, 6 / 22, 8 / 40])
+
+
 def test_the_top_label_is_chosen_in_one_half_and_its_share_is_that_of_the_other():
     """Concept 0 prefers label x in the half that chooses, y in the other; 1 and 2 fire in one half only."""
-    choosing = Profile(np.array([[8, 1], [4, 0], [0, 0]]), np.array([10, 4, 0]), np.array([0.5, 0.25]))
-    judging = Profile(np.array([[2, 9], [0, 0], [3, 0]]), np.array([10, 0, 3]), np.array([0.4, 0.3]))
-    frame = top_labels(("x", "y"), choosing, judging)
+    reach = np.array([20, 20])
+    choosing = Profile(np.array([[8, 1], [4, 0], [0, 0]]), np.array([10, 4, 0]), np.array([0.5, 0.25]), reach)
+    judging = Profile(np.array([[2, 9], [0, 0], [3, 0]]), np.array([10, 0, 3]), np.array([0.4, 0.3]), reach)
+    frame = top_labels(best_labels(("x", "y"), choosing, judging), 3)
     assert frame["top_label"][0] == "x"
     assert frame["top_label"].isna().tolist() == [False, True, True]
     np.testing.assert_allclose(frame["top_label_share"], [0.2, np.nan, np.nan])

@@ -19,7 +19,7 @@ from scipy import sparse
 from usae.common.types import Array
 from usae.evidence.codes.rows import code_rows, fired_rows
 from usae.evidence.codes.store import CodeChunk
-from usae.evidence.metrics.labels.labels import Labels, Profile, top_labels
+from usae.evidence.metrics.labels.labels import Labels, Profile, best_labels, top_labels
 
 DROPPED_BITS = 5  # of a float16 code: codes within 3 % of each other rank as ties
 BINS = 2**15 >> DROPPED_BITS
@@ -77,7 +77,7 @@ class LabelFires:
     def profile(self) -> Profile:
         """Fires of each concept, models summed, and how frequent the labels are."""
         base = self.present / max(self.tokens, 1)
-        return Profile(self.joint.sum(axis=0), self.fires.sum(axis=0), base)
+        return Profile(self.joint.sum(axis=0), self.fires.sum(axis=0), base, self.models * self.present)
 
 
 @dataclass
@@ -112,9 +112,13 @@ class LabelHalves:
         self.choosing.merge(other.choosing)
         self.judging.merge(other.judging)
 
+    def best_labels(self) -> pd.DataFrame:
+        """Table `concept_labels`, models summed; see `labels.best_labels`."""
+        return best_labels(self.choosing.labels.names, self.choosing.profile, self.judging.profile)
+
     def top_labels(self) -> pd.DataFrame:
-        """The label columns of table `concepts`, models summed; see `labels.top_labels`."""
-        return top_labels(self.choosing.labels.names, self.choosing.profile, self.judging.profile)
+        """The label columns of table `concepts`."""
+        return top_labels(self.best_labels(), self.choosing.concepts)
 
 
 def half(codes: CodeChunk, parity: int) -> CodeChunk:

@@ -19,6 +19,7 @@ from usae.common.errors import UserError
 from usae.common.types import Array
 
 COVERED = 127
+MOST = 3  # labels of a concept
 DAMAGED = (OSError, ValueError, LookupError, EOFError, NotImplementedError, BadZipFile, zlib.error)
 
 
@@ -88,38 +89,68 @@ def carried_by_images(labels: Labels, images: Array, tokens: int) -> tuple[Array
 
 
 class Profile(NamedTuple):
-    """Labels under the fires of concepts.
+    """Labels under the fires of concepts, models summed.
 
-    joint (c, labels): fires on tokens with the label; fires (c,). base (labels,): share of tokens with the label.
+    joint (c, labels): fires on tokens with the label; fires (c,). base (labels,): share of tokens with the label;
+    reach (labels,): fires of a concept that fires in all models on all of them.
     """
 
     joint: Array
     fires: Array
     base: Array
+    reach: Array
 
     @property
-    def share(self) -> Array:
+    def precision(self) -> Array:
         """(c, labels) fires on tokens with the label / all fires of the concept; 0 without fires."""
         return np.asarray(self.joint / np.maximum(self.fires, 1)[:, None])
 
+    @property
+    def recall(self) -> Array:
+        """(c, labels) fires on tokens with the label / such tokens, each once per model; 0 without any."""
+        return np.asarray(self.joint / np.maximum(self.reach, 1))
 
-def top_labels(labels: Sequence[str], choosing: Profile, judging: Profile) -> pd.DataFrame:
-    """(c rows) top_label, top_label_share, top_label_base; null for concepts that do not fire in both profiles.
+    @property
+    def iou(self) -> Array:
+        """(c, labels) fires on tokens with the label / fires or such tokens; 0 without either."""
+        either = self.fires[:, None] + self.reach - self.joint
+        return np.asarray(self.joint / np.maximum(either, 1))
 
-    The top label has the largest share - base in `choosing`, the first of equals; the numbers are of `judging`.
+
+def best_labels(labels: Sequence[str], choosing: Profile, judging: Profile) -> pd.DataFrame:
+    """Table `concept_labels`: each concept's labels of the largest IoU in `choosing`, numbers of `judging`.
+
+    Only labels that are more frequent on its fires than elsewhere, and concepts that fire in both profiles.
     """
-    alive = (choosing.fires > 0) & (judging.fires > 0) & bool(choosing.base.any())
-    if not alive.any():
-        return absent_labels(len(alive))
-    best = (choosing.share - choosing.base).argmax(axis=1)  # (concepts,)
-    shares, base = judging.share[np.arange(len(best)), best], judging.base
+    alive = (choosing.fires > 0) & (judging.fires > 0)
+    carried = alive[:, None] & (choosing.precision > choosing.base)  # (concepts, labels)
+    ranked = np.where(carried, -choosing.iou, np.inf).argsort(axis=1, kind="stable")[:, :MOST]
+    concept, rank = np.nonzero(np.take_along_axis(carried, ranked, axis=1))
+    label = ranked[concept, rank]
     return pd.DataFrame(
         {
-            "top_label": np.where(alive, np.array(labels, dtype=object)[best], None),
-            "top_label_share": np.where(alive, shares, np.nan),
-            "top_label_base": np.where(alive, base[best], np.nan),
+            "concept_id": concept,
+            "rank": rank,
+            "label": np.array(labels, dtype=object)[label],
+            "precision": judging.precision[concept, label],
+            "recall": judging.recall[concept, label],
+            "iou": judging.iou[concept, label],
+            "base": judging.base[label],
         }
     )
+
+
+def top_labels(best: pd.DataFrame, concepts: int) -> pd.DataFrame:
+    """(c rows) top_label, top_label_share, top_label_base: the first of `best_labels`; null without one."""
+    first = best[best["rank"] == 0].set_index("concept_id").reindex(range(concepts))
+    names = first["label"].astype(object)
+    return pd.DataFrame(
+        {
+            "top_label": names.where(names.notna(), None),
+            "top_label_share": first["precision"],
+            "top_label_base": first["base"],
+        }
+    ).reset_index(drop=True)
 
 
 def absent_labels(concepts: int) -> pd.DataFrame:

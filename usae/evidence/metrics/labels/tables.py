@@ -17,6 +17,32 @@ PROBES = Table(
     ),
 )
 
+CONCEPT_LABELS = Table(
+    "concept_labels",
+    "one concept and one of the at most three labels that name it best: those of the largest IoU on the held-out"
+    " images with even numbers, of the labels that are more frequent on its fires than elsewhere. All numbers are"
+    " of the images with odd numbers, models summed",
+    (
+        CONCEPT,
+        Column("rank", "int16", "place of the label, from 0"),
+        Column("label", "string", "name of the label"),
+        Column("precision", "float64", "fires on tokens with the label", denominator="fires of the concept"),
+        Column(
+            "recall",
+            "float64",
+            "fires on tokens with the label",
+            denominator="tokens with the label, each once per model",
+        ),
+        Column(
+            "iou",
+            "float64",
+            "fires on tokens with the label",
+            denominator="fires, and tokens with the label that it misses",
+        ),
+        Column("base", "float64", "tokens with the label", denominator="labelled tokens"),
+    ),
+)
+
 LABEL_CONCEPTS = Table(
     "label_concepts",
     "one label and one model: the concept whose fires overlap most with the label's tokens. It is chosen on the"

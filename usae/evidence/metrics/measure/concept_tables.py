@@ -75,8 +75,9 @@ CONCEPTS = Table(
         Column(
             "top_label",
             "string",
-            "label whose share among the fires exceeds its base rate most, on the images with even numbers; null"
-            " where it does not fire on both these and the others",
+            "label that names it best: the largest IoU of fires and tokens with the label on the images with even"
+            " numbers, of labels that are more frequent on its fires than elsewhere; null where there is none, or"
+            " it does not fire on both these images and the others",
         ),
         Column(
             "top_label_share",

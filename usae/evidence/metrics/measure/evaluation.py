@@ -27,7 +27,7 @@ from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.firing.counts import energy
 from usae.evidence.metrics.labels.agreement import fresh_agreement, label_tables
 from usae.evidence.metrics.labels.labels import absent_labels
-from usae.evidence.metrics.labels.tables import LABEL_CONCEPTS, LABEL_PROBES, PROBES
+from usae.evidence.metrics.labels.tables import CONCEPT_LABELS, LABEL_CONCEPTS, LABEL_PROBES, PROBES
 from usae.evidence.metrics.measure.concept_tables import (
     CONCEPT_MODELS,
     CONCEPT_PAIRS,
@@ -220,6 +220,7 @@ def _labels(opened: Opened, statistics: ConceptStatistics, seed: int) -> tuple[d
     """Tables and numbers of the labels; without rows and empty for data without labels."""
     fires = statistics.labels
     if fires is None:
-        return {table: no_rows(table) for table in (LABEL_CONCEPTS, LABEL_PROBES)}, {}
+        return {table: no_rows(table) for table in (CONCEPT_LABELS, LABEL_CONCEPTS, LABEL_PROBES)}, {}
     floor = fresh_agreement(opened.sae, opened.val.activations, fires.choosing, seed)
-    return label_tables(opened.val.codes, fires, floor, statistics.exemplars, seed)
+    tables, numbers = label_tables(opened.val.codes, fires, floor, statistics.exemplars, seed)
+    return tables | {CONCEPT_LABELS: fires.best_labels()}, numbers
