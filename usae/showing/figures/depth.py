@@ -72,7 +72,11 @@ def _lines(axes: Axes, course: pd.DataFrame) -> None:
     colours = model_colours(list(dict.fromkeys(course["network"])))
     for network, rows in course.groupby("network", sort=False):
         axes.plot(rows["place"], rows["agreement"], "o-", color=colours[str(network)], label=str(network))
-    axes.set(xlabel="layer, from the first that is read", ylabel="agreement with other networks", ylim=(0, None))
+    axes.set(
+        xlabel="layer, from the first that is read",
+        ylabel="agreement with other networks",
+        ylim=(0, 1.1 * max(0.1, course["agreement"].max()) if len(course) else 1),
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(course):
         axes.legend()

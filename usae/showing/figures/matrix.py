@@ -69,7 +69,7 @@ def _draw(matrix: np.ndarray, alone: np.ndarray, models: Sequence[str], claim: s
     alone, names = alone[:, measured], [name for name, has in zip(ALONE.values(), measured, strict=True) if has]
     ratios = [len(models), len(names)] if names else [len(models)]
     cell = DENSE_CELL if len(models) > MANY else CELL
-    width = cell * (len(models) + 1.3 * len(names)) + 3.2
+    width = cell * (len(models) + 1.3 * len(names)) + (4.6 if len(models) > MANY else 3.2)
     figure = Figure(figsize=(width, cell * len(models) + 2.1), layout="constrained")
     headline(figure, claim)
     axes = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
