@@ -100,7 +100,7 @@ class Picture:
 def model_colours(models: Sequence[str]) -> dict[str, str]:
     """One colour per model by slug order; of more than eight, along a perceptual map."""
     if len(models) > len(OKABE_ITO):
-        steps = mpl.colormaps[MAP](np.linspace(0, 0.95, len(models)))
+        steps = mpl.colormaps[MAP](np.linspace(0, 0.75, len(models)))
         return {model: to_hex(step) for model, step in zip(models, steps, strict=True)}
     return {model: OKABE_ITO[slot] for slot, model in enumerate(models)}
 
