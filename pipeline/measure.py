@@ -22,7 +22,7 @@ def main(params: Params) -> str:
     opened = Opened.load(params.models, layout, store_root(params.runtime.store), device)
     agreement, ends = params.measure.agreement, level_ends(opened.sae)
     funnel = Funnel.load(layout.reports, len(params.models), agreement, ends)
-    evaluation = evaluate(opened, params.measure, params.seed, funnel, params.runtime.dask)
+    evaluation = evaluate(opened, params.measure, params.seed, funnel, params.runtime.dask, params.quick)
     evaluation = evaluation.judged(load_manifests(layout.manifests, params.models), layout.reports)
     evaluation.write(layout.reports)
     return evaluation.headline

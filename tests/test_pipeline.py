@@ -1,7 +1,7 @@
 """The real thing, small: a git checkout of its own, real `dvc` commands, every stage."""
 
 import ast
-import io
+import csv
 import json
 import os
 import re
@@ -270,10 +270,11 @@ def test_a_queued_quick_variant_extracts_nothing_starts_at_train_and_calls_nothi
     assert not {stage.split("@")[0] for stage in ran} & {"images", "weights", "extract", "untrained"}
     assert {"train", "encode", "measure", "report"} <= set(ran)
     assert checkout.stores() == stores
-    table = pd.read_csv(io.StringIO(checkout.run("dvc", "exp", "show", "--csv"))).set_index("Experiment")
-    assert table.loc["four", "agreed"] >= 0
-    assert table.loc["four", ["shared", "universal"]].isna().all()
-    assert np.isfinite(table.loc["four", "r2_cross_mean"])
+    shown = csv.DictReader(checkout.run("dvc", "exp", "show", "--csv").splitlines())
+    four = next(row for row in shown if row.get("Experiment") == "four")
+    assert float(four["agreed"]) >= 0
+    assert np.isfinite(float(four["r2_cross_mean"]))
+    assert {four.get(name, "") for name in ("shared", "universal")} <= {"", "-"}
 
 
 def test_a_temporary_experiment_finds_the_stores_too(checkout):

@@ -145,8 +145,12 @@ def test_streamed_correlations_are_numpys_dense_and_sparse(rng, chunks, dense):
     assert not full.correlations[11].any()
 
 
-def test_correlations_of_re_paired_images_are_those_of_rows_that_were_moved(rng, chunks, dense, make_store):
+@pytest.mark.parametrize("full", [0, 1000])  # products of codes by sparse rows, by dense ones
+def test_correlations_of_re_paired_images_are_those_of_rows_that_were_moved(
+    rng, chunks, dense, make_store, full, monkeypatch
+):
     """Dense and sparse; model i shows the images moved i times."""
+    monkeypatch.setattr("usae.evidence.metrics.alignment.pairings.FULL", full)
     activations = {
         name: rng.normal(5, 2, (11, 9, width)).astype(np.float32)
         for name, width in zip("abc", (4, 5, 6), strict=True)

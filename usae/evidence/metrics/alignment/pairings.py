@@ -15,13 +15,15 @@ from usae.common.numerics.correlation import Rows
 from usae.common.types import Array, Pair
 from usae.evidence.metrics.alignment.rows import Source
 
+FULL = 8  # units for each that is not 0, up to which a product of dense rows takes less time
+
 
 @dataclass(frozen=True)
 class ScaledRows:
     """Rows of one model, of which sums of products with another's, less those of the centres, are correlations.
 
-    rows [images * tokens, units]: dense ones have mean 0. centre (units,): means of sparse ones, over their
-    standard deviations, else 0. Units that never change are 0.
+    rows [images * tokens, units]: activations have mean 0. centre (units,): means of codes, over their standard
+    deviations, else 0. Units that never change are 0.
     """
 
     rows: Rows
@@ -39,7 +41,9 @@ class ScaledRows:
         inverse = np.divide(1, spread, out=np.zeros(len(spread)), where=spread > 0)
         scale = (inverse / np.sqrt(rows.shape[0])).astype(rows.dtype)
         if sparse.issparse(rows):
-            return cls(sparse.csr_array(rows @ sparse.diags_array(scale)), mean * inverse, source.tokens)
+            scaled = sparse.csr_array(rows @ sparse.diags_array(scale))
+            full = rows.shape[1] * rows.shape[0] <= FULL * rows.nnz
+            return cls(scaled.toarray() if full else scaled, mean * inverse, source.tokens)
         return cls(rows * scale, np.zeros(len(scale)), source.tokens)
 
     def moved(self, order: Array) -> Rows:

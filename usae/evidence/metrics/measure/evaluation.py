@@ -116,12 +116,18 @@ class Evaluation:
 
 
 def evaluate(
-    opened: Opened, params: MeasureParams, seed: int = 0, funnel: Funnel | None = None, dask: str | None = None
+    opened: Opened,
+    params: MeasureParams,
+    seed: int = 0,
+    funnel: Funnel | None = None,
+    dask: str | None = None,
+    quick: bool = False,
 ) -> Evaluation:
     """Every metric of the universal SAE in `opened`.
 
     `seed` is that of the permutations and of random baselines; `funnel`: what stage `contrast` says of the
-    concepts (None: nothing, and no concept is judged); `dask`: where concepts are counted, see `runtime.dask`.
+    concepts (None: nothing, and no concept is judged); `dask`: where concepts are counted, see `runtime.dask`;
+    `quick`: the models' likeness is not asked, which may take longer than all else.
     """
     funnel = funnel or Funnel.none(opened.sae.concepts)
     table = with_ceilings(_reconstructions(opened), _ceilings(opened))
@@ -131,7 +137,10 @@ def evaluate(
     tables[DEPTH] = depth_frame(statistics.firing, opened.streams, params.agreement)
     tables |= {RECONSTRUCTION: table, PROBES: opened.probes, FUNNEL: funnel.counts}
     tables[CONCEPTS] = tables[CONCEPTS].join(funnel.verdicts)
-    tables |= {CONSISTENCY: _consistency(opened, seed), ALIGNMENT: _alignment(opened, seed)}
+    tables |= {
+        CONSISTENCY: _consistency(opened, seed),
+        ALIGNMENT: no_rows(ALIGNMENT) if quick else _alignment(opened, seed),
+    }
     of_labels, label_numbers = _labels(opened, statistics, seed)
     tables |= of_labels
     numbers = {
