@@ -170,9 +170,8 @@ def _importance_of_re_paired(controls: pd.DataFrame) -> str:
 def _of_twin(control_concepts: pd.DataFrame) -> str:
     """What the run's twin gives, where the SAE of re-paired images was trained less than the run."""
     twin = _entropies(_of_run(control_concepts, TWIN))
-    return (
-        f" Of the run's twin, trained as little as the re-paired one, {_share_even(twin)} do." if twin.size else ""
-    )
+    even = int((twin > HIGH_ENTROPY).sum())
+    return f" Of the run's twin, trained as little, {even:,} of {twin.size:,} do." if twin.size else ""
 
 
 def _entropies(concepts: pd.DataFrame) -> np.ndarray:
