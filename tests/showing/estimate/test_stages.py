@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from usae.common.params import parse_params
+from tests.conftest import ROOT
+from usae.common.params import load_params, parse_params
 from usae.showing.estimate.fits import Machine, resident, training_bytes, verdicts
 from usae.showing.estimate.rates import Disk, Evidence, Growth
 from usae.showing.estimate.stages import Rates, Sizes, stage_costs, trainings
@@ -99,3 +100,25 @@ def test_where_the_activations_lie(params):
     assert resident(train, params, SIZES, ROOMY) == "in the page cache"
     assert resident(train, params, SIZES, replace(ROOMY, gpu=2 * read)) == "on the GPU"
     assert resident(train, params, SIZES, replace(ROOMY, memory=read)) == "on the disk"
+
+
+@pytest.mark.parametrize("preset", ["imagenet", "imagenet-paper"])
+def test_the_controls_of_imagenet_can_be_afforded(preset):
+    """In GFLOP: 82 take an image through the three networks, 4.7 an image and epoch through an SAE."""
+    params = load_params(ROOT / "presets" / f"{preset}.yaml")
+    sizes = Sizes(1_281_167, params.images.val or 50_000, {"siglip": 768, "dinov2": 384, "vit": 768})
+    step = 32 * 4.7
+    steps = {
+        (each.stage, share): step * len(group)
+        for each in trainings(params, sizes.train)
+        for share, group in each.groups.items()
+    }
+    encoding = Growth(0, 4.7)
+    free = Evidence(4.7 / 9, encoding, encoding, encoding, 0.0)
+    rates = Rates(0.0, dict.fromkeys(sizes.widths, 82 / 3), steps, 0.0, free, Disk(1e9, 1e9))
+    costs = stage_costs(params, sizes, rates, memory=10**15)
+    own = [cost for cost in costs if cost.stage.startswith("extract")]
+    least = sum(cost.seconds for cost in own) + seconds(costs)["train"]
+    assert sum(cost.seconds for cost in costs) < 1.5 * least
+    stores = [cost for cost in costs if cost.stage.startswith(("extract", "untrained"))]
+    assert sum(cost.disk for cost in stores) < 1.1 * sum(cost.disk for cost in own)

@@ -4,6 +4,7 @@ usae estimate [PARAMS] [--train N --val N]
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--val", type=int, help="held-out images, likewise")
     given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         found = estimate(load_params(given.params), given.train, given.val)
     except UserError as error:

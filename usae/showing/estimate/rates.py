@@ -1,5 +1,6 @@
 """What training, encoding, contrasting and the disk take here, timed on a small run (`sample.py`)."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ from usae.training.start.clusters import PER_CONCEPT, SAMPLE
 
 MOST_STEPS, MOST_SECONDS = 20, 15.0  # of one group of SAEs; one step in 20 is scored (`Trainer`)
 DISK_BYTES = 64 << 20
+
+log = logging.getLogger("usae")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def step_seconds(sample: Sample, variants: Mapping[str, Variant]) -> float:
         elapsed = (time.perf_counter() - began) / done
         if elapsed * done > MOST_SECONDS:
             break
+    log.info("timed a step of %d SAEs (%s, ...): %.3f s", len(variants), next(iter(variants)), elapsed)
     return elapsed
 
 
@@ -93,6 +97,7 @@ def start_seconds(sample: Sample, variant: Variant, images: int) -> tuple[Concep
         tokens = sample.params.extract.grid**2
         most = min(SAMPLE, PER_CONCEPT * recipe.dictionary)
         seconds *= min(most, images * tokens) / min(most, sample.images * tokens)
+    log.info("timed the start of an SAE: %.1f s in the run", seconds)
     return prepared.trainers.members["start"].start, seconds
 
 
@@ -120,13 +125,15 @@ def evidence_seconds(sample: Sample, sae: Concepts) -> Evidence:
     out = sample.root / "codes" / model
     encode = _timed(lambda: encode_split(sae, model, stores["train"][model], out, "usae", None, device))
     codes = kept("train")
-    return Evidence(
+    found = Evidence(
         encode / sample.images,
         line(lambda split: held_out[split].measured().numbers()),
         line(lambda split: held_out[split].counted(all_images(split), threshold)),
         line(kept),
         _timed(lambda: matched_concepts(codes, codes, threshold)),
     )
+    log.info("timed evidence: %s", found)
+    return found
 
 
 def disk_rates(folder: Path) -> Disk:

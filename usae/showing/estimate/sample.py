@@ -4,6 +4,7 @@ The way from a picture to the store is the stages' own; only the weights differ,
 """
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,8 @@ from usae.images.sources.writing import write_images
 FEWEST = 64  # training images
 VAL = 16
 BATCHES = 4  # of an extraction, so that decoding and networks overlap
-TOKENS_A_CONCEPT = 2  # in either half of the images
+
+log = logging.getLogger("usae")
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class Sample:
 
 
 def sample_images(params: Params) -> int:
-    """Training images that it takes: two batches, and tokens for every concept in either half."""
-    tokens = 2 * TOKENS_A_CONCEPT * params.train.dictionary
-    return max(FEWEST, 2 * params.train.batch_images, -(-tokens // params.extract.grid**2))
+    """Training images that it takes: two batches, and a token for every concept."""
+    tokens = params.extract.grid**2
+    return max(FEWEST, 2 * params.train.batch_images, -(-params.train.dictionary // tokens))
 
 
 def sample(params: Params, scratch: Path, device: torch.device) -> Sample:
@@ -104,8 +106,9 @@ def _extracted(
     stores = {split: create_store(extractor, split) for split in extractor.images}
     works = [extractor.left(split, store) for split, store in stores.items()]
     began = time.perf_counter()
-    done = sum(sum(extractor.stream(work)) for work in works)
-    return describe(extractor, stores), (time.perf_counter() - began) / done
+    rate = sum(sum(extractor.stream(work)) for work in works) / (time.perf_counter() - began)
+    log.info("timed %s: %.1f images a second", model, rate)
+    return describe(extractor, stores), 1 / rate
 
 
 @contextmanager
