@@ -38,7 +38,7 @@ ABLATION = Table(
     "ablation",
     "one concept taken out of the held-out images in which it fires",
     (
-        Column("sae", "string", "usae: the SAE of the run"),
+        Column("sae", "string", "usae: the SAE of the run; start: the same before its first step; twin: its twin"),
         CONCEPT,
         Column("images", "int32", "images in which it fires, in the model with the fewest", "images"),
         Column("label", "string", "label whose score moves most; null where it is dead in some model"),
