@@ -20,6 +20,7 @@ from usae.evidence.codes.encoding import encode_split
 from usae.evidence.metrics.contrast.measured import HeldOut
 from usae.evidence.metrics.contrast.stability import HeldOutCodes, matched_concepts
 from usae.sae.estimator import Concepts
+from usae.showing.estimate.growth import Growth
 from usae.showing.estimate.sample import Sample
 from usae.training.loop.loop import Prepared, RunOptions, prepare
 from usae.training.start.clusters import PER_CONCEPT, SAMPLE
@@ -28,24 +29,6 @@ MOST_STEPS, MOST_SECONDS = 20, 15.0  # of one group of SAEs; one step in 20 is s
 DISK_BYTES = 64 << 20
 
 log = logging.getLogger("usae")
-
-
-@dataclass(frozen=True)
-class Growth:
-    """Seconds as they grow with images: `fixed`, and for each image."""
-
-    fixed: float
-    image: float
-
-    @classmethod
-    def through(cls, few: tuple[int, float], many: tuple[int, float]) -> "Growth":
-        """Of two (images, seconds)."""
-        slope = max(0.0, (many[1] - few[1]) / max(1, many[0] - few[0]))
-        return cls(max(0.0, few[1] - slope * few[0]), slope)
-
-    def at(self, images: float) -> float:
-        """Seconds of so many."""
-        return self.fixed + self.image * images
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from usae.activations.store.manifests import UNTRAINED, Manifest
 from usae.backbones.weights.obtaining import obtain_untrained
 from usae.common.params import ImagesParams, Params
 from usae.images.sources.writing import write_images
+from usae.showing.estimate.growth import Growth
 
 FEWEST = 64  # training images
 VAL = 16
@@ -33,14 +34,15 @@ log = logging.getLogger("usae")
 class Sample:
     """manifests: of every model, and under the names of the untrained ones the same again. root: of their stores.
 
-    picture: seconds to list and check a picture. extract: seconds an image, by model.
+    picture: seconds to list and check a picture. extract: seconds by model, those of a run of
+    any size (the network read, the manifest written) and an image's.
     """
 
     params: Params
     manifests: Mapping[str, Manifest]
     root: Path
     picture: float
-    extract: Mapping[str, float]
+    extract: Mapping[str, Growth]
     device: torch.device
 
     @property
@@ -89,8 +91,8 @@ def few_images(images: ImagesParams, count: int) -> ImagesParams:
 
 def _extracted(
     params: Params, model: str, scratch: Path, images: int, device: torch.device
-) -> tuple[Manifest, float]:
-    """A model's manifest, and seconds an image after a first batch."""
+) -> tuple[Manifest, Growth]:
+    """A model's manifest, and what its extraction takes; an image's share after a first batch."""
     weights, batch = scratch / "weights" / model, max(1, images // BATCHES)
     obtain_untrained(params.zoo[model].backbone, weights, params.seed, model)
     runtime = params.runtime.model_copy(
@@ -101,14 +103,18 @@ def _extracted(
         model, weights, params.zoo[model].layer, params.zoo[model].norm, scratch / "images", source.path,
         params.extract, runtime,
     )  # fmt: skip
+    opened = time.perf_counter()
     extractor = Extractor.load(extraction, device)
     extractor.forward(extractor.pixels("val", VAL)).largest.cpu()
     stores = {split: create_store(extractor, split) for split in extractor.images}
     works = [extractor.left(split, store) for split, store in stores.items()]
     began = time.perf_counter()
-    rate = sum(sum(extractor.stream(work)) for work in works) / (time.perf_counter() - began)
-    log.info("timed %s: %.1f images a second", model, rate)
-    return describe(extractor, stores), 1 / rate
+    images = sum(sum(extractor.stream(work)) for work in works)
+    ended = time.perf_counter()
+    manifest = describe(extractor, stores)
+    log.info("timed %s: %.1f images a second", model, images / (ended - began))
+    fixed = began - opened + time.perf_counter() - ended
+    return manifest, Growth(fixed, (ended - began) / images)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from usae.evidence.metrics.contrast.sensitivity import FIRING
 from usae.evidence.metrics.contrast.stability import MATCHED_IMAGES
 from usae.evidence.onboarding.run import dictionaries
 from usae.methods.runs.variants import method_runs
+from usae.showing.estimate.growth import Growth
 from usae.showing.estimate.rates import Disk, Evidence
 from usae.training.portion import Portion, control_portion, run_portion
 
@@ -75,7 +76,7 @@ class Rates:
     """All that was timed. steps: by stage and share of the steps. start: of the universal SAE."""
 
     picture: float
-    extract: Mapping[str, float]
+    extract: Mapping[str, Growth]
     steps: Mapping[tuple[str, int], float]
     start: float
     evidence: Evidence
@@ -127,7 +128,8 @@ def _extractions(params: Params, sizes: Sizes, rates: Rates) -> Iterator[StageCo
         for model, seconds in rates.extract.items():
             images = train + sizes.val
             disk = images * sizes.image_bytes(params, [model])
-            yield StageCost(f"{stage}@{model}", images * seconds, disk, f"{1 / seconds:.1f} images a second")
+            does = f"{1 / seconds.image:.1f} images a second"
+            yield StageCost(f"{stage}@{model}", seconds.at(images), disk, does)
 
 
 def _training(each: Training, params: Params, sizes: Sizes, rates: Rates, memory: int) -> StageCost:
