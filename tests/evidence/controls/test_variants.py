@@ -50,8 +50,8 @@ def test_more_on_request(raw_params):
     ],
 )
 def test_fewer_models_have_fewer_ways_to_be_a_stranger(raw_params, models, names):
-    raw_params["models"] = models
-    assert list(controls(parse_params(raw_params), IMAGES)) == names
+    params = parse_params(raw_params).model_copy(update={"models": tuple(models)})
+    assert list(controls(params, IMAGES)) == names
 
 
 @pytest.mark.parametrize("less", [{"images": 2999}, {"epochs": 5}, {"epochs": 7}])

@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 from usae.common.params import load_params, parse_params
 from usae.showing.estimate.fits import Machine, resident, training_bytes, verdicts
 from usae.showing.estimate.growth import Growth
-from usae.showing.estimate.rates import Disk, Evidence
+from usae.showing.estimate.rates import Disk, EvidenceSeconds
 from usae.showing.estimate.stages import Rates, Sizes, stage_costs, trainings
 
 WIDTHS = {"supervised": 96, "distilled": 112, "language": 96}
@@ -25,7 +25,7 @@ def rates():
         ("train", 1): 1.0, ("controls", 1): 5.0, ("controls", 3): 1.0, ("onboarding", 1): 2.0,
         ("methods@crosscoder", 1): 1.0, ("methods@crosscoder, controls", 1): 4.0,
     }  # fmt: skip
-    free = Evidence(0.0, NOTHING, NOTHING, NOTHING, 0.0)
+    free = EvidenceSeconds(0.0, NOTHING, NOTHING, NOTHING, 0.0)
     return Rates(0.01, dict.fromkeys(WIDTHS, Growth(0, 0.1)), steps, 3.0, free, Disk(1e9, 1e9))
 
 
@@ -115,7 +115,7 @@ def test_the_controls_of_imagenet_can_be_afforded(preset):
         for share, group in each.groups.items()
     }
     encoding = Growth(0, 4.7)
-    free = Evidence(4.7 / 9, encoding, encoding, encoding, 0.0)
+    free = EvidenceSeconds(4.7 / 9, encoding, encoding, encoding, 0.0)
     rates = Rates(0.0, dict.fromkeys(sizes.widths, Growth(0, 82 / 3)), steps, 0.0, free, Disk(1e9, 1e9))
     costs = stage_costs(params, sizes, rates, memory=10**15)
     own = [cost for cost in costs if cost.stage.startswith("extract")]

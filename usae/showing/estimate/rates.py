@@ -40,7 +40,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvidenceSeconds:
     """encode: seconds an image, of one SAE and model. measured: of one SAE; counted: without its reconstructions;
     codes: kept for matching. match: seconds of one matching.
     """
@@ -84,7 +84,7 @@ def start_seconds(sample: Sample, variant: Variant, images: int) -> tuple[Concep
     return prepared.trainers.members["start"].start, seconds
 
 
-def evidence_seconds(sample: Sample, sae: Concepts) -> Evidence:
+def evidence_seconds(sample: Sample, sae: Concepts) -> EvidenceSeconds:
     """Of the SAE on the small run's images; the few and the many of a `Growth` are its two splits."""
     manifests = {model: sample.manifests[model] for model in sample.params.models}
     stores = {split: {m: each.open(split, sample.root) for m, each in manifests.items()} for split in SPLITS}
@@ -108,7 +108,7 @@ def evidence_seconds(sample: Sample, sae: Concepts) -> Evidence:
     out = sample.root / "codes" / model
     encode = _timed(lambda: encode_split(sae, model, stores["train"][model], out, "usae", None, device))
     codes = kept("train")
-    found = Evidence(
+    found = EvidenceSeconds(
         encode / sample.images,
         line(lambda split: held_out[split].measured().numbers()),
         line(lambda split: held_out[split].counted(all_images(split), threshold)),
