@@ -1,11 +1,12 @@
 """Stage `controls`: SAEs that show what the universal one's numbers are worth, trained side by side.
 
-Each to `data/controls/NAME/`: other seeds, halves of the images, re-paired images, networks with random weights,
-and the independent SAE of each model; each as it was before its first step, to `data/controls/NAME/start/`.
+Each to `data/controls/NAME/`: other seeds, halves of the images, re-paired images, networks with random
+weights, the independent SAE of each model, and where all these learn from less than the run, its twin; each as
+it was before its first step, to `data/controls/NAME/start/`.
 """
 
 from pipeline import stage
-from usae.activations.store.manifests import check_paired, load_manifests
+from usae.activations.store.manifests import load_with_untrained
 from usae.common.files.whole import write_output
 from usae.common.layout import Layout
 from usae.common.params import LEFT, Params
@@ -13,6 +14,7 @@ from usae.common.runtime.ranks import Ranks, launch
 from usae.evidence.controls.halves import halves
 from usae.evidence.controls.variants import controls, independent
 from usae.images.pixels.index import ImageIndex
+from usae.training.portion import control_portion, run_portion
 from usae.training.stage import save, training_run
 
 
@@ -24,11 +26,12 @@ def main(params: Params) -> str:
         write_output(layout.controls / "none.txt", f"Controls are {LEFT}.\n".encode())
         return LEFT
     launch(params.runtime.processes, "pipeline.controls")
-    manifests = load_manifests(layout.manifests, params.models) | load_manifests(layout.untrained, params.models)
-    check_paired(manifests)
-    classes = ImageIndex.load(layout.images / "train.parquet").frame["label"]
-    variants, parts = controls(params) | independent(params), halves(classes, params.seed)
-    with training_run(params, "controls", manifests, variants, halves=parts) as trained:
+    manifests = load_with_untrained(layout.manifests, layout.untrained, params.models)
+    index = ImageIndex.load(layout.images / "train.parquet")
+    variants = controls(params, len(index)) | independent(params)
+    portion = control_portion(params, run_portion(params))
+    parts = halves(index.first(portion.images).frame["label"], params.seed)
+    with training_run(params, "controls", manifests, variants, halves=parts, portion=portion) as trained:
         if Ranks.current().rank == 0:
             for name, control in trained.items():
                 save(control, layout.controls / name)

@@ -11,12 +11,15 @@ from usae.common.params import Params
 
 @stage
 def main(params: Params, model: str) -> str:
-    """Pin random weights, fill the stores below `runtime.store` and write `data/untrained/MODEL.json`."""
+    """Pin random weights, fill the stores below `runtime.store` and write `data/untrained/MODEL.json`.
+
+    Of the training images those that the controls learn from, of the held-out ones all.
+    """
     folder = Layout().untrained
     weights = folder / "weights" / checked_model(params, model)
     refuse_fine_grid(params, model)
     obtain_untrained(params.zoo[model].backbone, weights, params.seed, model)
-    manifest = extract(extraction_of(params, model, f"{UNTRAINED}{model}", weights))
+    manifest = extract(extraction_of(params, model, f"{UNTRAINED}{model}", weights, params.controls.images))
     file = folder / f"{model}.json"
     manifest.refuse_other(file)
     manifest.save(file)

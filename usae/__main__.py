@@ -2,6 +2,7 @@
 
 usae start --images FOLDER --models A B   write a params.yaml for own images and networks
 usae check [PARAMS]   say what is wrong with a params.yaml, before anything runs
+usae estimate [PARAMS]   say what it will cost here: hours, disk, memory
 usae store list | verify | gc   look after the activation stores
 usae look PICTURE ...   concepts in pictures of one's own, as a page
 usae figures heatmaps | maximised   figures of chosen concepts
@@ -19,6 +20,7 @@ from usae.common.runtime.interrupts import one_line
 COMMANDS = {
     "start": "usae.activations.commands.start",
     "check": "usae.activations.commands.check",
+    "estimate": "usae.showing.commands.estimate",
     "store": "usae.activations.commands.store",
     "look": "usae.showing.commands.look",
     "figures": "usae.showing.commands.figures",

@@ -82,11 +82,13 @@ def numbers(tables: Mapping[Table, pd.DataFrame], *columns: str) -> dict[tuple[s
 def _folders(params: Params, layout: Layout) -> dict[str, Variant]:
     """All SAEs that are compared, by their folders."""
     folders = {layout.usae: Variant(params.k, params.seed, models=params.models)}
-    folders |= {layout.controls / SHUFFLED: controls(params)[SHUFFLED]}
+    folders |= {layout.controls / SHUFFLED: controls(params, IMAGES)[SHUFFLED]}
     alone = independent(params)
     folders |= {layout.independent(model): alone[f"{INDEPENDENT}{model}"] for model in params.models}
     for method in params.methods.trained:
-        folders |= {layout.methods / method / run: each for run, each in method_variants(params, method).items()}
+        folders |= {
+            layout.methods / method / run: each for run, each in method_variants(params, method, IMAGES).items()
+        }
     return {str(folder): variant for folder, variant in folders.items()}
 
 

@@ -9,8 +9,9 @@ TOKENS = Column("tokens", "int64", "tokens measured", "tokens")
 RUN = Column(
     "run",
     "string",
-    "usae: the run itself; seed-N: the same from another start; half-N: trained on one half of the images;"
-    " shuffled: on re-paired images; shuffled-SLUG: on images of which this model's alone are re-paired;"
-    " untrained: all networks with random weights; untrained-SLUG: this one alone; k-N: another k",
+    "usae: the run itself; twin: the same on as few images and epochs as the controls, where they have fewer;"
+    " seed-N: from another start; half-N: trained on one half of the images; shuffled: on re-paired images;"
+    " shuffled-SLUG: on images of which this model's alone are re-paired; untrained: all networks with random"
+    " weights; untrained-SLUG: this one alone; k-N: another k",
 )
 START = Column("start", "bool", "the SAE before its first step")

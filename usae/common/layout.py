@@ -53,6 +53,11 @@ class Layout:
         return self.controls / f"brief-{model}"
 
     @property
+    def twin(self) -> Path:
+        """The universal SAE trained as little as the controls; absent where they are trained as long as it is."""
+        return self.controls / "twin"
+
+    @property
     def weights(self) -> Path:
         """A pinned network for each model (stage `weights`)."""
         return self.root / "data/weights"
@@ -92,6 +97,10 @@ class Layout:
     def brief_codes(self, split: str) -> Path:
         """Codes of those that were trained for fewer steps, likewise; absent where there are none."""
         return self.codes(split) / "brief"
+
+    def twin_codes(self, split: str) -> Path:
+        """Codes of the universal SAE's twin, likewise; absent where there is none."""
+        return self.codes(split) / "twin"
 
     def table(self, table: Table) -> Path:
         """The file of a table."""

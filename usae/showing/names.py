@@ -11,12 +11,14 @@ from usae.evidence.controls.names import (
     RUN,
     SEED,
     SHUFFLED,
+    TWIN,
     UNTRAINED,
     K,
 )
 
 WHOLE = {
     RUN: "the run",
+    TWIN: "the run's twin",
     SHUFFLED: "re-paired images: all models",
     UNTRAINED: "untrained networks: all",
 }
@@ -29,7 +31,7 @@ BEGINNINGS = {  # in the order in which a reader wants them: the same again, the
     ONE_UNTRAINED: "untrained networks: {}",
     ONE_SHUFFLED: "re-paired images: {}",
 }
-ORDER = (RUN, SEED, HALF, K, INDEPENDENT, BRIEF, ONE_UNTRAINED, UNTRAINED, ONE_SHUFFLED, SHUFFLED)
+ORDER = (RUN, TWIN, SEED, HALF, K, INDEPENDENT, BRIEF, ONE_UNTRAINED, UNTRAINED, ONE_SHUFFLED, SHUFFLED)
 
 
 def run_name(run: str) -> str:
@@ -39,7 +41,7 @@ def run_name(run: str) -> str:
 
 
 def in_reading_order(runs: Iterable[str]) -> list[str]:
-    """The run, what repeats it, then its nulls; within each kind as given."""
+    """The run, its twin, what repeats it, then its nulls; within each kind as given."""
     order = {name: place for place, name in enumerate(ORDER)}
     return sorted(runs, key=lambda run: order.get(run, order.get(_beginning(run), len(order))))
 

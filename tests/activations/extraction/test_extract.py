@@ -379,3 +379,12 @@ def test_a_wrong_description_costs_no_chunk(extraction, damage):
     file.unlink()
     assert extract(extraction) == whole
     assert contents(store) == before
+
+
+def test_the_first_training_images_alone_are_those_of_the_whole_store(extraction):
+    whole, few = extract(extraction), extract(dataclasses.replace(extraction, most=5))
+    assert (few.train.images, few.val) == (5, whole.val)
+    assert few.train.images_digest == f"{whole.train.images_digest}[:5]"
+    stores = [train_store(extraction, manifest) for manifest in (whole, few)]
+    np.testing.assert_array_equal(stores[1].take(range(5)), stores[0].take(range(5)))
+    assert extract(dataclasses.replace(extraction, most=whole.train.images)) == whole

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from usae.activations.store.location import fingerprint
-from usae.activations.store.manifests import Manifest, check_paired, load_manifests
+from usae.activations.store.manifests import Manifest, check_paired, load_manifests, load_with_untrained
 from usae.common.errors import UserError
 
 
@@ -103,6 +103,21 @@ def test_models_that_do_not_belong_together_are_named_aspect_by_aspect(manifest)
     assert "fit: a squash, b center" in text
     assert "training images" not in text
     assert "dvc repro extract" in text
+
+
+def test_an_untrained_network_may_have_the_first_training_images_alone(tmp_path, manifest):
+    few = dataclasses.replace(manifest.train, images=8, images_digest="generated[:8]", crc32c=("", ""))
+    control = dataclasses.replace(manifest, model="untrained-a", train=few)
+    folders = tmp_path / "manifests", tmp_path / "untrained"
+    manifest.save(folders[0] / "a.json")
+    control.save(folders[1] / "a.json")
+    assert load_with_untrained(*folders, ("a",)) == {"a": manifest, "untrained-a": control}
+    with pytest.raises(UserError, match=r"training images: a \(10, 'generated'\), untrained-a \(8, 'generated"):
+        check_paired({"a": manifest, "untrained-a": control})
+    elsewhere = dataclasses.replace(control, train=dataclasses.replace(few, images_digest="other[:8]"))
+    elsewhere.save(folders[1] / "a.json")
+    with pytest.raises(UserError, match="training images: a generated, untrained-a other"):
+        load_with_untrained(*folders, ("a",))
 
 
 def test_a_missing_manifest(tmp_path):

@@ -6,14 +6,16 @@ from usae.common.params import parse_params
 from usae.common.seeds import seed_of
 from usae.common.variant import Variant
 from usae.evidence.controls.halves import halves
+from usae.evidence.controls.names import beside_controls
 from usae.evidence.controls.variants import controls, independent
 
+IMAGES = 3000
 MODELS = ("supervised", "distilled", "language")
 UNTRAINED = ("untrained-supervised", "untrained-distilled", "untrained-language")
 
 
 def test_every_control_differs_from_the_run_in_one_thing(params):
-    run, found = Variant(16, 0, "matched", MODELS), controls(params)
+    run, found = Variant(16, 0, "matched", MODELS), controls(params, IMAGES)
     seeds = [seed_of(0, "half", half) for half in range(2)]
     assert found == {
         "seed-1": Variant(16, 1, "matched", MODELS),
@@ -30,8 +32,8 @@ def test_every_control_differs_from_the_run_in_one_thing(params):
 
 
 def test_more_on_request(raw_params):
-    raw_params["controls"] = {"seeds": 0, "k": [8, 32]}
-    found = controls(parse_params(raw_params))
+    raw_params["controls"] |= {"seeds": 0, "k": [8, 32]}
+    found = controls(parse_params(raw_params), IMAGES)
     assert list(found)[-2:] == ["k-8", "k-32"]
     assert [found[name].k for name in ("k-8", "k-32")] == [8, 32]
     assert not [name for name in found if name.startswith("seed-")]
@@ -48,8 +50,26 @@ def test_more_on_request(raw_params):
     ],
 )
 def test_fewer_models_have_fewer_ways_to_be_a_stranger(raw_params, models, names):
-    raw_params["models"] = models
-    assert list(controls(parse_params(raw_params))) == names
+    params = parse_params(raw_params).model_copy(update={"models": tuple(models)})
+    assert list(controls(params, IMAGES)) == names
+
+
+@pytest.mark.parametrize("less", [{"images": 2999}, {"epochs": 5}, {"epochs": 7}])
+def test_a_twin_stands_for_the_run_where_the_controls_learn_from_another_portion(raw_params, less):
+    raw_params["controls"] |= less
+    params = parse_params(raw_params)
+    names = list(controls(params, IMAGES))
+    assert names[:2] == ["twin", "seed-1"]
+    assert controls(params, IMAGES)["twin"] == Variant(16, 0, "matched", MODELS)
+    assert beside_controls(["usae", *names]) == "twin"
+
+
+@pytest.mark.parametrize("same", [{"images": None}, {"images": 3000}, {"images": 9999}, {"epochs": 6}])
+def test_the_run_is_its_own_twin_where_the_portion_is_the_same(raw_params, same):
+    raw_params["controls"] |= same
+    names = list(controls(parse_params(raw_params), IMAGES))
+    assert "twin" not in names
+    assert beside_controls(["usae", *names]) == "usae"
 
 
 def test_independent_saes_start_elsewhere_and_have_equal_updates(raw_params):

@@ -114,6 +114,10 @@ def test_reconstruction_numbers():
     assert numbers["train_r2_self_mean"] == 0.9
     assert numbers["train_r2_cross_mean"] is None
     assert "r2_ridge_cross_mean" not in numbers
+    twin = [("twin", "a", "a", "val", 0.5), ("twin", "b", "b", "val", 0.6)]
+    less = pd.concat([table, pd.DataFrame(twin, columns=table.columns)]).assign(r2_scalar=0.0)
+    assert reconstruction_numbers(less)["alignment_tax_mean"] == 0.2  # of what was trained as little
+    assert reconstruction_numbers(less)["r2_self_mean"] == 0.7
     ceiling = table.assign(
         r2_scalar=0.0,
         r2_ridge=[1, 0.5, 0.7, 1, 1, 1, np.nan],
@@ -156,6 +160,8 @@ def test_entropy_stands_beside_that_of_re_paired_images(frames):
     entropy = curves.entropy_histogram(frames[0], evidence)
     assert entropy.groupby("run", sort=False)["concepts"].sum().to_dict() == {"usae": 11, "shuffled": 1}
     assert entropy.query("run == 'shuffled'")["concepts"].iloc[-1] == 1
+    beside = pd.concat([evidence, evidence[:1].assign(run="twin")])
+    assert curves.entropy_histogram(frames[0], beside)["run"].unique().tolist() == ["usae", "twin", "shuffled"]
 
 
 def test_funnel_steps_keep_their_order_in_an_alphabetic_plot():

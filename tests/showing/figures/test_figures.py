@@ -186,6 +186,19 @@ def test_controls_are_set_against_the_run():
     assert "dvc repro contrast" in controls_picture(table.head(0)).note
 
 
+def test_where_the_controls_were_trained_less_the_runs_twin_is_set_beside_them():
+    controls, stability = contrasted.controls(), contrasted.stability()
+    twin = controls[controls["run"] == "usae"].assign(value=7.0, run="twin")
+    picture = controls_picture(pd.concat([controls, twin]))
+    assert "shared concepts from 7 to 0" in picture.claim
+    assert "The twin is the run's recipe" in picture.note
+    first = stability[stability["against"] == "half-1"]
+    better = first[first["run"] == "usae"].assign(run="twin", correlation=0.99, correlation_least=0.9)
+    picture = stability_picture(pd.concat([first, better]))
+    assert picture.claim.startswith("Of the run's concepts 100 % come back")
+    assert picture.note.endswith("stands its twin, which was trained as little as the others.")
+
+
 def test_stitching_claim_is_the_mean_over_other_models():
     rows = [("usae", "a", "b", 0.5), ("usae", "b", "a", 0.7), ("usae", "a", "a", 0.99), ("clean", "a", "a", 1.0),
             ("ridge", "a", "b", 0.8), ("independent", "a", "b", 0.25), ("start", "a", "b", 0.4)]  # fmt: skip

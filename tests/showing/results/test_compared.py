@@ -67,6 +67,17 @@ def test_seeds_are_those_measured(compared):
     assert three.seeds(usae, "shared") == [40, 60, 80]
 
 
+def test_a_twin_is_what_starts_and_floors_are_compared_with():
+    methods = tables.methods()
+    own = methods[(methods["method"] == "usae") & (methods["run"] == "run") & (methods["measure"] == "shared")]
+    less = opened(pd.concat([tables.seeds(methods, 2, 0.5), own.assign(run="twin", value=30.0)]))
+    usae = less.reference
+    assert less.value(usae, "shared") == 40
+    assert less.seeds(usae, "shared") == [30, 60]
+    assert less.beyond(usae) == 30 - less.floor(usae)
+    assert less.beyond(less.named("sparc")) == 81 - less.floor(less.named("sparc"))
+
+
 def test_of_several_forms_the_headline_stands_for_the_method(compared):
     assert compared.named("crosscoder").form == "calibrated"
     assert compared.named("hub").form == "hub-supervised"

@@ -21,6 +21,7 @@ from usae.backbones.shapes import Outline, finest, grid_fault
 from usae.common.errors import UserError
 from usae.common.files.whole import size_text
 from usae.common.params import (
+    ControlsParams,
     ExtractParams,
     ImagesParams,
     ModelParams,
@@ -69,7 +70,7 @@ def outlook(raw: Any) -> Outlook:
     if extract and networks:
         _grid(extract.grid, networks, seen)
     if extract and runtime and networks and pictures:
-        _disk(networks, sum(pictures.sizes.values()), extract, runtime, seen)
+        _disk(networks, pictures.sizes, _untrained(sections, pictures.sizes), extract, runtime, seen)
     if runtime and DEVICE.fullmatch(runtime.device) and (device := seen.ask(partial(configure, runtime))):
         seen.facts.append(f"device: {device_text(device)}")
     if params and pictures:
@@ -136,12 +137,24 @@ def _grid(grid: int, networks: Mapping[str, Outline], seen: Outlook) -> None:
         seen.notes.append(f"`extract.grid` is {grid}, finer than the finest map, {native}: that adds no detail.")
 
 
+def _untrained(sections: Mapping[str, Any], sizes: Mapping[str, int]) -> int:
+    """Images that networks with random weights are asked for."""
+    controls = part_of(ControlsParams, sections.get("controls"))
+    most = controls.images if controls else None
+    return sizes["val"] + min(most or sizes["train"], sizes["train"])
+
+
 def _disk(
-    networks: Mapping[str, Outline], images: int, extract: ExtractParams, runtime: RuntimeParams, seen: Outlook
+    networks: Mapping[str, Outline],
+    sizes: Mapping[str, int],
+    untrained: int,
+    extract: ExtractParams,
+    runtime: RuntimeParams,
+    seen: Outlook,
 ) -> None:
     """Every network is extracted twice, as given and with random weights; what is there already needs no room."""
-    width = sum(found.width for found in networks.values())
-    need = 2 * images * extract.grid**2 * width * np.dtype(extract.dtype).itemsize
+    width, images = sum(found.width for found in networks.values()), sum(sizes.values())
+    need = (images + untrained) * extract.grid**2 * width * np.dtype(extract.dtype).itemsize
     root = store_root(runtime.store)
     there = sum(entry.files for entry in entries(root, {}) if entry.model.removeprefix(UNTRAINED) in networks)
     have = seen.ask(partial(check_free, max(0, need - there), root))
@@ -158,6 +171,7 @@ def _amounts(params: Params, train: int) -> list[str]:
         "extract.statistics_images": params.extract.statistics_images,
         "encode.train_images": params.encode.train_images,
         "methods.images": params.methods.images,
+        "controls.images": params.controls.images,
         "interventions.readout_images": params.interventions.readout_images,
         "interventions.onboarding_images": max(params.interventions.onboarding_images),
     }

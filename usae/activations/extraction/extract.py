@@ -39,8 +39,11 @@ PRECISION_IMAGES = 16  # on which reduced precision is checked before a run
 log = logging.getLogger("usae")
 
 
-def extraction_of(params: Params, model: str, name: str, weights: Path) -> Extraction:
-    """How the layer of the zoo's `model` is read; `name` is that of its stores, `weights` the pinned backbone."""
+def extraction_of(params: Params, model: str, name: str, weights: Path, most: int | None = None) -> Extraction:
+    """How the layer of the zoo's `model` is read; `name` is that of its stores, `weights` the pinned backbone.
+
+    most: training images that are extracted; None: all.
+    """
     return Extraction(
         model=name,
         weights=weights,
@@ -50,6 +53,7 @@ def extraction_of(params: Params, model: str, name: str, weights: Path) -> Extra
         root=params.images.path,
         params=params.extract,
         runtime=params.runtime,
+        most=most,
     )
 
 

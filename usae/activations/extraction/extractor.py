@@ -32,6 +32,7 @@ class Extraction:
     """How one model is read, as paths and plain values: all that a worker process is told.
 
     weights: folder of the pinned backbone. images: folder of the indexes; root: what their paths are relative to.
+    most: training images that are extracted, the first ones; None: all.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Extraction:
     root: str | None
     params: ExtractParams
     runtime: RuntimeParams
+    most: int | None = None
 
     def for_workers(self) -> "Extraction":
         """The same for processes that run elsewhere."""
@@ -68,11 +70,9 @@ class Extractor:
         backbone = Backbone.load(extraction.weights, extraction.layer, extraction.params.grid, extraction.norm).to(
             device
         )
-        return cls(
-            extraction,
-            Forward(backbone, extraction.params, device),
-            load_splits(extraction.images, extraction.root),
-        )
+        images = load_splits(extraction.images, extraction.root)
+        images["train"] = images["train"].first(extraction.most)
+        return cls(extraction, Forward(backbone, extraction.params, device), images)
 
     def left(self, split: str, store: ActivationStore) -> Work:
         """The chunks that `store` still lacks."""

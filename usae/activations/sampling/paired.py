@@ -147,6 +147,11 @@ class PairedActivations:
         )
 
 
-def open_paired(manifests: Mapping[str, Manifest], root: Path) -> PairedActivations:
-    """The training stores that `manifests` name, each complete (see `Manifest.open`)."""
-    return PairedActivations({model: manifest.open("train", root) for model, manifest in manifests.items()})
+def open_paired(manifests: Mapping[str, Manifest], root: Path, most: int | None = None) -> PairedActivations:
+    """The training stores that `manifests` name, each complete (see `Manifest.open`).
+
+    Of the first `most` images (None: all), as far as all stores have them.
+    """
+    stores = {model: manifest.open("train", root) for model, manifest in manifests.items()}
+    images = min(store.images for store in stores.values())
+    return PairedActivations(stores, np.arange(images if most is None else min(most, images)))

@@ -7,6 +7,7 @@ themselves are not DVC outputs, so nothing hashes, copies or re-extracts them.
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ class SplitManifest:
     images_digest: str
     chunk_images: int
     crc32c: tuple[str, ...]
+
+    def same_images(self, whole: bool) -> object:
+        """Equal where the images are; `whole`: or are the first ones of equal ones (`ImageIndex.digest`)."""
+        return self.images_digest.partition("[")[0] if whole else (self.images, self.images_digest)
 
     @classmethod
     def of(cls, store: ActivationStore, images_digest: str) -> "SplitManifest":
@@ -248,15 +253,28 @@ def load_manifests(folder: Path, models: tuple[str, ...]) -> dict[str, Manifest]
     return manifests
 
 
-def check_paired(manifests: dict[str, Manifest]) -> None:
+def load_with_untrained(trained: Path, untrained: Path, models: tuple[str, ...]) -> dict[str, Manifest]:
+    """The manifests of `models` in both folders; untrained networks may have the first training images alone.
+
+    Raises:
+        UserError: see `load_manifests`.
+    """
+    manifests = load_manifests(trained, models) | load_manifests(untrained, models)
+    check_paired(manifests, whole=True)
+    return manifests
+
+
+def check_paired(manifests: Mapping[str, Manifest], whole: bool = False) -> None:
     """Rows of different models must be the same image patch.
+
+    whole: it is enough that the training images are the first ones of the same set.
 
     Raises:
         UserError: they are not; every disagreement is named with each model's value.
     """
     aspects: dict[str, dict[str, object]] = {
-        "training images": {m: (x.train.images, x.train.images_digest) for m, x in manifests.items()},
-        "held-out images": {m: (x.val.images, x.val.images_digest) for m, x in manifests.items()},
+        "training images": {m: x.train.same_images(whole) for m, x in manifests.items()},
+        "held-out images": {m: x.val.same_images(False) for m, x in manifests.items()},
         "grid": {m: x.grid for m, x in manifests.items()},
         "fit": {m: x.fit for m, x in manifests.items()},
     }

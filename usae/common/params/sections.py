@@ -111,10 +111,15 @@ class TrainParams(Section):
 
 
 class ControlsParams(Section):
-    """SAEs beside the universal one, of the same recipe and budget, that show what its numbers are worth."""
+    """SAEs beside the universal one, of the same recipe, that show what its numbers are worth.
+
+    Where they are given less to learn from, a twin of the universal SAE gets as little, and stands beside them.
+    """
 
     seeds: CountOrNone  # further runs that start elsewhere: is a concept found again?
     k: tuple[Count, ...] | None  # further runs with these in place of the top-level k; null = none
+    images: Count | None  # training images of what is only a control, the first ones; null = all, as the run
+    epochs: Count | None  # its passes over them; null = train.epochs
 
 
 class MethodsParams(Section):

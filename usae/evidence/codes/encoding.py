@@ -21,8 +21,8 @@ ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
 def encode_all(
     models: Sequence[str], train_images: int, layout: Layout, store_root: Path, device: torch.device
 ) -> int:
-    """Write the codes of both splits, of every model by the universal SAE, before and after training, and by its
-    own.
+    """Write the codes of both splits, of every model by the universal SAE, before and after training, by its twin
+    where there is one, and by the model's own.
 
     train_images: how many training images; held-out ones are all encoded. Returns images, summed over models.
     """
@@ -44,6 +44,8 @@ def encoders(layout: Layout, split: str, model: str) -> Iterator[tuple[str, Path
     """Name, folder and codes of every SAE that encodes a model."""
     yield "usae", layout.usae, layout.codes(split)
     yield "start", layout.usae / START, layout.start_codes(split)
+    if layout.twin.is_dir():
+        yield "twin", layout.twin, layout.twin_codes(split)
     if layout.independent(model).is_dir():  # there are none in a quick run
         yield "independent", layout.independent(model), layout.independent_codes(split)
     if layout.brief(model).is_dir():

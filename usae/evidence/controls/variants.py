@@ -5,6 +5,9 @@ the universal SAE in one thing: the seed, the half of the images that it sees (a
 pairing of the images, the weights of the networks, or k. Of all models, or, one model after another, of one alone:
 what two models share must not pass for what all do.
 
+All of them may be given fewer images and epochs than the run. Its twin then gets as few, and is what they are
+compared with.
+
 To add a control: one line in `controls`, and its name in `names.py`. Both stages go through it, and the tables
 have the name in column `run`.
 """
@@ -21,22 +24,28 @@ from usae.evidence.controls.names import (
     ONE_UNTRAINED,
     SEED,
     SHUFFLED,
+    TWIN,
     UNTRAINED,
     K,
 )
+from usae.training.portion import control_portion, run_portion
 
 
-def controls(params: Params) -> dict[str, Variant]:
+def controls(params: Params, images: int) -> dict[str, Variant]:
     """Every control by name, in the order of training. Networks with random weights are `untrained-` and the slug.
 
-    Of two models, one that is re-paired alone is what `shuffled` is, so there is none; a model alone has no other
-    to be untrained beside. A quick run has none.
+    images: training images that there are. Where the controls learn from all of them, for as long as the run,
+    there is no twin. Of two models, one that is re-paired alone is what `shuffled` is, so there is none; a
+    model alone has no other to be untrained beside. A quick run has none.
     """
     if params.quick:
         return {}
     k, seed, pairs, models = params.k, params.seed, params.train.pairs, params.models
     networks = {model: f"{RANDOM}{model}" for model in models}
-    found = {f"{SEED}{n}": Variant(k, seed + n, pairs, models) for n in range(1, params.controls.seeds + 1)}
+    run = run_portion(params)
+    alike = control_portion(params, run).is_that(run, images)
+    found = {} if alike else {TWIN: Variant(k, seed, pairs, models)}
+    found |= {f"{SEED}{n}": Variant(k, seed + n, pairs, models) for n in range(1, params.controls.seeds + 1)}
     for half in range(2):
         found[f"{HALF}{half + 1}"] = Variant(k, seed_of(seed, "half", half), pairs, models, half=half)
     found[SHUFFLED] = Variant(k, seed, "shuffled", models)

@@ -16,7 +16,7 @@ from usae.common.numerics.ridge import LinearMap, ridge_map
 from usae.common.runtime.progress import progress
 from usae.common.tables import no_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
-from usae.evidence.controls.names import RUN
+from usae.evidence.controls.names import RUN, TWIN
 from usae.evidence.estimators import load_estimator
 from usae.evidence.interventions.ablation import ImageFires, ablation_frame
 from usae.evidence.interventions.readouts import Targets, common_targets, fit_readouts, through_decoder
@@ -33,9 +33,9 @@ HELD_OUT = SPLITS[1]
 class Study:
     """What earlier stages wrote, by model in order.
 
-    universal: the universal SAE, and START, the same before its first step; with independent, the SAE of each
-    model by itself. train, val: activations. codes: of held-out images, by model, of each of `universal` and
-    INDEPENDENT.
+    universal: the universal SAE, and START, the same before its first step, and TWIN where there is one; with
+    independent, the SAE of each model by itself. train, val: activations. codes: of held-out images, by model,
+    of each of `universal` and INDEPENDENT.
     """
 
     universal: Mapping[str, Estimator]
@@ -53,6 +53,8 @@ class Study:
         universal = {RUN: load_estimator(layout.usae), START: load_estimator(layout.usae / START)}
         independent = {model: load_estimator(layout.independent(model)).to(device) for model in models}
         codes = {RUN: layout.codes(HELD_OUT), START: layout.start_codes(HELD_OUT)}
+        if layout.twin.is_dir():
+            universal[TWIN], codes[TWIN] = load_estimator(layout.twin), layout.twin_codes(HELD_OUT)
         opened: dict[str, Mapping[str, CodeStore]] = {
             name: open_codes(path, models) for name, path in codes.items()
         }

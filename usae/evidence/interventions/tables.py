@@ -12,7 +12,8 @@ STITCHING = Table(
             "method",
             "string",
             "what the readout is shown: clean: the target's own activations; usae: their reconstruction from the"
-            " source's universal codes; start: the same before the SAE's first step; ridge: their best linear"
+            " source's universal codes; start: the same before the SAE's first step; twin: those of its twin,"
+            " where there is one; ridge: their best linear"
             " prediction from the source's activations; independent: their reconstruction from codes of the"
             " source's own SAE, each concept turned into its match in the target's own SAE. Readouts, linear maps"
             " and matches learn from the same training images",
@@ -37,7 +38,7 @@ ABLATION = Table(
     "ablation",
     "one concept taken out of the held-out images in which it fires",
     (
-        Column("sae", "string", "usae: the SAE of the run"),
+        Column("sae", "string", "usae: the SAE of the run; start: the same before its first step; twin: its twin"),
         CONCEPT,
         Column("images", "int32", "images in which it fires, in the model with the fewest", "images"),
         Column("label", "string", "label whose score moves most; null where it is dead in some model"),

@@ -13,6 +13,7 @@ from usae.activations.store.manifests import SPLITS
 from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers, median, rounded
 from usae.common.types import Array
+from usae.evidence.controls.names import TWIN
 from usae.evidence.metrics.firing.counts import (
     HIGH_ENTROPY,
     FiringCounts,
@@ -70,6 +71,8 @@ HEADLINES = (
     "consistency_gaussian_auc_mean",
 )
 
+BESIDE_CONTROLS = ("shared/twin", "universal/twin")  # where there is one
+
 
 def concept_numbers(firing: FiringCounts, norms: Array, models: Sequence[str]) -> Numbers:
     """The flat numbers that codes alone give."""
@@ -114,10 +117,12 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
     by_all, alone = (_matrix(held_out[held_out["sae"] == sae]) for sae in (USAE, INDEPENDENT))
     numbers |= {f"r2/{source}/{target}": value for (source, target), value in by_all.items()}
     numbers |= {f"r2_independent/{model}": value for (model, _), value in alone.items()}
+    twin = _matrix(held_out[held_out["sae"] == TWIN])
+    numbers |= {f"r2/{source}/{target}/twin": value for (source, target), value in twin.items()}
     if alone:
-        numbers["alignment_tax_mean"] = _tax(alone, by_all)
+        numbers["alignment_tax_mean"] = _tax(alone, twin or by_all)
         brief = _matrix(held_out[held_out["sae"] == BRIEF])
-        numbers["alignment_tax_equal_encoder_mean"] = _tax(brief or alone, by_all)
+        numbers["alignment_tax_equal_encoder_mean"] = _tax(brief or alone, twin or by_all)
     before = held_out[held_out["sae"] == START]
     own = before["source"] == before["target"]
     if len(before):
@@ -128,7 +133,8 @@ def reconstruction_numbers(table: pd.DataFrame) -> Numbers:
 
 def headlines(numbers: Numbers) -> Numbers:
     """The numbers to compare runs by, each universality number beside its null."""
-    return {name: numbers.get(name) for name in HEADLINES}
+    twin = {name: numbers[name] for name in BESIDE_CONTROLS if name in numbers}
+    return {name: numbers.get(name) for name in HEADLINES} | twin
 
 
 def summary_frame(numbers: Numbers) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, on
 from usae.evidence.onboarding.tables import ONBOARDING
 from usae.sae.estimator import Estimator
 from usae.sae.universal import UniversalSAE
+from usae.training.portion import control_portion, run_portion
 from usae.training.stage import training_run
 
 TRAINED, REPAIRED = "trained", "shuffled"  # dictionaries of the old models, beside START
@@ -28,7 +29,8 @@ def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
     """Table `onboarding`, with `newcomer` left out of training; without rows where there is no other model, and in
     a quick run.
 
-    The block writes the table: the checkpoints of the training go when it ends.
+    The SAEs of the other models are trained as the controls are. The block writes the table: the checkpoints of
+    the training go when it ends.
 
     Raises:
         UserError: see `training_run`; or the stores of the models are not of the same images.
@@ -37,16 +39,22 @@ def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
     if not old or params.quick:
         yield no_rows(ONBOARDING)
         return
-    variants = {
+    variants = dictionaries(params)
+    manifests = load_manifests(Layout().manifests, params.models)
+    untrained = Manifest.load(Layout().untrained / f"{newcomer}.json")
+    check_paired({**manifests, untrained.model: untrained}, whole=True)
+    stores, portion = {model: manifests[model] for model in old}, control_portion(params, run_portion(params))
+    with training_run(params, "onboarding", stores, variants, portion=portion) as trained:
+        saes = {TRAINED: trained[TRAINED].sae, START: trained[TRAINED].start, REPAIRED: trained[REPAIRED].sae}
+        yield _table(saes, manifests, {**manifests, newcomer: untrained}, params)
+
+
+def dictionaries(params: Params) -> dict[str, Variant]:
+    """What is trained of the old models, by name."""
+    return {
         TRAINED: Variant(params.k, params.seed, params.train.pairs),
         REPAIRED: Variant(params.k, params.seed, "shuffled"),
     }
-    manifests = load_manifests(Layout().manifests, params.models)
-    untrained = Manifest.load(Layout().untrained / f"{newcomer}.json")
-    check_paired({**manifests, untrained.model: untrained})
-    with training_run(params, "onboarding", {model: manifests[model] for model in old}, variants) as trained:
-        saes = {TRAINED: trained[TRAINED].sae, START: trained[TRAINED].start, REPAIRED: trained[REPAIRED].sae}
-        yield _table(saes, manifests, {**manifests, newcomer: untrained}, params)
 
 
 def _table(

@@ -58,12 +58,14 @@ class Record:
 class ImageIndex:
     """The readable images of one split; row i of `frame` is image i everywhere.
 
-    frame: columns key, path, bytes, label, caption, digest. root: what `path` is relative to.
+    frame: columns key, path, bytes, label, caption, digest. root: what `path` is relative to. whole: the digest of
+    all images of the split, where these are its first ones.
     """
 
     frame: pd.DataFrame
     label_names: tuple[str, ...]
     root: Path | None = None
+    whole: str | None = None
 
     @classmethod
     def load(cls, path: Path, root: Path | None = None) -> "ImageIndex":
@@ -93,9 +95,20 @@ class ImageIndex:
 
     @property
     def digest(self) -> str:
-        """Hex digest over keys, order and contents: equal exactly when the images are."""
+        """Hex digest over keys, order and contents: equal exactly when the images are.
+
+        Of the first n of a split: the digest of the split, and `[:n]`.
+        """
+        if self.whole is not None:
+            return f"{self.whole}[:{len(self)}]"
         text = "\n".join(f"{key}\t{digest}" for key, digest in self.frame[["key", "digest"]].to_numpy())
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def first(self, images: int | None) -> "ImageIndex":
+        """The first `images`; all, where there are no more or it is None."""
+        if images is None or images >= len(self):
+            return self
+        return replace(self, frame=self.frame[:images], whole=self.digest)
 
     def open(self, image: int) -> Image.Image:
         """Image `image`, RGB, upright.

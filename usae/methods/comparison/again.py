@@ -8,7 +8,7 @@ import torch
 
 from usae.activations.store import ActivationStore
 from usae.common.types import Array
-from usae.evidence.controls.names import RUN, SEED
+from usae.evidence.controls.names import SEED, beside_controls
 from usae.evidence.metrics.contrast.numbers import found_again
 from usae.evidence.metrics.contrast.stability import HeldOutCodes, all_matches
 from usae.evidence.metrics.funnel import Thresholds
@@ -16,9 +16,12 @@ from usae.sae.estimator import Concepts
 
 
 def universal_again(stability: pd.DataFrame, start: bool) -> dict[str, float]:
-    """Of the universal SAE, in its controls of other seeds (table `stability`); start: before its first step."""
+    """Of the universal SAE, or its twin, in its controls of other seeds (table `stability`); start: before its
+    first step.
+    """
     seeds = stability["against"].astype(str).str.startswith(SEED)
-    return means_again(stability[(stability["run"] == RUN) & seeds & (stability["start"] == start)])
+    own = beside_controls(set(stability["run"]))
+    return means_again(stability[(stability["run"] == own) & seeds & (stability["start"] == start)])
 
 
 def concepts_again(

@@ -29,7 +29,7 @@ from usae.methods.comparison.readings import readings, refitted
 from usae.methods.fitting.material import Material
 from usae.methods.fitting.reading import Reading
 from usae.methods.joint.sae import FreeCrosscoder
-from usae.methods.runs.variants import RUN, SHUFFLED, START, UNTRAINED, method_variants
+from usae.methods.runs.variants import RUN, SHUFFLED, START, TWIN, UNTRAINED, method_variants
 from usae.sae.universal import CONFIG, UniversalSAE
 
 log = logging.getLogger("usae")
@@ -40,7 +40,7 @@ BOUNDS, FITTED, JOINT = "bounds", "without training", "joint"
 
 @dataclass(frozen=True)
 class Member:
-    """What one row of the comparison is of. run: RUN, START, SHUFFLED, UNTRAINED or SEED and a number."""
+    """What one row of the comparison is of. run: RUN, START, TWIN, SHUFFLED, UNTRAINED or SEED and a number."""
 
     block: str
     method: str
@@ -103,6 +103,11 @@ class OpenedMethods:
         stability = read_table(layout.table(STABILITY))
         return cls(params, layout, material, before, stores, means, stability)
 
+    @property
+    def images(self) -> int:
+        """Training images that there are."""
+        return next(iter(self.material.stores.values())).images
+
     def members(self) -> Iterator[Member]:
         """Everything, the universal SAE first, opened one after another."""
         yield from self._usae()
@@ -118,14 +123,15 @@ class OpenedMethods:
         folders = {RUN: self.layout.usae, START: self.layout.usae / BEFORE}
         seeds = range(1, min(self.params.controls.seeds, self.params.methods.seeds) + 1)
         nulls = (SHUFFLED, UNTRAINED) if self.params.methods.nulls else (SHUFFLED,)
-        controls = (*(f"{SEED}{number}" for number in seeds), *nulls)
+        twin = (TWIN,) if self.layout.twin.is_dir() else ()
+        controls = (*twin, *(f"{SEED}{number}" for number in seeds), *nulls)
         folders |= {name: self.layout.controls / name for name in controls}
         for run, folder in folders.items():
             sae = _universal(folder, self.material.device)
             numbers = self._cost(sae) if run == RUN else {}
             again = universal_again(self.stability, start=run == START) if run in (RUN, START) else {}
             yield Member(JOINT, USAE, run, Reading(concepts=sae, numbers={**numbers, **again}))
-            if run in (RUN, START, SHUFFLED):
+            if run in (RUN, START, TWIN, SHUFFLED):
                 yield Member(JOINT, USAE, run, refitted(sae, self.material))
 
     def _trained(self, name: str) -> Iterator[Member]:
@@ -141,8 +147,12 @@ class OpenedMethods:
                     yield Member(block, name, called, replace(reading, numbers=found))
 
     def _again(self, name: str, inside: str) -> dict[str, dict[str, float]]:
-        """By form: which of the run's concepts come back from its other starts; empty where there are none."""
-        runs = [run for run in self._distinct(name) if run == RUN or run.startswith(SEED)]
+        """By form: which of the run's concepts, or its twin's, come back from its other starts; empty where there
+        are none.
+        """
+        distinct = self._distinct(name)
+        own = TWIN if TWIN in distinct else RUN
+        runs = [run for run in distinct if run == own or run.startswith(SEED)]
         if len(runs) == 1:
             return {}
         material, threshold = self.material, self.params.measure.threshold
@@ -162,7 +172,9 @@ class OpenedMethods:
         """The runs of a method, without those that ended in the bytes of an earlier one: where neither the start
         nor what is read is drawn, another seed is the same run, and no evidence.
         """
-        folders = {run: self.layout.methods / name / run for run in method_variants(self.params, name)}
+        folders = {
+            run: self.layout.methods / name / run for run in method_variants(self.params, name, self.images)
+        }
         first = {read_json(folder / CONFIG)["sha256"]: run for run, folder in reversed(folders.items())}
         if same := [run for run in folders if run not in first.values()]:
             log.warning("%s: %s ended as an earlier run did, to the last bit; left out", name, ", ".join(same))
@@ -177,15 +189,15 @@ class OpenedMethods:
         for name in self.params.methods.trained:
             folders = {RUN: RUN, START: f"{RUN}/{BEFORE}", SHUFFLED: SHUFFLED}
             for run, inside in folders.items():
-                if run == SHUFFLED and run not in method_variants(self.params, name):
+                if run == SHUFFLED and run not in method_variants(self.params, name, self.images):
                     continue
                 sae = _universal(self.layout.methods / name / inside, self.material.device)
                 if isinstance(sae, FreeCrosscoder):
                     yield name, run, sae
 
     def _cost(self, sae: UniversalSAE, batch_tokens: int | None = None) -> Mapping[str, float]:
-        store = next(iter(self.material.stores.values()))
-        return cost(sae, store.images, store.tokens, batch_tokens)
+        tokens = next(iter(self.material.stores.values())).tokens
+        return cost(sae, self.images, tokens, batch_tokens)
 
 
 def _universal(folder: Path, device: torch.device) -> UniversalSAE:

@@ -15,7 +15,8 @@ FORM = Column(
 METHOD_RUN = Column(
     "run",
     "string",
-    "run; start: before its first step, or fitted on SAEs that are; shuffled: trained or fitted on re-paired"
+    "run; twin: the same on as few images and epochs as the nulls and other starts, where they have fewer; start:"
+    " before its first step, or fitted on SAEs that are; shuffled: trained or fitted on re-paired"
     " images; untrained: on networks with random weights; seed-N: from another start",
 )
 OF_METHOD = (METHOD, FORM, METHOD_RUN)

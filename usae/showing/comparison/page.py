@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from usae.common.files.whole import write_output
-from usae.showing.comparison.table import COST, QUALITY, RUNS, dashes, lines
+from usae.showing.comparison.table import COST, QUALITY, dashes, lines, runs
 from usae.showing.comparison.words import (
     BLOCK_TEXTS,
     MODE_LABELS,
@@ -66,7 +66,7 @@ def render(
         blocks=BLOCK_TEXTS,
         modes=MODE_LABELS,
         warnings=MODE_TEXTS,
-        runs=list(RUNS.values()),
+        runs=list(runs(compared).values()),
         quality=QUALITY,
         quality_lines=lines(compared, models, QUALITY),
         quality_dashes=dashes(compared, QUALITY),

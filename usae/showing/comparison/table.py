@@ -22,12 +22,13 @@ from usae.showing.results.compared import (
     RANDOM,
     REPAIRED,
     SINGLE,
+    TWIN,
     Compared,
     ComparedMethod,
 )
 
 FEW = 4  # methods that the caption names; of more it gives the number
-RUNS = {END: "run", BEFORE: "start", REPAIRED: "re-paired", RANDOM: "untrained"}
+RUNS = {END: "run", TWIN: "twin", BEFORE: "start", REPAIRED: "re-paired", RANDOM: "untrained"}
 
 Measure = Callable[[Compared, ComparedMethod], float]
 
@@ -86,10 +87,6 @@ def _less_start(measure: str) -> Measure:
     return lambda compared, method: compared.value(method, measure) - compared.value(method, measure, BEFORE)
 
 
-def _beyond(compared: Compared, method: ComparedMethod) -> float:
-    return compared.value(method, SHARED) - compared.floor(method)
-
-
 def signed(value: float, form: str = "+.2f") -> str:
     """0.3 -> '+0.30', -0.004 -> '0.00'; a dash where it is not known."""
     if not np.isfinite(value):
@@ -133,7 +130,7 @@ QUALITY = (
     Heading("untrained", "untrained networks", "the same count on networks with random weights",
             _named(SHARED, RANDOM), number, "no twin on untrained networks"),
     Heading("beyond", "beyond these", "shared, less the start's or the re-paired twin's, whichever is more",
-            _beyond, signed_count, "neither start nor re-paired twin"),
+            Compared.beyond, signed_count, "neither start nor re-paired twin"),
     Heading("back", "come back", "of those that fire often enough, share that another start finds again; "
             "and that before the first step", _named(BACK), share, NO_SEEDS),
     Heading("auc", "label AUC", "of the best concept of each label, mean", _named("label_auc"), decimals,
@@ -160,6 +157,14 @@ def lines(compared: Compared, models: Sequence[str], headings: Sequence[Heading]
         for block, methods in found.items()
         if methods
     }
+
+
+def runs(compared: Compared) -> dict[str, str]:
+    """Those of RUNS that the counts after each step are shown of, with their headings: a twin where there is
+    any.
+    """
+    twins = any(compared.steps(each, TWIN) for each in compared.methods)
+    return {run: heading for run, heading in RUNS.items() if run != TWIN or twins}
 
 
 def dashes(compared: Compared, headings: Sequence[Heading]) -> list[str]:
@@ -230,6 +235,6 @@ def _matrix(compared: Compared, method: ComparedMethod, models: Sequence[str]) -
 
 
 def _counts(compared: Compared, method: ComparedMethod, step: str) -> list[str]:
-    """Concepts left after a step, for each of RUNS."""
-    counts = [compared.steps(method, run) for run in RUNS]
+    """Concepts left after a step, for each of `runs`."""
+    counts = [compared.steps(method, run) for run in runs(compared)]
     return [f"{each[step]:,}" if step in each else MISSING for each in counts]

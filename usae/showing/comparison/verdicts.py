@@ -77,7 +77,7 @@ def outcome(compared: Compared, method: ComparedMethod, measure: str) -> Outcome
     """A measure as it is judged; shared concepts are those beyond the method's own floors, NaN where one of the
     two was not asked.
     """
-    estimate = compared.estimate(method, measure)
+    estimate = compared.estimate(method, measure, compared.beside_controls(method))
     floors = [compared.value(method, SHARED, run) for run in (BEFORE, REPAIRED)]
     floor = float(np.max(floors)) if measure == SHARED else 0.0
     seeds = tuple(value - floor for value in compared.seeds(method, measure))

@@ -67,7 +67,8 @@ LAYOUTS = {
         "Shared by all models, and found again",
         "Each number counts the concepts that pass a step and all before it. Those that pass \u201cbeyond "
         "controls\u201d are shared by all models; those that pass \u201cstable\u201d too, asked of the run "
-        "alone, are called universal. The controls say how many do so by accident, the start (yes: before the "
+        "and of its twin alone, are called universal. The controls say how many do so by accident, the start"
+        " (yes: before the "
         "first step) how many do so without training.",
         ("run", "start"),
         "step",

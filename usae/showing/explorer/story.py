@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from usae.evidence.controls.names import HALF, RUN, SEED
+from usae.evidence.controls.names import HALF, RUN, SEED, TWIN
 from usae.evidence.verdict.levels import is_readable
 from usae.showing.figures.funnel import FunnelCounts, run_counts
 from usae.showing.figures.theme import percent
@@ -68,10 +68,12 @@ def _added(controls: pd.DataFrame) -> list[str]:
 
 
 def _elsewhere(controls: pd.DataFrame) -> list[str]:
-    """The same difference in SAEs of other seeds and of halves: the interval over images knows nothing of it."""
+    """The same difference in the run's twin and SAEs of other seeds and of halves: the interval over images knows
+    nothing of it.
+    """
     if controls.empty:
         return []
-    again = controls[controls["run"].str.startswith((SEED, HALF)) & (controls["measure"] == "shared")]
+    again = controls[controls["run"].str.startswith((TWIN, SEED, HALF)) & (controls["measure"] == "shared")]
     differences = [f"{_plain(adds)} ({run})" for run, adds in zip(again["run"], again["adds"], strict=True)]
     return [f"In further SAEs, in shared concepts: {', '.join(differences)}"] if differences else []
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from usae.evidence.controls.names import RUN, SHUFFLED
+from usae.evidence.controls.names import RUN, SHUFFLED, TWIN, beside_controls
 from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
 from usae.showing.figures.theme import INK, MISSING, MUTED, OKABE_ITO, RC, Picture, headline, sentence
 from usae.showing.names import in_reading_order, run_name
@@ -21,6 +21,10 @@ PANELS = {
     "firing_entropy_median": "firing entropy, median",
     "firing_entropy_high_share": f"entropy above {HIGH_ENTROPY}, share",
 }
+TWIN_NOTE = (
+    "The controls learnt from fewer images or for fewer epochs than the run. The twin is the run's recipe with as "
+    "few: compare the controls with it."
+)
 CLAIMED = {"shared": "shared concepts", "r2_cross_mean": "cross R²", "firing_entropy_median": "firing entropy"}
 
 
@@ -45,16 +49,19 @@ def controls_picture(controls: pd.DataFrame) -> Picture:
         "what is shared; one that looks alike before the first step says nothing of training. What untrained "
         "networks share comes from the pixels and the architecture."
     )
+    if TWIN in set(controls["run"]):
+        note += f" {TWIN_NOTE}"
     return Picture("controls", claim, note, figure)
 
 
 def _claim(controls: pd.DataFrame) -> str:
     names = zip(controls["run"], controls["measure"], strict=True)
     values = dict(zip(names, controls["value"].astype(float).tolist(), strict=True))
+    run = beside_controls(set(controls["run"]))
     changes = [
-        f"{name} from {_short(values[RUN, measure])} to {_short(values[SHUFFLED, measure])}"
+        f"{name} from {_short(values[run, measure])} to {_short(values[SHUFFLED, measure])}"
         for measure, name in CLAIMED.items()
-        if (RUN, measure) in values and (SHUFFLED, measure) in values
+        if (run, measure) in values and (SHUFFLED, measure) in values
     ]
     if not changes:
         return "The run beside its controls"
@@ -63,7 +70,7 @@ def _claim(controls: pd.DataFrame) -> str:
 
 def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     heights = np.arange(len(rows))
-    colours = [OKABE_ITO[0] if run == RUN else INK for run in rows.index]
+    colours = [OKABE_ITO[0] if run in (RUN, TWIN) else INK for run in rows.index]
     axes.axvline(0, color=MUTED, linewidth=1.0)
     axes.scatter(rows["value"], heights, s=46, c=colours, linewidths=0, label="after training", zorder=3)
     axes.scatter(

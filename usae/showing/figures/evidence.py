@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from usae.evidence.controls.names import RUN
+from usae.evidence.controls.names import RUN, TWIN, beside_controls
 from usae.showing.figures.theme import (
     INK,
     MUTED,
@@ -70,7 +70,8 @@ def null_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
 @mpl.rc_context(RC)
 def consistency_picture(consistency: pd.DataFrame, models: Sequence[str]) -> Picture:
     """Share of matched cosines above a threshold, per model, with its Gaussian baseline (paper's consistency)."""
-    lines = {model: _cosines(consistency, model) for model in models if len(consistency)}
+    own = beside_controls(set(consistency["sae"])) if len(consistency) else RUN
+    lines = {model: _cosines(consistency, model, own) for model in models if len(consistency)}
     measured = {model: cosines for model, cosines in lines.items() if cosines.size}
     if not measured:
         return sentence("consistency", "There is no independent SAE to compare with", f"Table is empty. {AGAIN}")
@@ -99,6 +100,8 @@ def consistency_picture(consistency: pd.DataFrame, models: Sequence[str]) -> Pic
         "Directions are less the mean token's. The random dictionaries have the same number of concepts and the "
         "same width. Negative cosines count as 0 in the means."
     )
+    if own == TWIN:
+        note += " For the universal SAE stands its twin, which was trained as little as the independent ones."
     return Picture("consistency", claim, note, figure)
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from usae.evidence.controls.names import RUN, SHUFFLED
+from usae.evidence.controls.names import RUN, SHUFFLED, TWIN
 from usae.evidence.metrics.firing.counts import HIGH_ENTROPY, TOP_SHARE
 from usae.showing.figures.theme import (
     INK,
@@ -75,7 +75,7 @@ def entropy_picture(concepts: pd.DataFrame, control_concepts: pd.DataFrame, mode
     axes.set(xlabel="firing entropy (0 = one model only, 1 = all equally)", ylabel="concepts", xlim=(0, 1))
     note = (
         "Equal rates do not mean the same tokens: firing entropy hardly tells a run from one whose images were "
-        f"re-paired between the models. 'About equally' is above {HIGH_ENTROPY}."
+        f"re-paired between the models. 'About equally' is above {HIGH_ENTROPY}.{_of_twin(control_concepts)}"
     )
     return Picture("firing_entropy", claim, note, figure)
 
@@ -165,6 +165,13 @@ def _importance_of_re_paired(controls: pd.DataFrame) -> str:
         return ""
     rows = controls[(controls["run"] == SHUFFLED) & (controls["measure"] == "importance_r")]
     return f"; trained on re-paired images r = {rows['value'].iloc[0]:.2f}" if len(rows) else ""
+
+
+def _of_twin(control_concepts: pd.DataFrame) -> str:
+    """What the run's twin gives, where the SAE of re-paired images was trained less than the run."""
+    twin = _entropies(_of_run(control_concepts, TWIN))
+    even = int((twin > HIGH_ENTROPY).sum())
+    return f" Of the run's twin, trained as little, {even:,} of {twin.size:,} do." if twin.size else ""
 
 
 def _entropies(concepts: pd.DataFrame) -> np.ndarray:

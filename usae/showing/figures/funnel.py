@@ -8,7 +8,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 
-from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, UNTRAINED, is_null
+from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, TWIN, UNTRAINED, is_null
 from usae.evidence.metrics.funnel import BEYOND_CONTROLS, SHARED_STEPS, all_levels
 from usae.showing.figures.theme import MUTED, OKABE_ITO, PAPER, RC, Picture, canvas, sentence
 
@@ -126,6 +126,8 @@ def _named(run: str) -> tuple[str, str]:
         return OKABE_ITO[1], "re-paired images,\nof all or one model"
     if run == UNTRAINED or run.startswith(ONE_UNTRAINED):
         return OKABE_ITO[4], "untrained networks,\nall or one"
+    if run == TWIN:
+        return OKABE_ITO[2], "the run's twin, trained\nas little as these"
     return MUTED, "other seeds,\nhalves of the images"
 
 

@@ -39,6 +39,7 @@ LINES: dict[LineStyle, str] = {
 JOINT = ("D", "one SAE of all models from the first step")
 METHODS = {  # with the colour of each
     "usae": ("universal codes", OKABE_ITO[2]),
+    "twin": ("codes of its twin", OKABE_ITO[1]),
     "start": ("before the first step", OKABE_ITO[5]),
     "ridge": ("best linear map", OKABE_ITO[7]),
     "independent": ("matched own codes", OKABE_ITO[4]),
@@ -85,6 +86,8 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
         return sentence("stitching", "No readout was asked through another model", text)
     means = rows.groupby("method")["recovered"].mean()
     claim = f"Through another model's universal codes a label readout keeps {percent(means['usae'])} of its skill"
+    if "twin" in means:
+        claim += f", through its twin's, trained as little as the controls, {percent(means['twin'])}"
     if "start" in means:
         claim += f"; before the first step {percent(means['start'])}"
     if "independent" in means:

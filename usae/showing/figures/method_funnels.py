@@ -52,7 +52,7 @@ def method_funnels_picture(compared: Compared) -> Picture:
 
 def _claim(compared: Compared, methods: list[ComparedMethod]) -> str:
     asked = [each for each in methods if np.isfinite(compared.floor(each))]
-    above = [each for each in asked if compared.value(each, "shared") > compared.floor(each)]
+    above = [each for each in asked if compared.beyond(each) > 0]
     if not asked:
         return "How many concepts of each method pass the funnel"
     claim = (
@@ -60,8 +60,9 @@ def _claim(compared: Compared, methods: list[ComparedMethod]) -> str:
     )
     if not above:
         return claim
-    most = max(above, key=lambda each: compared.value(each, "shared") - compared.floor(each))
-    return f"{claim}, {most.label} most: {compared.value(most, 'shared'):,.0f} to {compared.floor(most):,.0f}"
+    most = max(above, key=compared.beyond)
+    shared = compared.value(most, "shared", compared.beside_controls(most))
+    return f"{claim}, {most.label} most: {shared:,.0f} to {compared.floor(most):,.0f}"
 
 
 def _panel(axes: Axes, compared: Compared, each: ComparedMethod) -> None:

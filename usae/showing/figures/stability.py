@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from usae.evidence.controls.names import HALF, RUN
+from usae.evidence.controls.names import HALF, RUN, beside_controls
 from usae.evidence.metrics.funnel import Thresholds, comes_back
 from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence
 
@@ -19,6 +19,7 @@ MATCHED = Thresholds.matched
 def stability_picture(stability: pd.DataFrame) -> Picture:
     """Share of concepts whose codes correlate more than t with their partner's, after training and before."""
     judged = stability[stability["correlation"].notna()] if len(stability) else stability
+    judged = _compared(judged)
     if judged.empty:
         text = "Set `controls.seeds` or `controls.halves` in params.yaml and run `dvc repro contrast`."
         return sentence("stability", "No other SAE was asked for the same concepts", text)
@@ -38,7 +39,15 @@ def stability_picture(stability: pd.DataFrame) -> Picture:
         f"{MATCHED - 0.2:g}. The halves have no image in common; other seeds saw the run's images. Dashed: both "
         "SAEs before their first step."
     )
+    if beside_controls(set(stability["run"])) != RUN:
+        note += " For the run stands its twin, which was trained as little as the others."
     return Picture("stability", claim, note, figure)
+
+
+def _compared(judged: pd.DataFrame) -> pd.DataFrame:
+    """Without the run where a twin stands for it, which is then called the run."""
+    own = beside_controls(set(judged["run"])) if len(judged) else RUN
+    return judged if own == RUN else judged[judged["run"] != RUN].replace({"run": {own: RUN}})
 
 
 def _claim(judged: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from usae.showing.results.reports import Reports
 
 BOUNDS, FITTED, JOINT, PUBLISHED = BLOCKS = ("bounds", "without training", "joint", "as published")
-END, BEFORE, REPAIRED, RANDOM = "run", "start", "shuffled", "untrained"  # column run
+END, TWIN, BEFORE, REPAIRED, RANDOM = "run", "twin", "start", "shuffled", "untrained"  # column run
 SINGLE, OTHERS, ALL = MODES = ("single", "others", "joint")
 REFERENCE, RIDGE = "usae", "ridge"
 MISSING_TEXTS = ("form", "mode", "source", "target")
@@ -83,10 +83,23 @@ class Compared:
         return self.value(of, "r2_cross_mean" if mode == SINGLE else "r2_mean", run, mode)
 
     def seeds(self, of: ComparedMethod, measure: str) -> list[float]:
-        """The number from every start, the run's first; those that were measured."""
-        runs = [END, *sorted({key[2] for key in self.estimates if key[2].startswith("seed-")})]
+        """The number from every start, the run's or its twin's first; those that were measured."""
+        runs = [
+            self.beside_controls(of),
+            *sorted({key[2] for key in self.estimates if key[2].startswith("seed-")}),
+        ]
         values = [self.value(of, measure, run) for run in runs]
         return [value for value in values if np.isfinite(value)]
+
+    def beside_controls(self, of: ComparedMethod) -> str:
+        """What other starts and nulls are compared with: the twin where they learnt less than the run, else the
+        run.
+        """
+        return TWIN if np.isfinite(self.value(of, "shared", TWIN)) else END
+
+    def beyond(self, of: ComparedMethod) -> float:
+        """Shared concepts less the floor."""
+        return self.value(of, "shared", self.beside_controls(of)) - self.floor(of)
 
     def floor(self, of: ComparedMethod) -> float:
         """Shared concepts before the first step or on re-paired images, whichever is more; NaN: neither asked."""

@@ -82,6 +82,33 @@ def train(
         Diverged: a loss or a gradient is not finite, or the loss has run away; the checkpoints before stay.
         Interrupted: by SIGTERM or SIGINT; with checkpoints, the same call goes on where this one stopped.
     """
+    prepared = prepare(variants, manifests, data, params, options, seed=seed, steps=steps, halves=halves)
+    _run(prepared)
+    members = prepared.trainers.members
+    return {name: Result(one.method.finished(), one.start, one.log.frame()) for name, one in members.items()}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """SAEs before their first step, and the batches of `steps` steps, by half (None: of all images)."""
+
+    trainers: "Trainers"
+    loaders: Mapping[int | None, Loader]
+    steps: int
+
+
+def prepare(
+    variants: Mapping[str, Variant],
+    manifests: Mapping[str, Manifest],
+    data: PairedActivations,
+    params: TrainParams,
+    options: RunOptions,
+    *,
+    seed: int,
+    steps: int | None = None,
+    halves: Sequence[np.ndarray] = (),
+) -> Prepared:
+    """All that `train` does before the first step."""
     ranks = Ranks.current()
     plan = Plan(params.batch_images, seed, params.window_images, params.shuffle_tokens)
     epoch = math.ceil(data.images / params.batch_images)
@@ -100,8 +127,7 @@ def train(
         method = new_method(Start(variant, own, part, params, schedule, *where))
         log = TrainingLog(options.curve, track=options.track) if name == shown else TrainingLog()
         trainers[name] = Trainer(variant, models, method, log, schedule.steps)
-    _run(Trainers(trainers, ranks, options.device, options.checkpoints), loaders, budget.steps)
-    return {name: Result(one.method.finished(), one.start, one.log.frame()) for name, one in trainers.items()}
+    return Prepared(Trainers(trainers, ranks, options.device, options.checkpoints), loaders, budget.steps)
 
 
 @dataclass(frozen=True)
@@ -219,8 +245,9 @@ def _parts(
     return parts
 
 
-def _run(trainers: Trainers, loaders: Mapping[int | None, Loader], steps: int) -> None:
+def _run(prepared: Prepared) -> None:
     """All steps that are left, with a checkpoint now and then."""
+    trainers, loaders, steps = prepared.trainers, prepared.loaders, prepared.steps
     done, shown = trainers.restore(), trainers.ranks.rank == 0
     loader = next(iter(loaders.values()))
     sources = zip(*(each.batches(done, steps) for each in loaders.values()), strict=True)

@@ -1,5 +1,7 @@
 """Measuring controls on the fly gives what encoding, keeping and measuring gives, after training and before it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,7 @@ from usae.evidence.metrics.contrast.tables import (
 from usae.evidence.metrics.firing.nulls import IMAGES
 from usae.evidence.metrics.funnel import Thresholds
 from usae.evidence.metrics.measure.counting import concept_statistics
+from usae.evidence.metrics.measure.funnel_tables import Funnel
 from usae.evidence.metrics.reconstruction.passes import reconstruction
 from usae.evidence.metrics.summary import concept_numbers
 from usae.sae.universal import UniversalSAE
@@ -207,6 +210,26 @@ def test_sensitivity_at_the_own_thresholds_is_the_count(tables):
         assert (rows["universal"] == controls.loc["universal", column]).all()
     agreement = frame[(frame["threshold"] == "agreement") & ~frame["start"]].sort_values("value")
     assert agreement["shared"].is_monotonic_decreasing
+
+
+def test_a_twin_stands_for_the_run_beside_the_controls(contrasts, tables, tmp_path):
+    """A run that is no half's like, and its twin, which is what the first half is."""
+    save(tmp_path / "usae", ("a", "b"), 50)
+    twin = {"usae": tmp_path / "usae", "twin": contrasts.folders["usae"]}
+    found = contrast_tables(replace(contrasts, folders={**contrasts.folders, **twin}))
+    for table in (SENSITIVITY, REPEATED):
+        pd.testing.assert_frame_equal(found[table], tables[table])
+    pairs = found[STABILITY][["run", "against"]].drop_duplicates().itertuples(index=False, name=None)
+    again = ("seed-1", "half-1", "half-2")
+    assert set(pairs) == {*((run, each) for run in ("usae", "twin") for each in again), ("half-1", "half-2")}
+    shares = found[CONTROLS].set_index(["run", "measure"])["value"]
+    assert shares["half-1", "comes_back_share"] == 1
+    assert shares["usae", "comes_back_share_in_half-1"] < 0.3
+    before = tables[CONTROLS].query("run == 'usae'").set_index("measure")["value"]
+    pd.testing.assert_series_equal(shares["twin"][before.index], before)
+    funnel = Funnel.of(found[CONTROL_CONCEPTS], found[STABILITY], 2, 0.1)
+    assert funnel.numbers["universal/twin"] == shares["twin", "universal"]
+    assert funnel.numbers["universal"] == shares["usae", "universal"]
 
 
 def test_what_repeats_is_part_of_what_was_chosen(tables):

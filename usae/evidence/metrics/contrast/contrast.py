@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 
 from usae.activations.store import ActivationStore
-from usae.activations.store.manifests import load_manifests
+from usae.activations.store.manifests import load_with_untrained
 from usae.common.layout import START, Layout
 from usae.common.params import MeasureParams, Params
 from usae.common.runtime.parallel import side_by_side
 from usae.common.tables import Table, no_rows
 from usae.common.types import Array
-from usae.evidence.controls.names import HALF, RUN, SEED
+from usae.evidence.controls.names import HALF, RUN, SEED, beside_controls
 from usae.evidence.controls.variants import controls
 from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.contrast.measured import HeldOut, Measured
@@ -65,9 +65,9 @@ class Contrasts:
         Raises:
             UserError: an SAE or held-out activations are missing.
         """
-        folders = {RUN: layout.usae, **{name: layout.controls / name for name in controls(params)}}
-        manifests = load_manifests(layout.manifests, params.models)
-        manifests |= load_manifests(layout.untrained, params.models)
+        manifests = load_with_untrained(layout.manifests, layout.untrained, params.models)
+        images = manifests[params.models[0]].train.images
+        folders = {RUN: layout.usae, **{name: layout.controls / name for name in controls(params, images)}}
         stores = {model: manifest.open(HELD_OUT, store_root) for model, manifest in manifests.items()}
         means = {model: np.array(manifest.channel_mean) for model, manifest in manifests.items()}
         return cls(folders, stores, means, params.measure, params.seed, device)
@@ -85,10 +85,15 @@ class Contrasts:
         return dict(zip(each, side_by_side(self._measured, each, self.device), strict=True))
 
     def stability(self) -> pd.DataFrame:
-        """Table `stability`: what comes back in SAEs of other seeds and of other images, and in their starts."""
+        """Table `stability`: what comes back in SAEs of other seeds and of other images, and in their starts.
+
+        Of the run's own concepts also where a twin stands for it: each of them is judged.
+        """
         again = [run for run in self.folders if run.startswith((SEED, HALF))]
         halves = [run for run in again if run.startswith(HALF)]
-        pairs = [(RUN, run) for run in again] + ([(halves[0], halves[1])] if len(halves) == 2 else [])
+        own = dict.fromkeys((RUN, beside_controls(self.folders)))
+        pairs = [(one, run) for one in own for run in again]
+        pairs += [(halves[0], halves[1])] if len(halves) == 2 else []
         if not pairs:
             return pd.DataFrame(columns=STABILITY.names)
         frames = side_by_side(partial(self._matches, pairs), (False, True), self.device)
@@ -118,12 +123,13 @@ def contrast_tables(contrasts: Contrasts) -> dict[Table, pd.DataFrame]:
     models = measured[False, RUN].firing.models
     asked = Thresholds(contrasts.params.agreement)
     numbers = [control_numbers(measured, concepts, stability, models, asked), stability_numbers(stability, asked)]
-    variants = {start: contrasts.opened(RUN, start) for start in (False, True)}
+    compared = beside_controls(contrasts.folders)
+    variants = {start: contrasts.opened(compared, start) for start in (False, True)}
     tables = {
         CONTROLS: pd.concat(numbers, ignore_index=True),
         CONTROL_CONCEPTS: concepts,
         STABILITY: stability,
-        START_EXEMPLARS: exemplars_frame(variants[True]),
+        START_EXEMPLARS: exemplars_frame(contrasts.opened(RUN, start=True)),
     }
     if len(contrasts.folders) == 1:
         return tables | {SENSITIVITY: no_rows(SENSITIVITY), REPEATED: no_rows(REPEATED)}

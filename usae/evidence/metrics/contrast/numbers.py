@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from usae.common.types import Array
-from usae.evidence.controls.names import RUN
+from usae.evidence.controls.names import RUN, TWIN, beside_controls
 from usae.evidence.metrics.contrast.measured import Measured
 from usae.evidence.metrics.contrast.resampling import Draws, interval
 from usae.evidence.metrics.funnel import (
@@ -94,15 +94,15 @@ def run_less(rows: pd.DataFrame, draws: Mapping[str, Draws]) -> pd.DataFrame:
 
 
 def stability_numbers(stability: pd.DataFrame, asked: Thresholds) -> pd.DataFrame:
-    """Rows of table `controls`, of what comes back: of the run's concepts in the SAE `run`, or in the halves of
-    each other's.
+    """Rows of table `controls`, of what comes back: of the run's concepts (its twin's, where there is one) in
+    the SAE `run`, or in the halves of each other's.
     """
-    rows = []
+    rows, ours = [], beside_controls(set(stability["run"]))
     for (run, against), matches in stability.groupby(["run", "against"], sort=False):
         after, before = (found_again(matches[matches["start"] == start], asked.matched) for start in (False, True))
-        suffix = "" if run == RUN else f"_in_{against}"
+        suffix = "" if run == ours else f"_in_{against}"
         rows += [
-            {"run": against if run == RUN else run, "measure": f"{name}{suffix}", "value": value, "null": null,
+            {"run": against if run == ours else run, "measure": f"{name}{suffix}", "value": value, "null": null,
              "start": before[name][0], "adds": value - before[name][0]}
             for name, (value, null) in after.items()
         ]  # fmt: skip
@@ -133,7 +133,7 @@ def counted(
 ) -> dict[str, Counted]:
     """By measure: which concepts of table `control_concepts` are counted, of one SAE."""
     rows = concepts[(concepts["run"] == run) & (concepts["start"] == start)].sort_values("concept_id")
-    matches = stability[(stability["run"] == run) & (stability["start"] == start)] if run == RUN else None
+    matches = stability[(stability["run"] == run) & (stability["start"] == start)] if run in (RUN, TWIN) else None
     steps = asked_steps(rows, matches, models, bar, asked)
     common = [step for step in steps if step.name in SHARED_STEPS]
     chance = (rows["cofire_proportion_min"] - rows["agreement_beyond_chance"]).to_numpy(float)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from usae.evidence.controls.names import RUN
+from usae.evidence.controls.names import beside_controls
 from usae.evidence.metrics.contrast.measured import HeldOut
 from usae.evidence.metrics.contrast.tables import REPEATED
 from usae.evidence.metrics.funnel import SHARED_STEPS, Thresholds, asked_steps, control_bar, passed
@@ -23,7 +23,7 @@ FIRING = (0.5, 1.0, 2.0)  # thresholds of firing; the run's own stands above
 def sensitivity_frame(
     opened: Mapping[bool, HeldOut], concepts: pd.DataFrame, stability: pd.DataFrame, models: int, asked: Thresholds
 ) -> pd.DataFrame:
-    """Table `sensitivity`; `opened`: the universal SAE after training and (True) before it."""
+    """Table `sensitivity`; `opened`: the universal SAE, or its twin, after training and (True) before it."""
     rows: list[dict[str, object]] = []
     for name, values in OTHERS.items():
         for value in sorted({*values, getattr(asked, name)}):
@@ -63,7 +63,7 @@ def _counts(
     concepts: pd.DataFrame, stability: pd.DataFrame, models: int, thresholds: Thresholds, name: str, value: float
 ) -> Iterator[dict[str, object]]:
     bar = control_bar(concepts, models, thresholds.bar)
-    for start, rows in concepts[concepts["run"] == RUN].groupby("start"):
+    for start, rows in concepts[concepts["run"] == beside_controls(set(concepts["run"]))].groupby("start"):
         yield _row(name, value, bool(start), rows, stability, models, bar, thresholds)
 
 
@@ -77,7 +77,8 @@ def _row(
     bar: float | None,
     thresholds: Thresholds,
 ) -> dict[str, object]:
-    matches = stability[(stability["run"] == RUN) & (stability["start"] == start)]
+    own = stability["run"] == beside_controls(set(stability["run"]))
+    matches = stability[own & (stability["start"] == start)]
     steps = asked_steps(rows, matches, models, bar, thresholds)
     shared = passed([step for step in steps if step.name in SHARED_STEPS])
     return {

@@ -13,8 +13,8 @@ CONTROLS = Table(
             "string",
             "as in table summary; shared: concepts that pass the funnel's steps from alive to beyond controls;"
             " universal: and come back in both halves; comes_back_share, correlation_mean, jaccard_mean,"
-            " cosine_mean: of the run's concepts in this SAE (table stability), over those with 20 fires in each"
-            " model; X_in_half-2: of this SAE's concepts in that one",
+            " cosine_mean: of the run's concepts, or its twin's where there is one, in this SAE (table stability),"
+            " over those with 20 fires in each model; X_in_half-2: of this SAE's concepts in that one",
         ),
         Column("value", "float64", "its value after training; null where it is not defined"),
         Column(
@@ -76,7 +76,9 @@ STABILITY = Table(
     "stability",
     "one concept of an SAE, matched one to one with those of another by the correlation of their codes",
     (
-        Column("run", "string", "usae, or half-1: that SAE against the one of the other half"),
+        Column(
+            "run", "string", "usae; twin: likewise, where there is one; half-1: against the SAE of the other half"
+        ),
         Column(
             "against",
             "string",
@@ -107,7 +109,9 @@ STABILITY = Table(
 
 SENSITIVITY = Table(
     "sensitivity",
-    "one value of one of the funnel's thresholds, the others as they are: how many concepts are left",
+    "one value of one of the funnel's thresholds, the others as they are: how many concepts are left of"
+    " the run, or"
+    " of its twin where there is one",
     (
         Column(
             "threshold",
@@ -125,7 +129,9 @@ SENSITIVITY = Table(
 
 REPEATED = Table(
     "repeated",
-    "one step of the funnel on every second held-out image, and again on the others, which chose nothing",
+    "one step of the funnel on every second held-out image, and again on the others, which chose"
+    " nothing; of the run,"
+    " or of its twin where there is one",
     (
         START,
         Column("chosen_by", "string", "even or odd: the images that chose"),

@@ -8,7 +8,7 @@ CONSISTENCY = Table(
     "one concept of one model's universal dictionary, matched one to one with another dictionary",
     (
         MODEL,
-        Column("sae", "string", "usae; start: the same before its first step"),
+        Column("sae", "string", "usae; start: the same before its first step; twin: its twin, where there is one"),
         Column(
             "against",
             "string",

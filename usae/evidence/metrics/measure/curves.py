@@ -11,7 +11,7 @@ import pandas as pd
 from usae.common.layout import START
 from usae.common.tables import Table
 from usae.common.types import Array
-from usae.evidence.controls.names import RUN, SHUFFLED
+from usae.evidence.controls.names import RUN, SHUFFLED, TWIN
 from usae.evidence.metrics.dictionaries.consistency import INDEPENDENT, survival
 from usae.evidence.metrics.dictionaries.tables import CONSISTENCY
 from usae.evidence.metrics.funnel import all_levels
@@ -47,16 +47,19 @@ def curves(tables: Mapping[Table, pd.DataFrame], models: Sequence[str], funnel: 
 
 def entropy_histogram(concepts: pd.DataFrame, evidence: pd.DataFrame) -> pd.DataFrame:
     """run, firing_entropy (middle of 30 bins), concepts: how many alive concepts fall in the bin; also of the SAE
-    that was trained on re-paired images, where there is one."""
+    that was trained on re-paired images, and of the run's twin, where there are such."""
     edges = np.linspace(0, 1, ENTROPY_BINS + 1)
-    null = evidence.loc[(evidence["run"] == SHUFFLED) & ~evidence["start"].astype(bool), "firing_entropy"]
+    trained = evidence[~evidence["start"].astype(bool)]
+    beside = {run: trained.loc[trained["run"] == run, "firing_entropy"] for run in (TWIN, SHUFFLED)}
     frames = []
-    for run, values in {RUN: concepts["firing_entropy"], SHUFFLED: null}.items():
+    for run, values in {RUN: concepts["firing_entropy"], **beside}.items():
+        if run != RUN and values.empty:
+            continue
         counts, _ = np.histogram(values.dropna().astype(np.float64).clip(0, 1), edges)
         frames.append(
             pd.DataFrame({"run": run, "firing_entropy": (edges[1:] + edges[:-1]) / 2, "concepts": counts})
         )
-    return pd.concat(frames if len(null) else frames[:1], ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def funnel_steps(funnel: pd.DataFrame) -> pd.DataFrame:
@@ -108,7 +111,7 @@ def consistency_curves(table: pd.DataFrame, sets: Mapping[str, Array]) -> pd.Dat
     frames = []
     for (model, sae, against), rows in table.groupby(["model", "sae", "against"], sort=False):
         cosines = rows.set_index("concept_id")["cosine"]
-        whole = START if sae == START else against
+        whole = sae if sae in (START, TWIN) else against
         chosen = sets if (sae, against) == (USAE, INDEPENDENT) else {whole: cosines.index.to_numpy()}
         for name, concepts in chosen.items():
             share = survival(cosines.loc[concepts].to_numpy(), COSINES)

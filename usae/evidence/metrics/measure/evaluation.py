@@ -17,6 +17,7 @@ from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
 from usae.common.tables import Table, no_rows, read_table, write_table
+from usae.evidence.controls.names import TWIN
 from usae.evidence.estimators import contribution_norms, level_ends
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource, Source
@@ -159,6 +160,7 @@ def _reconstructions(opened: Opened) -> pd.DataFrame:
     rows: list[Mapping[str, object]] = []
     for split, stores in opened.splits.items():
         universal = {USAE: (opened.sae, stores.codes), START: (opened.start, stores.start)}
+        universal[TWIN] = opened.twin, stores.twin
         for name, (sae, codes) in universal.items():
             if sae is not None and codes:
                 found = reconstruction(sae, codes, stores.activations, name=name, split=split)
@@ -192,10 +194,11 @@ def _consistency(opened: Opened, seed: int) -> pd.DataFrame:
         model: centred_directions(sae, model, opened.means[model])
         for model, sae in opened.alone.get(INDEPENDENT, {}).items()
     }
-    saes = {USAE: opened.sae} | ({} if opened.start is None else {START: opened.start})
+    saes = {USAE: opened.sae, START: opened.start, TWIN: opened.twin}
     universal = {
         name: {model: centred_directions(sae, model, opened.means[model]) for model in alone}
         for name, sae in saes.items()
+        if sae is not None
     }
     return consistency_frame(universal, alone, seed)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from usae.common.numerics.numbers import Numbers, rounded
 from usae.common.tables import no_rows, read_table
 from usae.common.types import Array
-from usae.evidence.controls.names import RUN
+from usae.evidence.controls.names import RUN, TWIN
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS, STABILITY
 from usae.evidence.metrics.funnel import (
     BEYOND_CONTROLS,
@@ -69,7 +69,9 @@ class Funnel:
         agreement: float,
         ends: Sequence[int] = (),
     ) -> "Funnel":
-        """From these tables. Only of the run it is known what comes back, and its levels alone are counted."""
+        """From these tables. Only of the run and its twin it is known what comes back, and the run's levels
+        alone are counted.
+        """
         asked = Thresholds(agreement)
         bar = control_bar(evidence, models, asked.bar)
         judged, frames = {}, []
@@ -77,7 +79,7 @@ class Funnel:
             run, start = str(key[0]), bool(key[1])
             matches = stability[(stability["run"] == run) & (stability["start"] == start)]
             ordered = rows.sort_values("concept_id")
-            judged[run, start] = asked_steps(ordered, matches if run == RUN else None, models, bar, asked)
+            judged[run, start] = asked_steps(ordered, matches if run in (RUN, TWIN) else None, models, bar, asked)
             counted = _counted(ordered[AGREEMENT].to_numpy(), judged[run, start], ends if run == RUN else ())
             frames += [frame.assign(run=run, start=start) for frame in counted]
         whole = pd.concat(frames, ignore_index=True)
@@ -97,7 +99,7 @@ class Funnel:
             shared = rows[rows["step"].isin(SHARED_STEPS)].iloc[-1]
             numbers[f"shared{suffix}"] = int(shared["concepts"])
             numbers[f"shared_share{suffix}"] = rounded(float(shared["share"]))
-            if run == RUN:
+            if run in (RUN, TWIN):
                 numbers[f"universal{suffix}"] = int(rows.iloc[-1]["concepts"])
                 numbers[f"universal_share{suffix}"] = rounded(float(rows.iloc[-1]["share"]))
                 numbers[f"universal_agreement_median{suffix}"] = rounded(float(rows.iloc[-1]["agreement_median"]))

@@ -13,6 +13,7 @@ from usae.common.numerics.numbers import Numbers, median, rounded
 from usae.common.numerics.significance import significance
 from usae.common.tables import no_rows
 from usae.common.types import Array
+from usae.evidence.controls.names import TWIN
 from usae.evidence.metrics.dictionaries.consistency import GAUSSIAN, INDEPENDENT, above, auc
 from usae.evidence.metrics.firing.counts import TOP_SHARE, FiringCounts
 from usae.evidence.metrics.firing.evidence import supported
@@ -100,6 +101,8 @@ def consistency_numbers(table: pd.DataFrame, sets: Mapping[str, Array]) -> Numbe
     for model, rows in table.groupby("model", sort=False):
         before = rows.loc[rows["sae"] == START, "cosine"].to_numpy()
         numbers[f"consistency_auc/{START}/{model}"] = auc(before)
+        if (twin := rows.loc[rows["sae"] == TWIN, "cosine"]).size:
+            numbers[f"consistency_auc/{TWIN}/{model}"] = auc(twin.to_numpy())
         rows = rows[rows["sae"] == USAE]
         matched = rows[rows["against"] == INDEPENDENT]
         cosines = matched.set_index("concept_id")["cosine"]
@@ -113,6 +116,7 @@ def consistency_numbers(table: pd.DataFrame, sets: Mapping[str, Array]) -> Numbe
     for name, label in (
         ("all", "consistency_auc_mean"),
         (START, "consistency_start_auc_mean"),
+        (TWIN, "consistency_twin_auc_mean"),
         (GAUSSIAN, "consistency_gaussian_auc_mean"),
     ):
         values = [value for key, value in numbers.items() if key.startswith(f"consistency_auc/{name}/")]

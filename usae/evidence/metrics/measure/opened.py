@@ -27,13 +27,14 @@ from usae.sae.estimator import Estimator
 class OpenedSplit:
     """One split, by model in order.
 
-    codes: of the universal SAE. start: of the same before its first step. alone: name of a kind of SAE of one
-    model (`independent`, `brief`) -> its codes; both empty where there are none.
+    codes: of the universal SAE. start: of the same before its first step. twin: of its twin. alone: name of a
+    kind of SAE of one model (`independent`, `brief`) -> its codes; these three are empty where there are none.
     """
 
     activations: Mapping[str, ActivationStore]
     codes: Mapping[str, CodeStore]
     start: Mapping[str, CodeStore]
+    twin: Mapping[str, CodeStore]
     alone: Mapping[str, Mapping[str, CodeStore]]
 
     @classmethod
@@ -48,9 +49,11 @@ class OpenedSplit:
             for name, folder in folders.items()
             if folder.is_dir()
         }
-        before = layout.start_codes(split)
-        start = open_codes(before, tuple(manifests)) if before.is_dir() else {}
-        return cls(activations, codes, start, alone)
+        start, twin = (
+            open_codes(folder, tuple(manifests)) if folder.is_dir() else {}
+            for folder in (layout.start_codes(split), layout.twin_codes(split))
+        )
+        return cls(activations, codes, start, twin, alone)
 
     @property
     def images(self) -> int:
@@ -62,15 +65,16 @@ class OpenedSplit:
 class Opened:
     """All that `evaluate` reads. train: the encoded training images, None where there are none.
 
-    start: the universal SAE before its first step, None where it is not there. alone: the SAEs of one model each
-    that there are, by kind and model. training: activations of all training images. labels, classes: of the
-    held-out images. means: raw mean token by model. probes: table `probes`.
+    start, twin: the universal SAE before its first step, and its twin; None where it is not there. alone: the
+    SAEs of one model each that there are, by kind and model. training: activations of all training images.
+    labels, classes: of the held-out images. means: raw mean token by model. probes: table `probes`.
     streams: the network and the layer of each model.
     """
 
     models: tuple[str, ...]
     sae: Estimator
     start: Estimator | None
+    twin: Estimator | None
     alone: Mapping[str, Mapping[str, Estimator]]
     val: OpenedSplit
     train: OpenedSplit | None
@@ -100,13 +104,27 @@ class Opened:
             name: {model: load_estimator(folders[name](model)).to(device) for model in codes}
             for name, codes in val.alone.items()
         }
-        before = layout.usae / START
-        start = load_estimator(before).to(device) if before.is_dir() else None
+        start, twin = (
+            load_estimator(folder).to(device) if folder.is_dir() else None
+            for folder in (layout.usae / START, layout.twin)
+        )
         labels = load_labels(layout.images, HELD_OUT, val.images)
         classes = load_classes(layout.images, HELD_OUT, val.images)
         probes = load_probes(layout.weights, models)
         return cls(
-            models, sae, start, alone, val, train, training, means, labels, classes, probes, streams(manifests)
+            models,
+            sae,
+            start,
+            twin,
+            alone,
+            val,
+            train,
+            training,
+            means,
+            labels,
+            classes,
+            probes,
+            streams(manifests),
         )
 
     @property

@@ -10,8 +10,11 @@ RECONSTRUCTION = Table(
         Column(
             "sae",
             "string",
-            "usae; start: the same before its first step; independent: an SAE of the one model alone, its"
-            " dictionary updated as often; brief: the same for as many updates of the encoder",
+            "usae; start: the same before its first step; twin: the same, trained as little as the controls,"
+            " where they"
+            " are trained less; independent: an SAE of the one model alone, its dictionary updated as often (as"
+            " the"
+            " twin's, where there is one); brief: the same for as many updates of the encoder",
         ),
         Column("source", "string", "slug of the encoded model"),
         Column("target", "string", "slug of the reconstructed model"),

@@ -1,0 +1,138 @@
+"""What a run will cost on this machine: a few batches are timed, and everything is counted (`usae estimate`)."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from usae.activations.store import store_root
+from usae.common.errors import UserError
+from usae.common.files.whole import free_bytes, size_text
+from usae.common.params import Params
+from usae.common.runtime.device import configure
+from usae.images.survey import survey
+from usae.showing.estimate.fits import Machine, machine, resident, training_bytes, verdicts
+from usae.showing.estimate.rates import disk_rates, evidence_seconds, start_seconds, step_seconds
+from usae.showing.estimate.sample import Sample, sample
+from usae.showing.estimate.stages import (
+    LEFT_OUT,
+    Rates,
+    Sizes,
+    StageCost,
+    Training,
+    stage_costs,
+    trainings,
+)
+
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """Every stage's cost, and the machine that it was timed on."""
+
+    params: Params
+    sizes: Sizes
+    costs: Sequence[StageCost]
+    trained: Sequence[Training]
+    machine: Machine
+    device: torch.device
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages that are estimated, one after another."""
+        return sum(cost.seconds for cost in self.costs)
+
+    @property
+    def disk(self) -> int:
+        """Bytes that they write."""
+        return sum(cost.disk for cost in self.costs)
+
+    def lines(self) -> list[str]:
+        """The estimate as a user reads it."""
+        width = max(len(cost.stage) for cost in self.costs)
+        rows = [
+            f"{cost.stage:{width}}  {duration(cost.seconds):>10}  {size_text(cost.disk):>8}  {cost.does}"
+            for cost in self.costs
+        ]
+        total = f"{'total':{width}}  {duration(self.seconds):>10}  {size_text(self.disk):>8}  on {self.device}"
+        return [*rows, total, f"not estimated: {LEFT_OUT}", *self.share(), *self.memory(), *self.faults()]
+
+    def share(self) -> list[str]:
+        """What everything costs beside the features and the one universal SAE, in time and in stores."""
+        least = [c for c in self.costs if c.stage.startswith(("images", "extract")) or c.stage == "train"]
+        times = self.seconds / sum(cost.seconds for cost in least)
+        stores = [c for c in self.costs if c.stage.startswith(("extract", "untrained"))]
+        own = sum(cost.disk for cost in stores if cost.stage.startswith("extract"))
+        return [
+            f"all of this: {times:.2f} times the time of the features and the one SAE, "
+            f"{sum(cost.disk for cost in stores) / own:.2f} times the features' disk"
+        ]
+
+    def memory(self) -> list[str]:
+        """What each training run keeps in memory, and where its activations lie."""
+        found = []
+        for each in self.trained:
+            state, batches = training_bytes(each, self.params, self.sizes)
+            where = resident(each, self.params, self.sizes, self.machine)
+            read = size_text(each.read(self.params, self.sizes))
+            found.append(
+                f"{each.stage}: {size_text(state)} for {len(each.variants)} SAEs and a step, {size_text(batches)}"
+                f" of"
+                f" "
+                f"batches in memory; an epoch reads {read}, {where}"
+            )
+        return found
+
+    def faults(self) -> list[str]:
+        """What does not fit."""
+        wrong = verdicts(self.params, self.sizes, self.costs, self.trained, self.machine)
+        return [f"DOES NOT FIT: {sentence}" for sentence in wrong] or ["It fits."]
+
+
+def estimate(params: Params, train: int | None = None, val: int | None = None) -> CostEstimate:
+    """The estimate of a run; train, val: images that there will be (None: as many as there are).
+
+    Raises:
+        UserError: there are no images yet and nobody says how many, or a network cannot be built.
+    """
+    device, root = configure(params.runtime), store_root(params.runtime.store)
+    counts = _counts(params, train, val)
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".estimate-") as scratch:
+        small = sample(params, Path(scratch).absolute(), device)
+        sizes = Sizes(*counts, {model: small.manifests[model].width for model in params.models})
+        trained = trainings(params, sizes.train)
+        rates = _rates(small, trained, sizes)
+    here = machine(free_bytes(root.absolute()), device)
+    return CostEstimate(params, sizes, stage_costs(params, sizes, rates, here.memory), trained, here, device)
+
+
+def duration(seconds: float) -> str:
+    """'42 s', '7.5 min', '31 h'."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 1.5 * HOUR else f"{seconds / HOUR:.1f} h"
+
+
+def _counts(params: Params, train: int | None, val: int | None) -> tuple[int, int]:
+    if train is not None and val is not None:
+        return train, val
+    try:
+        there = survey(params.images).sizes
+    except UserError as error:
+        raise UserError(f"{error} Or say how many there will be: --train N --val N.") from error
+    return train or there["train"], val or there["val"]
+
+
+def _rates(small: Sample, trained: Sequence[Training], sizes: Sizes) -> Rates:
+    universal = trained[0].variants
+    start, seconds = start_seconds(small, next(iter(universal.values())), sizes.train)
+    steps = {
+        (each.stage, share): step_seconds(small, group) for each in trained for share, group in each.groups.items()
+    }
+    return Rates(
+        small.picture, small.extract, steps, seconds, evidence_seconds(small, start), disk_rates(small.root)
+    )
