@@ -126,6 +126,8 @@ def test_tables_numbers_and_files_fit_together(evaluation, tmp_path):
     assert set(reports) == {
         "reconstruction",
         "concepts",
+        "concept_labels",
+        "depth",
         "concept_models",
         "concept_pairs",
         "nulls",
@@ -151,7 +153,9 @@ def test_tables_numbers_and_files_fit_together(evaluation, tmp_path):
     assert together.to_dict() == concepts.query("cofires > 0").set_index("concept_id")["cofires"].to_dict()
     assert set(reports["patterns"]["models"]) <= {"supervised", "language", "supervised+language"}
     assert set(concepts["top_label"].dropna()) <= {"shape: circle", "colour: red"}
-    assert concepts["top_label"].isna().equals(~concepts["alive"])
+    assert concepts.loc[~concepts["alive"], "top_label"].isna().all()
+    best = reports["concept_labels"].query("rank == 0").set_index("concept_id")["label"]
+    assert concepts.set_index("concept_id")["top_label"].dropna().to_dict() == best.to_dict()
     np.testing.assert_allclose(per_model["energy"], per_model["mean_code"], rtol=1e-6)
     headlines = json.loads((tmp_path / "reports" / "metrics.json").read_text())
     assert len(headlines) == len(HEADLINES)
@@ -262,7 +266,7 @@ def test_writing_again_gives_the_same_bytes(evaluation, world, tmp_path):
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     first = digests(evaluation)
-    assert len(first) == 24
+    assert len(first) == 26
     assert digests(evaluated(MODELS, root, data)) == first
 
 
