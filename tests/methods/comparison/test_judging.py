@@ -54,7 +54,11 @@ def values(rows):
 def test_the_numbers_are_those_of_stage_contrast(judge, stores, measure):
     run, start = (HeldOut(sae_of(seed), stores, measure, 5, CPU).measured() for seed in (0, 1))
     concepts = pd.concat(
-        [run.evidence().assign(run="usae", start=False), start.evidence().assign(run="usae", start=True)]
+        [
+            run.evidence().assign(run="usae", start=False),
+            start.evidence().assign(run="usae", start=True),
+            start.evidence().assign(run="shuffled", start=False, q=1.0),  # a control that sets no bar
+        ]
     )
     nothing = pd.DataFrame(columns=STABILITY.names)
     measured = {(False, "usae"): run, (True, "usae"): start}

@@ -351,13 +351,15 @@ def test_maximised_pictures_and_the_command_that_makes_them(run, visit):
     made, other = chosen(run)[0].concept, chosen(run)[1].concept
     tab = visit(concept=made)
     table = run.reports["maximisation"].query("kind == 'concept' and start == 0 and concept_id == @made")
+    tab.wait("document.querySelector('#opened .transfer td')")  # the pictures' file comes after the page
     read = "(cell) => Number(cell.textContent.replace('\u2212', '-'))"
     shown = tab.run(f"[...document.querySelectorAll('#opened .transfer td')].map({read})")
     wanted = table.pivot(index="model", columns="scored_by", values="z").loc[list(MODELS), list(MODELS)]
     np.testing.assert_allclose(shown, wanted.to_numpy().ravel(), atol=0.051)
     assert "1 random directions" in text(tab, "#opened .transfer")
     assert tab.run("document.querySelectorAll('#opened .curve polyline').length") == len(MODELS)
-    assert f"maximise.also=[3,{other}]" in text(visit(concept=other), "#opened .maximise")
+    said = "document.querySelector('#opened .maximise')?.textContent"
+    visit(concept=other).wait(f"{said}.includes('maximise.also=[3,{other}]')")
 
 
 def test_cards_beside_the_page_come_when_they_are_asked_for(run, tab, tmp_path, monkeypatch):

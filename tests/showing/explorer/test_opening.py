@@ -50,7 +50,7 @@ def test_reasons_come_worst_first_and_what_nobody_asked_in_one():
 
 
 def test_the_verdict_stands_before_every_number(run):
-    text = render(judged(run, "with caution"), [], [], {})
+    text, _ = render(judged(run, "with caution"), [], [], {})
     first = text.index('id="verdict"')
     assert first < text.index("Reason 0") < text.index('id="steps"') < text.index('class="tiles"')
     assert 'class="verdict with-caution"' in text
@@ -82,7 +82,7 @@ def test_a_run_that_is_not_readable_gets_no_count(run):
     refused = judged(run, "not readable")
     assert step_rows(refused.reports) == []
     assert story(refused.reports, MODELS) == []
-    text = render(refused, [], [], {})
+    text, _ = render(refused, [], [], {})
     assert 'id="refused"' in text
     assert 'id="steps"' not in text
     assert '"readable":false' in text
@@ -101,7 +101,7 @@ def test_what_was_not_measured_is_a_line_and_no_figure(run):
     drawn = pictures(run.reports, MODELS, 0.1)
     absent = [picture for picture in drawn if not picture.drawn]
     assert {"funnel", "planted", "ood"} <= {picture.name for picture in absent}
-    text = render(run, absent, [], {})
+    text, _ = render(run, absent, [], {})
     assert '<figure class="chart' not in text
     assert "Not measured: No concept was put to the test (Run <code>dvc repro measure</code>" in text
 
