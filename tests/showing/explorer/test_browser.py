@@ -351,7 +351,7 @@ def test_maximised_pictures_and_the_command_that_makes_them(run, visit):
     made, other = chosen(run)[0].concept, chosen(run)[1].concept
     tab = visit(concept=made)
     table = run.reports["maximisation"].query("kind == 'concept' and start == 0 and concept_id == @made")
-    tab.wait("document.querySelector('#opened .transfer td')")  # the pictures' file comes after the page
+    tab.wait("document.querySelector('#opened .transfer td') !== null")  # the pictures' file comes after the page
     read = "(cell) => Number(cell.textContent.replace('\u2212', '-'))"
     shown = tab.run(f"[...document.querySelectorAll('#opened .transfer td')].map({read})")
     wanted = table.pivot(index="model", columns="scored_by", values="z").loc[list(MODELS), list(MODELS)]
