@@ -79,10 +79,8 @@ class CostEstimate:
             where = resident(each, self.params, self.sizes, self.machine)
             read = size_text(each.read(self.params, self.sizes))
             found.append(
-                f"{each.stage}: {size_text(state)} for {len(each.variants)} SAEs and a step, {size_text(batches)}"
-                f" of"
-                f" "
-                f"batches in memory; an epoch reads {read}, {where}"
+                f"{each.stage}: {size_text(state)} for {len(each.variants)} SAEs and a step, {size_text(batches)} "
+                f"of batches in memory; an epoch reads {read}, {where}"
             )
         return found
 
