@@ -1,6 +1,7 @@
-"""Five questions to a finished run, a few lines each.
+"""Seven questions to a finished run, a few lines each.
 
-marimo edit notebooks/concepts.py     # in a browser, from the repository's root; $USAE_RUN is another run's root
+marimo edit notebooks/concepts.py     # in a browser, from the repository's root; $USAE_RUN is another run's root,
+                                      # $USAE_PICTURE your picture, $USAE_OTHER the root of a run to compare with
 """
 
 import marimo
@@ -17,12 +18,28 @@ def _():
     import numpy as np
     import pandas as pd
 
+    import usae
     from usae import Run
+    from usae.common.numerics.matching import concatenated, matching, random_matching
     from usae.showing.figures.chosen_concepts import heatmap_picture
 
     run = Run.load(os.environ.get("USAE_RUN", "."))
     tables, models = run.reports, list(run.params.models)
-    return mo, models, np, pd, heatmap_picture, run, tables
+    return (
+        Run,
+        concatenated,
+        heatmap_picture,
+        matching,
+        mo,
+        models,
+        np,
+        os,
+        pd,
+        random_matching,
+        run,
+        tables,
+        usae,
+    )
 
 
 @app.cell
@@ -109,6 +126,87 @@ def _(concept, models, pd, run):
     neighbours = pd.DataFrame(near)
     neighbours
     return neighbours, sae
+
+
+@app.cell
+def _(mo):
+    mo.md("## 6. Which concepts does a picture of mine switch on, in each model?")
+    return
+
+
+@app.cell
+def _(mo, models, os, pd, run, tables, usae):
+    picture = os.environ.get("USAE_PICTURE")  # or its path, here
+    mo.stop(picture is None, mo.md("Set `$USAE_PICTURE` to a picture, or write its path into this cell."))
+    where = run.root / "data/usae"
+    codes = {name: usae.encode_images(name, [picture], where)[0] for name in models}
+    sums = pd.DataFrame({name: each.top(each.indices.numel()) for name, each in codes.items()}).fillna(0.0)
+    seen = sums.loc[
+        sums.min(axis=1).sort_values(ascending=False, kind="stable").index
+    ]  # first what all models see
+    seen = seen.join(tables["concepts"].set_index("concept_id")["top_label"])
+    seen.head(10)
+    return picture, seen, where
+
+
+@app.cell
+def _(mo, models, picture, seen, usae, where):
+    maps = {name: usae.heatmap(picture, int(seen.index[0]), name, where) for name in models}
+    mo.hstack([mo.vstack([name, each.overlay()]) for name, each in maps.items()])
+    return (maps,)
+
+
+@app.cell
+def _(mo):
+    mo.md("## 7. What is different in another run, and which concepts do both have?")
+    return
+
+
+@app.cell
+def _(Run, mo, os, pd, run):
+    folder = os.environ.get("USAE_OTHER")  # or the root of another finished run, here
+    mo.stop(folder is None, mo.md("Set `$USAE_OTHER` to the root of another run, or write it into this cell."))
+    other = Run.load(folder)
+    settings = pd.concat(
+        [pd.json_normalize(each.params.model_dump()).iloc[0] for each in (run, other)],
+        axis=1,
+        keys=["this", "other"],
+    )
+    changed = settings[settings["this"].map(repr) != settings["other"].map(repr)]
+    changed
+    return changed, other
+
+
+@app.cell
+def _(other, pd, run):
+    numbers = pd.concat(
+        [each.reports["summary"].set_index("name")["value"] for each in (run, other)],
+        axis=1,
+        keys=["this", "other"],
+    )
+    numbers["difference"] = numbers["other"] - numbers["this"]
+    numbers.dropna().round(3)
+    return (numbers,)
+
+
+@app.cell
+def _(concatenated, matching, mo, models, np, other, pd, random_matching, run, sae):
+    # Only dictionaries of the same activations can be compared: models of one name and width.
+    theirs = other.usae()
+    both = [name for name in models if theirs.widths.get(name) == sae.widths[name]]
+    mo.stop(not both, mo.md("The two runs have no model in common."))
+    rows = [concatenated([each.dictionary(name).detach().numpy() for name in both]) for each in (sae, theirs)]
+    partner, cosine = matching(*rows)
+    by_chance = float(np.mean(random_matching(*rows[0].shape, run.params.seed)))
+    found_again = pd.DataFrame({"concept": range(len(partner)), "in_other": partner, "cosine": cosine})
+    mo.md(f"Mean matched cosine {np.nanmean(cosine):.2f}; of random directions {by_chance:.2f}.")
+    return by_chance, found_again
+
+
+@app.cell
+def _(found_again):
+    found_again.sort_values("cosine", ascending=False).head(10)
+    return
 
 
 if __name__ == "__main__":
