@@ -41,7 +41,7 @@ from usae.training.loop.loop import Result, RunOptions, train
 TABLE = Path("benchmarks/planted_methods.csv")
 TRAINED = (
     USAE, "usae_all", "archetypal", "sparc_local", "sparc", "sparc_even", "crosscoder_unit", "crosscoder",
-    "crosscoder_masked", "crosscoder_dedicated", "crosscoder_l1", "batch_top_k", "matryoshka",
+    "crosscoder_masked", "crosscoder_dedicated", "crosscoder_l1", "batch_top_k", "matryoshka", "sparc_published",
 )  # fmt: skip
 FITTED = ("matched", "hub", "atlas", "kmeans", "rosetta")  # those that have concepts
 KEYS = ["snr", "seed"]

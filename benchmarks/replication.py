@@ -1,7 +1,7 @@
 """A student's replication of universal SAEs, again: what k and the dictionary change, and what sharing costs.
 
     python -m benchmarks.replication --name pooled [--checkout FOLDER] [--steps 710] [--k 4 8]
-                                     [--dictionary 256 1024] [--batch-images 128] [--maximise 3]
+                                     [--dictionary 256 1024] [--batch-images 128] [--maximise 3] [--seed 1]
 
 Works on the stores of a run of presets/replication.yaml (`dvc repro extract`) with its params. Of every k and
 dictionary it trains, on the same images in the same order and for as many steps each, the universal SAE, the same
@@ -69,19 +69,21 @@ def main() -> None:
         print(markdown(rows_so_far()))
         return
     torch.set_num_threads(options.threads)
-    material = opened(options.checkout, options.batch_images)
+    material = opened(options.checkout, options.batch_images, options.seed)
     for steps, k, dictionary in product(options.steps, options.k, options.dictionary):
-        if not known(rows_so_far(), [options.name, steps, k, dictionary]):
+        seed = material.params.seed
+        if not known(rows_so_far(), [options.name, seed, steps, k, dictionary]):
             rows, sae = results(material, k, dictionary, steps)
             append({"data": options.name, **row} for row in rows)
             if options.maximise:
-                cell = {"data": options.name, "steps": steps, "k": k, "dictionary": dictionary}
+                cell = {"data": options.name, "seed": seed, "steps": steps, "k": k, "dictionary": dictionary}
                 append(({**cell, **row} for row in curves(material, sae, options)), CURVES)
 
 
-def opened(checkout: Path, batch_images: int | None = None) -> Material:
-    """The stores of the run in `checkout`. batch_images: None, the run's."""
+def opened(checkout: Path, batch_images: int | None = None, seed: int | None = None) -> Material:
+    """The stores of the run in `checkout`. batch_images, seed: None, the run's."""
     params = load_params(checkout / PARAMS_FILE)
+    params = params.model_copy(update={"seed": params.seed if seed is None else seed})
     size = {"batch_images": batch_images or params.train.batch_images}
     params = params.model_copy(update={"train": params.train.model_copy(update=size)})
     manifests = load_manifests(checkout / "data/manifests", params.models)
@@ -94,7 +96,7 @@ def results(material: Material, k: int, dictionary: int, steps: int) -> tuple[li
     saes, seconds = trained(material, k, dictionary, steps)
     universal, models = saes[RUN], tuple(material.manifests)
     alone = {model: saes[f"{INDEPENDENT}{model}"] for model in models}
-    cell = {"steps": steps, "k": k, "dictionary": dictionary, "cpu_seconds": seconds}
+    cell = {"seed": material.params.seed, "steps": steps, "k": k, "dictionary": dictionary, "cpu_seconds": seconds}
     rows = []
     for images, data in material.scored.items():
         threshold = material.params.measure.threshold
@@ -177,6 +179,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--k", type=int, nargs="+", default=[4, 8], help="codes kept")
     parser.add_argument("--dictionary", type=int, nargs="+", default=[256, 1024], help="concepts")
     parser.add_argument("--batch-images", type=int, help="images a step, in place of the run's")
+    parser.add_argument("--seed", type=int, help="of starts and batches, in place of the run's")
     parser.add_argument("--maximise", type=int, default=0, help="concepts to make pictures of")
     parser.add_argument("--picture-steps", type=int, default=100, help="steps of each picture")
     parser.add_argument("--threads", type=int, default=1, help="of torch")

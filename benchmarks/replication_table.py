@@ -9,7 +9,7 @@ import pandas as pd
 from usae.evidence.controls.names import RUN, SHUFFLED
 
 TABLE = Path("benchmarks/replication.csv")
-KEYS = ["data", "steps", "k", "dictionary"]
+KEYS = ["data", "seed", "steps", "k", "dictionary"]
 
 
 def rows_so_far() -> pd.DataFrame:
@@ -29,17 +29,18 @@ def append(rows: Iterable[Mapping[str, Any]], file: Path | None = None) -> None:
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """A table for each data set and budget, a line for each k and dictionary and kind of images."""
+    """A table for each data set and budget, a line for each k, dictionary, seed and kind of images."""
     blocks = []
     for (data, steps), group in rows.groupby(["data", "steps"], sort=False):
-        lines = [_line(*cell, own) for cell, own in group.groupby(["k", "dictionary", "images"], sort=False)]
+        cells = group.groupby(["k", "dictionary", "seed", "images"], sort=False)
+        lines = [_line(*cell, own) for cell, own in cells]
         head = list(lines[0])
         table = [head, ["---"] * len(head), *(line.values() for line in lines)]
         blocks.append(f"**{data}, {steps} steps**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in table))
     return "\n\n".join(blocks)
 
 
-def _line(k: int, dictionary: int, images: str, rows: pd.DataFrame) -> dict[str, str]:
+def _line(k: int, dictionary: int, seed: int, images: str, rows: pd.DataFrame) -> dict[str, str]:
     runs = rows.set_index("run").reindex([RUN, SHUFFLED, "alone", "linear", "linear, rank k"])
     pairs = [column for column in rows if column.startswith("r2_")]
     own = [column for column in pairs if len({*column.split("_")[1:]}) == 1]
@@ -48,6 +49,7 @@ def _line(k: int, dictionary: int, images: str, rows: pd.DataFrame) -> dict[str,
     return {
         "k": str(k),
         "concepts": str(dictionary),
+        "seed": str(seed),
         "images": images,
         "self R²": _of(universal, own),
         "alone": _of(alone, own),

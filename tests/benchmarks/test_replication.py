@@ -7,7 +7,7 @@ import pytest
 from benchmarks import replication_table
 from benchmarks.replication import HELD_OUT, TRAINING, Material, firing, named, results, trained
 from benchmarks.replication_maximised import agreed, rows
-from benchmarks.replication_table import append, known, markdown, rows_so_far
+from benchmarks.replication_table import KEYS, append, known, markdown, rows_so_far
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.showing.maximisation.targets import Maximisation, MaximisationTarget, MaximisedTarget, PaintedTarget
@@ -104,20 +104,20 @@ def test_a_curve_has_its_ends_and_what_the_finished_picture_is_to_the_models():
 def test_the_file_keeps_rows_and_the_table_has_the_tax(material, tmp_path, monkeypatch):
     monkeypatch.setattr(replication_table, "TABLE", tmp_path / "replication.csv")
     table, _ = results(material, 3, 24, 8)
-    assert not known(rows_so_far(), ["world", 8, 3, 24])
+    assert not known(rows_so_far(), ["world", material.params.seed, 8, 3, 24])
     append({"data": "world", **row} for row in table)
-    assert known(rows_so_far(), ["world", 8, 3, 24])
+    assert known(rows_so_far(), ["world", material.params.seed, 8, 3, 24])
     frame = pd.DataFrame(table).set_index(["images", "run"]).loc[HELD_OUT]
     tax = frame.loc["alone", OWN] - frame.loc["usae", OWN]
     lines = markdown(rows_so_far()).splitlines()
     assert lines[0] == "**world, 8 steps**"
-    assert [line.count("|") for line in lines[2:]] == [18] * 4
+    assert [line.count("|") for line in lines[2:]] == [19] * 4
     assert f"| {' / '.join(f'{value:.2f}' for value in tax)} |" in lines[4]
-    assert lines[5].startswith("| 3 | 24 | training |")
+    assert lines[5].startswith(f"| 3 | 24 | {material.params.seed} | training |")
 
 
 def test_every_row_of_the_table_is_printed_and_none_is_there_twice():
     found = rows_so_far()
-    assert not found.duplicated(["data", "steps", "k", "dictionary", "images", "run"]).any()
+    assert not found.duplicated([*KEYS, "images", "run"]).any()
     printed = [line for line in markdown(found).splitlines() if "| held out |" in line]
-    assert len(printed) == len(found.drop_duplicates(["data", "steps", "k", "dictionary"]))
+    assert len(printed) == len(found.drop_duplicates(KEYS))
