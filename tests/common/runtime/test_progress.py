@@ -1,9 +1,11 @@
 import io
 import logging
+import re
+import sys
 
 from tqdm import tqdm
 
-from usae.common.runtime.progress import about, advance, counter, reported
+from usae.common.runtime.progress import about, advance, counter, progress
 
 
 def test_the_bar_shows_images_and_bytes_a_second_and_the_time_left():
@@ -18,18 +20,50 @@ def test_the_bar_shows_images_and_bytes_a_second_and_the_time_left():
     assert bar.n == 80
 
 
-def test_it_is_silent_without_a_terminal(capsys):
+def test_what_takes_less_than_a_minute_says_nothing_without_a_terminal(capsys, caplog):
+    caplog.set_level(logging.INFO, "usae")
     with counter(10) as bar:
         advance(bar, 10, 1)
-    assert capsys.readouterr().err == ""
+    assert list(progress("abc")) == ["a", "b", "c"]
+    assert (capsys.readouterr().err, caplog.messages) == ("", [])
 
 
-def test_without_a_terminal_the_log_says_what_is_left(caplog):
+def test_without_a_terminal_the_log_has_a_line_now_and_then(caplog):
     caplog.set_level(logging.INFO, "usae")
-    assert list(reported("abc", 3, description="maximise", unit="batches", every=0)) == ["a", "b", "c"]
-    assert [record.message for record in caplog.records] == [
-        f"maximise: {done} of 3 batches, less than a minute left" for done in (1, 2)
-    ]
-    assert list(reported("abc", 3, description="maximise", unit="batches")) == ["a", "b", "c"]
-    assert len(caplog.records) == 2
+    bar = progress(range(8), total=8, description="train", unit="step", every=0)
+    for step in bar:
+        bar.set_postfix_str(f"loss {step}", refresh=False)
+    assert re.fullmatch(r"train: 4 of 8, [\d.]+ step/s, loss 3, 00:00 left", caplog.messages[4])
+    assert len(caplog.messages) == 9  # the first before the first step
+
+
+def test_a_line_a_minute_is_no_more_than_that(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "usae")
+    bar = progress(range(300), total=300, description="encode", unit="image")
+    started = bar._time()
+    clock = iter(range(0, 10_000))  # a second a look
+    monkeypatch.setattr(bar, "_time", lambda: started + next(clock))
+    for _ in bar:
+        pass
+    assert 3 <= len(caplog.messages) <= 6
+
+
+def test_of_several_processes_one_shows(caplog):
+    caplog.set_level(logging.INFO, "usae")
+    assert list(progress("abc", shown=False, every=0)) == ["a", "b", "c"]
+    assert caplog.messages == []
+
+
+def test_a_terminal_has_a_bar_and_the_log_no_line(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "usae")
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert list(progress("abc", total=3, description="maximise", unit="batch")) == ["a", "b", "c"]
+    assert "maximise:   0%" in terminal.getvalue()
+    assert caplog.messages == []
+
+
+def test_about():
     assert about(290) == "about 5 min"
+    assert about(50) == "less than a minute"

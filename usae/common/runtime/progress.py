@@ -1,20 +1,29 @@
-"""Progress bars with rate and time left; silent when the output is not a terminal, but for `reported`, and in
-processes of a stage.
-"""
+"""Progress with rate and time left: a bar on a terminal, elsewhere a line of the log a minute."""
 
+import io
 import logging
+import sys
 import threading
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from multiprocessing import parent_process
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
-LINE_SECONDS = 60.0  # between two lines of the log
+LINE_SECONDS = 60.0  # before the first line of the log, and between two
+LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}{postfix}, {remaining} left"
 
 log = logging.getLogger("usae")
+
+
+class _LogLines(io.TextIOBase):
+    """A file for tqdm: what it writes becomes lines of the log."""
+
+    def write(self, text: str) -> int:
+        if line := text.strip():
+            log.info("%s", line)
+        return len(text)
 
 
 def progress(
@@ -25,17 +34,29 @@ def progress(
     unit: str = "it",
     done: int = 0,
     shown: bool = True,
+    every: float = LINE_SECONDS,
 ) -> "tqdm[T]":
-    """`iterable` behind a bar on stderr, if that is a terminal and it is to be `shown`; it takes `set_postfix`."""
+    """`iterable` behind a bar, if it is to be `shown`; it takes `set_postfix(..., refresh=False)`.
+
+    every: seconds before a line of the log and between two, where there is no terminal. On a terminal, processes
+    that a stage started show no bars: they would write over each other.
+    """
+    terminal = sys.stderr.isatty()
+    where: dict[str, Any] = (
+        {"dynamic_ncols": True}
+        if terminal
+        else {"file": _LogLines(), "bar_format": LINE, "mininterval": every, "delay": every, "miniters": 1}
+    )
+    hidden = not shown or (terminal and parent_process() is not None)
     return tqdm(
         iterable,
         total=total,
         initial=done,
         desc=description,
-        unit=unit,
-        disable=None if shown and parent_process() is None else True,
-        dynamic_ncols=True,
+        unit=f" {unit}",
+        disable=hidden,
         leave=False,
+        **where,
     )
 
 
@@ -57,21 +78,6 @@ def advance(bar: "tqdm[None]", count: int, size: int) -> None:
         seconds = max(bar.format_dict["elapsed"], 1e-3)
         bar.set_postfix_str(f"{(bar.n + count) * size / seconds / 1e6:.1f} MB/s", refresh=False)
         bar.update(count)
-
-
-def reported(
-    steps: Iterable[T], total: int, *, description: str, unit: str, every: float = LINE_SECONDS
-) -> Iterator[T]:
-    """`steps` behind a bar; where there is no terminal, a line of the log now and then with the time left."""
-    bar = progress(steps, total=total, description=description, unit=unit)
-    started = last = time.monotonic()
-    for done, step in enumerate(bar, start=1):
-        now = time.monotonic()
-        if bar.disable and done < total and now - last >= every:
-            last = now
-            left = about((now - started) / done * (total - done))
-            log.info("%s: %d of %d %s, %s left", description, done, total, unit, left)
-        yield step
 
 
 def about(seconds: float) -> str:

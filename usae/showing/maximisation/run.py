@@ -21,7 +21,7 @@ from usae.backbones.networks.backbone import Backbone
 from usae.common.layout import Layout
 from usae.common.params import MaximiseParams, Params
 from usae.common.runtime.parallel import side_by_side
-from usae.common.runtime.progress import about, reported
+from usae.common.runtime.progress import about, progress
 from usae.common.tables import read_table
 from usae.images.pixels.index import ImageIndex
 from usae.sae.universal import WEIGHTS, UniversalSAE
@@ -115,7 +115,8 @@ def paint_all(
     for each in side_by_side(seconds, missing[:1], device):
         expected = about(each * -(-len(missing) // torch.get_num_threads()))
         log.info("maximise: %d targets to paint, %s", sum(map(len, missing)), expected)
-    for _ in reported(side_by_side(paint, missing, device), len(missing), description="maximise", unit="batches"):
+    painted = side_by_side(paint, missing, device)
+    for _ in progress(painted, total=len(missing), description="maximise", unit="batch"):
         pass
     return [PaintedTarget.load(path) for rows in batches for path in paths[rows]]
 

@@ -55,7 +55,7 @@ def pretrain(
                 group["lr"] = learning_rate * _schedule(step / steps)
             loss = _step(task, optimiser, images)
             task.after_step((step + 1) / steps)
-            bar.set_postfix(loss=f"{loss:.3f}")
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if losses is not None:
                 losses.append(loss)
     return backbone.eval()
