@@ -113,6 +113,17 @@ def test_two_workers_one_of_them_killed_give_the_same_bytes(extraction, workers,
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
 
+def test_layers_of_one_network_in_one_pass_of_the_workers_give_the_same_bytes(extraction, workers, tmp_path):
+    early = dataclasses.replace(extraction, model="early", layer=0)
+    here = [extract(extraction), extract(early)]
+    there = [elsewhere(each, workers, "there") for each in (extraction, early)]
+    first = extract(there[0], there[1:])
+    stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "there").rglob("0")}
+    assert [first, extract(there[1])] == here
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "there").rglob("0")} == stamps
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
 def test_results_come_in_the_order_of_the_tasks_whoever_finishes_first(workers):
     late = cluster.in_order(workers, lambda number: (time.sleep(0.5 * (number == 7)), number)[1], [7, 3, 5])
     assert list(late) == [7, 3, 5]
