@@ -128,9 +128,9 @@ class Pass:
         """Fetch what is of one model, and have its chunk written where that was the last part of it."""
         if part.model in self._left_out:
             return
-        extractor, work, fetched = (each[part.model] for each in (self.extractors, self.works, self._fetched))
+        work, fetched = self.works[part.model], self._fetched[part.model]
         with self._own_fault(part.model):
-            fetched.append(extractor.fetched(features, images, work.split))
+            fetched.append(self.extractors[part.model].fetched(features, images, work.split))
         if part.ends and part.model not in self._left_out:
             self._settle(len(self.works) - 1)
             self._fetched[part.model] = []
