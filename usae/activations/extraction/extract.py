@@ -97,9 +97,11 @@ def join(extractor: Extractor, companions: Sequence[Extraction]) -> list[tuple[E
                 joined.append((companion, works))
         except UserError:  # its own stage says it
             continue
+    if not joined:
+        return []
     forwards = [extractor.forward, *(companion.forward for companion, _ in joined)]
     pixels = extractor.pixels("train", min(JOINT_IMAGES, len(extractor.images["train"])))
-    if joined and (fault := joint_fault(forwards, pixels)):
+    if fault := joint_fault(forwards, pixels):
         log.info("%s: each layer has a pass of its own; in one pass %s", extractor.extraction.model, fault)
         return []
     return joined
