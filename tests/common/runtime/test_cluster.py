@@ -146,6 +146,18 @@ def test_only_a_few_results_wait_for_their_turn(workers):
         assert list(results) == [-number for number in range(2, 100)]
 
 
+def test_a_killed_workers_task_is_done_again_and_keeps_its_turn(workers, tmp_path):
+    def dies_once(number, marker=tmp_path / "died"):
+        if number == 2 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return -number
+
+    with cluster.workers(workers) as elsewhere:
+        assert list(elsewhere.in_order(dies_once, range(9))) == [-number for number in range(9)]
+    assert (tmp_path / "died").exists()
+
+
 def test_a_task_fails_in_order_in_the_words_of_its_error(workers):
     with cluster.workers(workers) as elsewhere:
         results = elsewhere.in_order(operator.index, [1, "two", 3])
