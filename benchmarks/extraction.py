@@ -22,6 +22,7 @@ from PIL import Image
 
 from usae.activations.extraction.extract import create_store
 from usae.activations.extraction.extractor import Extraction, Extractor
+from usae.activations.extraction.joint import Pass
 from usae.backbones.networks.backbone import Backbone, pin
 from usae.backbones.networks.building import build
 from usae.common.params import BackboneParams, ExtractParams, ImagesParams, RuntimeParams
@@ -58,9 +59,9 @@ def compare(model: str, extraction: Extraction, options: argparse.Namespace) -> 
         work = extractor.left("train", store)
         both: dict[str, Callable[[], object]] = {
             "bare": lambda: bare_forward(extractor.forward.backbone, batches),
-            "extraction": lambda work=work: list(extractor.stream(work)),  # type: ignore[misc]
+            "extraction": lambda work=work: list(Pass([extractor], [work]).run()),  # type: ignore[misc]
         }
-        measured = {name: _timed(both[name]) for name in (both if pair % 2 else reversed(both))}
+        measured = {name: timed(both[name]) for name in (both if pair % 2 else reversed(both))}
         for name, (seconds, _) in measured.items():
             runs[name].append(images / seconds)
         print(
@@ -117,7 +118,9 @@ def extraction(model: str, source: Path, folder: Path, options: argparse.Namespa
             workers=options.workers,
             store=str(folder / "stores"),
             resident="auto",
+            kernels="auto",
             processes=1,
+            layers="apart",
             dask=None,
             checkpoint_minutes=10,
             tracker=None,
@@ -143,7 +146,7 @@ def _elsewhere(extractor: Extractor, pair: int) -> Extractor:
     return replace(extractor, extraction=replace(extractor.extraction, runtime=moved))
 
 
-def _timed(run: Callable[[], object]) -> tuple[float, float]:
+def timed(run: Callable[[], object]) -> tuple[float, float]:
     """Wall and CPU seconds."""
     started, spent = time.perf_counter(), time.process_time()
     run()

@@ -15,7 +15,8 @@ from usae.evidence.metrics.contrast.tables import CONTROLS
 def main(params: Params) -> str:
     """Write `controls`, `control_concepts`, `stability`, `sensitivity`, `repeated` and `start_exemplars`."""
     device, layout = configure(params.runtime), Layout()
-    tables = contrast_tables(Contrasts.load(params, layout, store_root(params.runtime.store), device))
+    contrasts = Contrasts.load(params, layout, store_root(params.runtime.store), device)
+    tables = contrast_tables(contrasts, params.runtime.dask)
     for table, frame in tables.items():
         write_table(table, frame, layout.table(table))
     across = tables[CONTROLS].query("measure == 'r2_cross_mean'").set_index("run")["value"]

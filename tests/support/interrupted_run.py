@@ -24,15 +24,18 @@ from usae.common.params import load_params
 
 
 def extraction(folder: Path) -> None:
-    """One model, both splits, as stage `extract` does it."""
+    """Two layers of one network, both splits, as stages `extract@m` and `extract@early` do it."""
     torch.set_num_threads(1)
     params = load_params()
     settings = params.extract.model_copy(update={"grid": 3, "chunk_images": 4, "statistics_images": 10})  # of 4
     runtime = params.runtime.model_copy(update={"store": str(folder / "activations"), "workers": 2})
     pictures = str(folder / "pictures")
-    manifest = extract(
-        Extraction("m", folder / "weights", -1, True, folder / "images", pictures, settings, runtime)
+    last, early = (
+        Extraction(model, folder / "weights", layer, True, folder / "images", pictures, settings, runtime)
+        for model, layer in (("m", -1), ("early", 0))
     )
+    manifest = extract(last, [early])
+    extract(early, [last])
     manifest.save(folder / "m.json")
 
 

@@ -1,6 +1,8 @@
 """What the measures do with any estimator: open it, whatever its method, and read its decoder."""
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from usae.common.files.json_files import read_json
 from usae.common.methods import UNIVERSAL, method_module
+from usae.common.runtime.cluster import worker_device
 from usae.common.types import Array
 from usae.sae.estimator import Concepts, Estimator
 from usae.sae.sparse import SparseCodes
@@ -33,6 +36,23 @@ def load_estimator(folder: str | Path) -> Estimator:
     if name == UNIVERSAL:
         return UniversalSAE.from_pretrained(folder)
     return cast(Estimator, method_module(name).ESTIMATOR.from_pretrained(folder))
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An estimator as worker processes are told of it: each loads it once, to a device like `device`."""
+
+    folder: Path
+    device: torch.device
+
+    def __call__(self) -> Estimator:
+        """The estimator."""
+        return _loaded(self.folder, worker_device(self.device))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: Path, device: torch.device) -> Estimator:
+    return load_estimator(folder).to(device)
 
 
 def level_ends(estimator: Concepts) -> tuple[int, ...]:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from usae.activations.commands.verification import StoreTarget, verify
-from usae.activations.extraction.extract import create_store, extract, follow
+from usae.activations.extraction.extract import create_store, extract
 from usae.activations.extraction.extractor import Extraction, Extractor
+from usae.activations.extraction.filling import follow
+from usae.activations.extraction.joint import Pass
 from usae.activations.extraction.work import announce
 from usae.backbones.networks.backbone import Backbone, pin
 from usae.backbones.networks.building import build
@@ -273,9 +275,9 @@ def test_a_folder_that_vanishes_midway_is_named_and_finished_chunks_stay(extract
     small = running(having(extraction, chunk_images=1), batch_images=1)
     extractor = Extractor.load(small, torch.device("cpu"))
     store = create_store(extractor, "train")
-    work = extractor.left("train", store)
+    passing = Pass([extractor], [extractor.left("train", store)])
     with pytest.raises(UserError, match=r"\n\d of 9 chunks of m train are written and stay") as error:
-        follow(work, vanishing(extractor.stream(work), lambda: image_folder.rename(tmp_path / "away")))
+        follow(passing, vanishing(passing.run(), lambda: image_folder.rename(tmp_path / "away")))
     assert str(image_folder) in str(error.value)
     assert store.done(0)
     assert not store.done(store.chunks - 1)
@@ -289,9 +291,9 @@ def test_a_store_that_vanishes_midway_is_named(extraction, tmp_path):
     small = running(having(extraction, chunk_images=1), batch_images=1)
     extractor = Extractor.load(small, torch.device("cpu"))
     store = create_store(extractor, "train")
-    work = extractor.left("train", store)
+    passing = Pass([extractor], [extractor.left("train", store)])
     with pytest.raises(UserError, match=f"The store {store.path} disappeared while 'm' was being extracted"):
-        follow(work, vanishing(extractor.stream(work), lambda: store.path.rename(tmp_path / "away")))
+        follow(passing, vanishing(passing.run(), lambda: store.path.rename(tmp_path / "away")))
     extract(small)
 
 
@@ -353,10 +355,12 @@ def test_activations_that_are_all_alike_are_refused(extraction):
 
 
 def test_a_network_that_gives_batches_another_width_is_named(extraction, monkeypatch):
-    one = Backbone.maps
-    monkeypatch.setattr(
-        Backbone, "maps", lambda self, pixels: one(self, pixels)[:, : 24 if len(pixels) == 1 else 20]
-    )
+    exact = Backbone.joint_maps
+
+    def narrower(self, pixels, layers):
+        return [maps[:, : 24 if len(pixels) == 1 else 20] for maps in exact(self, pixels, layers)]
+
+    monkeypatch.setattr(Backbone, "joint_maps", narrower)
     with pytest.raises(
         UserError, match="'m' gives activations of width 20 for 4 images at once, and of width 24 for"
     ):

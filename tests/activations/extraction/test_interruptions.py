@@ -68,9 +68,9 @@ def test_twenty_kills_change_no_byte(tmp_path):
     assert process.returncode == 0, errors
     found = json.loads(out)
     assert len(found["chunks"]) == KILLS
-    assert len({chunks for chunks in found["chunks"] if 0 < chunks < 24}) >= 3  # they hit the middle
+    assert len({chunks for chunks in found["chunks"] if 0 < chunks < 48}) >= 3  # they hit the middle
     assert set(found["differing"]) == {0}
-    assert len(list(tmp_path.rglob("before/*.f64"))) == 24  # the moments before resampling are among the files
+    assert len(list(tmp_path.rglob("before/*.f64"))) == 48  # the moments before resampling are among the files
     assert not list(tmp_path.rglob("*.partial"))
 
 

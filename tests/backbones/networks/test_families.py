@@ -131,6 +131,15 @@ def test_every_layer_has_two_numbers_and_stopping_early_changes_nothing(member):
         torch.testing.assert_close(tokens, to_grid(expected, 4), rtol=1e-5, atol=1e-5)
 
 
+@torch.inference_mode()
+def test_several_layers_in_one_pass_are_those_of_a_pass_each(member):
+    count, backbone = member.known.layers, member.backbone()
+    for layers in ([-1, 0], [1, -1, 0, 1], [0, count - 1, 1], [-1, -count]):
+        joint = backbone.joint_maps(member.images(), layers)
+        for layer, maps in zip(layers, joint, strict=True):
+            assert torch.equal(maps, member.backbone(layer).maps(member.images()))
+
+
 def test_a_layer_beyond_the_last_is_refused_with_the_count(member):
     count, name = member.known.layers, member.known.name
     for layer in (count, -count - 1):

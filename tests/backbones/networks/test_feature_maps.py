@@ -5,7 +5,7 @@ import torch
 
 from usae.backbones.networks.backbone import Backbone, pin
 from usae.backbones.networks.building import build
-from usae.backbones.networks.feature_maps import check_layer, feature_map, to_grid
+from usae.backbones.networks.feature_maps import check_layer, feature_map, feature_maps, to_grid
 from usae.backbones.networks.timm_import import timm
 from usae.backbones.weights.checkpoints import load_state
 from usae.common.errors import UserError
@@ -106,6 +106,35 @@ def test_what_enters_a_module_and_several_outputs(factory):
     stem = network.stem(pixels())
     for layer, expected in enumerate([stem, torch.cat([stem, -stem], 1), stem]):
         assert torch.equal(feature_map(network, pixels(), layer, norm=True), expected)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layers", [[2, 0, 1], [1, 0, 1]])
+def test_hooked_layers_in_one_pass(factory, layers):
+    network = build(factory("Twofold")).eval()
+    joint = feature_maps(network, pixels(), layers, norm=True)
+    for layer, maps in zip(layers, joint, strict=True):
+        assert torch.equal(maps, feature_map(network, pixels(), layer, norm=True))
+
+
+@torch.inference_mode()
+def test_modules_in_one_pass_are_read_before_the_next_one_writes_over_them():
+    torch.manual_seed(0)
+    network = build(BackboneParams(timm="resnet18", weights="random", size=64)).eval()
+    assert network.act1.inplace  # what leaves bn1 is written over there
+    paths = ["layer2", "bn1", "act1", "bn1"]
+    for path, maps in zip(paths, feature_maps(network, pixels(), paths, norm=False), strict=True):
+        assert torch.equal(maps, feature_map(network, pixels(), path, norm=False))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "hrnet_w18_small"])
+@torch.inference_mode()
+def test_lists_of_maps_in_one_pass(name):
+    torch.manual_seed(0)
+    network = build(BackboneParams(timm=name, kwargs={"features_only": True}, weights="random", size=64)).eval()
+    layers = [-1, 0, 1]
+    for layer, maps in zip(layers, feature_maps(network, pixels(), layers, norm=False), strict=True):
+        assert torch.equal(maps, feature_map(network, pixels(), layer, norm=False))
 
 
 def test_a_module_that_the_forward_pass_never_reaches(factory):

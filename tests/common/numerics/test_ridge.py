@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from usae.common.numerics.ridge import PENALTIES, Products, Regression, ridge_r2, ridge_r2_others
 
@@ -176,3 +177,17 @@ def test_two_models_are_all_others_of_each_other():
         "a": pytest.approx(single["b", "a"], abs=1e-12),
         "b": pytest.approx(single["a", "b"], abs=1e-12),
     }
+
+
+def test_with_other_threads_of_blas_r2_moves_by_less_than_a_millionth():
+    rng = np.random.default_rng(0)
+    causes, mix = rng.normal(size=(9000, 40)), rng.normal(size=(40, 500))
+    rows = (causes @ mix + 3 * rng.normal(size=(9000, 500)) + 5).astype(np.float32)
+    spans, found = {"a": slice(0, 300), "b": slice(300, 500)}, []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            sums = [products(part, rows[:64].mean(0), block=4000) for part in np.split(rows, [6000, 7500])]
+        found.append(ridge_r2(*sums, spans))
+    for pair, value in found[0].items():
+        assert found[1][pair] == pytest.approx(value, abs=1e-6)
+    assert 0.2 < found[0]["a", "b"] < 0.99

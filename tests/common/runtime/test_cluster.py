@@ -16,6 +16,7 @@ import torch
 from distributed import Client, LocalCluster
 from PIL import Image
 
+from tests.support.worlds import store_at
 from usae.activations.extraction.extract import extract
 from usae.activations.extraction.extractor import Extraction
 from usae.backbones.networks.backbone import pin
@@ -23,12 +24,17 @@ from usae.backbones.networks.building import build
 from usae.common.errors import UserError
 from usae.common.params import BackboneParams, ImagesParams, MeasureParams
 from usae.common.runtime import cluster
+from usae.evidence.codes.encoding import encode_split
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
+from usae.evidence.estimators import Saved
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.labels.labels import TokenLabels
 from usae.evidence.metrics.measure.counting import blocks, concept_statistics
 from usae.evidence.metrics.measure.nulls_tables import nulls_frame
+from usae.evidence.metrics.reconstruction import passes
+from usae.evidence.metrics.reconstruction.r2 import Reconstruction
 from usae.images.sources.writing import write_images
+from usae.sae.universal import UniversalSAE
 
 TINY = BackboneParams(
     timm="vit_tiny_patch16_224",
@@ -113,9 +119,51 @@ def test_two_workers_one_of_them_killed_give_the_same_bytes(extraction, workers,
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
 
+def test_layers_of_one_network_in_one_pass_of_the_workers_give_the_same_bytes(extraction, workers, tmp_path):
+    early = dataclasses.replace(extraction, model="early", layer=0)
+    here = [extract(extraction), extract(early)]
+    there = [elsewhere(each, workers, "there") for each in (extraction, early)]
+    first = extract(there[0], there[1:])
+    stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "there").rglob("0")}
+    assert [first, extract(there[1])] == here
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "there").rglob("0")} == stamps
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
 def test_results_come_in_the_order_of_the_tasks_whoever_finishes_first(workers):
-    late = cluster.in_order(workers, lambda number: (time.sleep(0.5 * (number == 7)), number)[1], [7, 3, 5])
-    assert list(late) == [7, 3, 5]
+    with cluster.workers(workers) as elsewhere:
+        late = elsewhere.in_order(lambda number: (time.sleep(0.5 * (number == 7)), number)[1], [7, 3, 5])
+        assert list(late) == [7, 3, 5]
+
+
+def test_only_a_few_results_wait_for_their_turn(workers):
+    """Two threads have three tasks each in hand, however many there are."""
+    begun = []
+    with cluster.workers(workers) as elsewhere:
+        results = elsewhere.in_order(operator.neg, (begun.append(number) or number for number in range(100)))
+        assert [next(results), next(results)] == [0, -1]
+        assert len(begun) == 2 * cluster.AHEAD + 2
+        assert list(results) == [-number for number in range(2, 100)]
+
+
+def test_a_killed_workers_task_is_done_again_and_keeps_its_turn(workers, tmp_path):
+    def dies_once(number, marker=tmp_path / "died"):
+        if number == 2 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return -number
+
+    with cluster.workers(workers) as elsewhere:
+        assert list(elsewhere.in_order(dies_once, range(9))) == [-number for number in range(9)]
+    assert (tmp_path / "died").exists()
+
+
+def test_a_task_fails_in_order_in_the_words_of_its_error(workers):
+    with cluster.workers(workers) as elsewhere:
+        results = elsewhere.in_order(operator.index, [1, "two", 3])
+        assert next(results) == 1
+        with pytest.raises(TypeError, match="'str' object cannot be interpreted as an integer"):
+            next(results)
 
 
 def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_path):
@@ -132,7 +180,9 @@ def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_p
     asked = MeasureParams(threshold=0.1, agreement=0.1, exemplars=3, permutations=9)
     inputs = (codes, labels, asked, 0, np.arange(50) % 2)
     split = {"ends": (6, 20), "block_images": 12}
-    here, there = (concept_statistics(*inputs, dask=where, **split) for where in (None, workers))
+    here = concept_statistics(*inputs, **split)
+    with cluster.workers(workers) as elsewhere:
+        there = concept_statistics(*inputs, workers=elsewhere, **split)
     assert len(blocks(codes["a"], 12)) == 5
     for name in ("fires", "active", "sums", "maxima"):
         assert getattr(there.firing, name).tobytes() == getattr(here.firing, name).tobytes()
@@ -148,6 +198,65 @@ def test_concepts_counted_by_workers_are_the_same_to_the_last_bit(workers, tmp_p
         whole.update(chunks)
     np.testing.assert_array_equal(there.firing.patterns.rows, whole.patterns.rows)
     np.testing.assert_allclose(there.firing.sums, whole.sums, rtol=1e-12)
+
+
+@pytest.fixture
+def decoded_world(tmp_path, monkeypatch):
+    """A universal SAE of three models, its codes and activations of 50 images, twelve a task."""
+    rng, widths = np.random.default_rng(0), {"a": 5, "b": 7, "c": 6}
+    torch.manual_seed(0)
+    sae = UniversalSAE(widths, 20, 4).eval()
+    sae.save_pretrained(tmp_path / "sae")
+    activations = {
+        model: store_at(tmp_path / f"activations-{model}", rng.normal(size=(50, 9, width)).astype("float16"), 8)
+        for model, width in widths.items()
+    }
+    for model, store in activations.items():
+        encode_split(sae, model, store, tmp_path / "codes" / model, "usae", None, torch.device("cpu"), 4)
+    monkeypatch.setattr(passes, "TASK_IMAGES", 12)
+    monkeypatch.setattr(passes, "TASK_BLOCKS", 2)
+    return sae, open_codes(tmp_path / "codes", tuple(widths)), activations
+
+
+def test_codes_decoded_by_workers_leave_the_same_sums_to_the_last_bit(decoded_world, workers, tmp_path):
+    sae, codes, activations = decoded_world
+    split = {"name": "usae", "split": "val"}
+    here = passes.reconstruction(sae, codes, activations, **split)
+    with cluster.workers(workers) as elsewhere:
+        spread = passes.Spread(elsewhere, Saved(tmp_path / "sae", sae.device))
+        there = passes.reconstruction(sae, codes, activations, **split, spread=spread)
+    assert len(passes.chunk_runs(codes["a"])) == 5
+    assert there.rows("abc") == here.rows("abc")
+    for target, moments in here.moments.items():
+        assert there.moments[target].m2.tobytes() == moments.m2.tobytes()
+    whole = Reconstruction("usae", "val")
+    for chunks in aligned_chunks(codes):
+        for target, store in activations.items():
+            truth = passes.standardised(sae, target, store, chunks[0].images)
+            whole.update(target, truth, passes.decoded(sae, target, dict(zip(codes, chunks, strict=True))))
+    pd.testing.assert_frame_equal(pd.DataFrame(here.rows("abc")), pd.DataFrame(whole.rows("abc")), rtol=1e-12)
+
+
+def test_linear_maps_from_sums_of_workers_are_the_same_to_the_last_bit(decoded_world, workers, tmp_path):
+    sae, _, activations = decoded_world
+    here = passes.training_products(sae, activations, 50)
+    ceilings = passes.linear_ceilings(sae, activations, activations, 50)
+    with cluster.workers(workers) as elsewhere:
+        spread = passes.Spread(elsewhere, Saved(tmp_path / "sae", sae.device))
+        there = passes.training_products(sae, activations, 50, spread)
+        assert passes.linear_ceilings(sae, activations, activations, 50, spread) == ceilings
+    for one, other in zip(here, there, strict=True):
+        assert one.count == other.count
+        assert one.total.tobytes() == other.total.tobytes()
+        assert one.products.tobytes() == other.products.tobytes()
+    tokens = [
+        passes.standardised(sae, model, store, np.arange(50)).reshape(450, -1)
+        for model, store in activations.items()
+    ]
+    rows = np.concatenate(tokens, axis=1) - here[0].origin
+    both = here[0].merged(here[1])
+    np.testing.assert_allclose(both.products, rows.T @ rows, rtol=1e-5, atol=1e-3)
+    assert both.count == len(rows) == 450
 
 
 def test_faults_of_the_activations_come_from_the_workers_in_the_same_words(extraction, workers, tmp_path):

@@ -6,17 +6,16 @@ fingerprint of all that matters.
 """
 
 import dataclasses
-import functools
 import logging
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from usae.activations.extraction.extractor import Extraction, Extractor
+from usae.activations.extraction.filling import check_precision, fill
+from usae.activations.extraction.forward import joint_fault
 from usae.activations.extraction.statistics import channel_moments, sample_moments
 from usae.activations.extraction.work import Work, announce
 from usae.activations.store import ActivationStore, chunk_images_for, store_root
@@ -25,16 +24,11 @@ from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.activations.store.store import NATIVE_GRID
 from usae.common.errors import UserError
 from usae.common.layout import Layout
-from usae.common.params import Params
-from usae.common.runtime import cluster
+from usae.common.params import ModelParams, Params
 from usae.common.runtime.device import configure
-from usae.common.runtime.progress import advance, counter
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 REVISION = 2  # raised when the same settings come to give other activations
-PRECISION_IMAGES = 16  # on which reduced precision is checked before a run
+JOINT_IMAGES = 2  # on which one pass for several layers is compared with a pass for each
 
 log = logging.getLogger("usae")
 
@@ -57,18 +51,65 @@ def extraction_of(params: Params, model: str, name: str, weights: Path, most: in
     )
 
 
-def extract(extraction: Extraction) -> Manifest:
+def companions_of(params: Params, model: str) -> list[Extraction]:
+    """The other models of the run that are layers of the same backbone, read in the same way.
+
+    None where `runtime.layers` says that each is a job of its own.
+    """
+    asked, folder = params.zoo[model], Layout().weights
+    if params.runtime.layers == "apart":
+        return []
+    others = [slug for slug in params.models if slug != model and _joint(params.zoo[slug], asked)]
+    return [extraction_of(params, slug, slug, folder / slug) for slug in others]
+
+
+def extract(extraction: Extraction, companions: Sequence[Extraction] = ()) -> Manifest:
     """Fill the stores of both splits and return the manifest that describes them.
+
+    companions: models whose stores may be filled in the same pass, where their pinned network is this one. What
+    they are, and whether they are there, changes no byte of this model's stores, nor of its manifest.
 
     Raises:
         UserError: images, weights, disk, cluster or activations are not as they should be; what is done is kept.
     """
     extractor = Extractor.load(extraction, configure(extraction.runtime))
-    stores = {split: create_store(extractor, split) for split in extractor.images}
-    works = [extractor.left(split, store) for split, store in stores.items()]
-    announce(works)
-    fill(extractor, [work for work in works if work.chunks])
+    stores = create_stores(extractor)
+    works = [[extractor.left(split, store)] for split, store in stores.items()]
+    extractors = [extractor]
+    if any(work.chunks for (work,) in works):
+        for companion, lacking in join(extractor, companions):
+            extractors.append(companion)
+            for together, work in zip(works, lacking, strict=True):
+                together.append(work)
+    announce(work for together in zip(*works, strict=True) for work in together)
+    fill(extractors, [together for together in works if any(work.chunks for work in together)])
     return describe(extractor, stores)
+
+
+def join(extractor: Extractor, companions: Sequence[Extraction]) -> list[tuple[Extractor, list[Work]]]:
+    """Those of `companions` that are read in one pass with this model, and what their stores lack, by split."""
+    joined = []
+    for companion in filter(None, map(extractor.beside, companions)):
+        try:
+            works = [companion.left(split, store) for split, store in create_stores(companion).items()]
+            if any(work.chunks for work in works):
+                check_precision(companion)
+                joined.append((companion, works))
+        except UserError:  # its own stage says it
+            continue
+    if not joined:
+        return []
+    forwards = [extractor.forward, *(companion.forward for companion, _ in joined)]
+    pixels = extractor.pixels("train", min(JOINT_IMAGES, len(extractor.images["train"])))
+    if fault := joint_fault(forwards, pixels):
+        log.info("%s: each layer has a pass of its own; in one pass %s", extractor.extraction.model, fault)
+        return []
+    return joined
+
+
+def create_stores(extractor: Extractor) -> dict[str, ActivationStore]:
+    """The stores of both splits."""
+    return {split: create_store(extractor, split) for split in extractor.images}
 
 
 def create_store(extractor: Extractor, split: str) -> ActivationStore:
@@ -99,39 +140,6 @@ def create_store(extractor: Extractor, split: str) -> ActivationStore:
     path = store_root(extraction.runtime.store).absolute() / f"{extraction.model}-{split}-{fingerprint(config)}"
     attributes = {"model": extraction.model, "split": split, "config": config}
     return ActivationStore.create(path, shape, config["chunk_images"], extraction.params.dtype, attributes)
-
-
-def fill(extractor: Extractor, works: Sequence[Work]) -> None:
-    """Compute the chunks of all `works`, in this process or on the cluster that `runtime.dask` names."""
-    extraction, where = extractor.extraction, extractor.extraction.runtime.dask
-    if works and extraction.params.precision != "float32":
-        pixels = extractor.pixels("train", min(PRECISION_IMAGES, len(extractor.images["train"])))
-        moved = extractor.forward.check_precision(extraction.model, pixels)
-        log.info("%s: %s moves %.1e of the variance", extraction.model, extraction.params.precision, moved)
-    if where is None or not works:
-        for work in works:
-            follow(work, extractor.stream(work))
-        return
-    with cluster.connect(where) as client:
-        for work in works:
-            follow(work, _on_workers(client, extraction.for_workers(), work))
-
-
-def follow(work: Work, computed: Iterator[int]) -> None:
-    """Drive `computed` (numbers of images) behind a progress bar.
-
-    Raises:
-        UserError: as `computed` does, saying also what is kept.
-    """
-    name, started = f"{work.model} {work.split}", time.monotonic()
-    try:
-        with counter(work.images, description=name, unit="image") as bar:
-            for images in computed:
-                advance(bar, images, work.image_bytes)
-    except UserError as error:
-        raise UserError(f"{error}\n{work.kept()}") from error
-    rate = work.images / (time.monotonic() - started)
-    log.info("%s: %.1f images/s, %.1f MB/s", name, rate, rate * work.image_bytes / 1e6)
 
 
 def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manifest:
@@ -166,29 +174,7 @@ def describe(extractor: Extractor, stores: dict[str, ActivationStore]) -> Manife
     )
 
 
-def compute_chunk(extraction: Extraction, split: str, store: Path, chunk: int) -> str:
-    """One chunk, in a worker process, which loads the backbone once; returns '' or what the user should know."""
-    try:
-        work = Work(extraction.model, split, ActivationStore.open(store), (chunk,))
-        with _ONE_AT_A_TIME:
-            for _ in _loaded(extraction).stream(work):
-                pass
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def _on_workers(client: "Client", extraction: Extraction, work: Work) -> Iterator[int]:
-    task = functools.partial(compute_chunk, extraction, work.split, work.store.path)
-    for chunk, fault in cluster.compute(client, task, work.chunks):
-        if fault:
-            raise UserError(fault)
-        yield len(work.store.span(chunk))
-
-
-_ONE_AT_A_TIME = threading.Lock()  # a worker process may have several threads, but has one backbone
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(extraction: Extraction) -> Extractor:
-    return Extractor.load(extraction, cluster.worker_device(configure(extraction.runtime)))
+def _joint(other: ModelParams, asked: ModelParams) -> bool:
+    """Whether one call of the network gives both: layers by number or by path, through the final norm or not."""
+    same_way = other.norm == asked.norm and type(other.layer) is type(asked.layer)
+    return other.backbone == asked.backbone and same_way

@@ -6,15 +6,16 @@ On a GPU nothing here waits: a batch is copied, computed and reduced while the p
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from usae.activations.extraction.statistics import image_moments
 from usae.backbones.networks.backbone import Backbone
-from usae.backbones.networks.feature_maps import to_grid
+from usae.backbones.networks.feature_maps import REFUSALS, to_grid
 from usae.common.errors import UserError
 from usae.common.params import ExtractParams
 
@@ -57,12 +58,14 @@ class Forward:
 
     def __call__(self, pixels: UInt8[Tensor, "b 3 size size"]) -> Features:
         """Start the forward pass of a batch."""
-        with torch.inference_mode():
-            maps = self._maps(pixels)  # (b, d, rows, columns)
-            native = image_moments(maps) if self.resampled else None  # (b, 2, d)
-            tokens = to_grid(maps, self.params.grid)  # (b, tokens, d)
-            largest = torch.linalg.vector_norm(tokens, torch.inf, dim=(1, 2))  # (b)
-            return Features(tokens.to(getattr(torch, self.params.dtype)), largest, native)
+        return forward_pass([self], pixels)[0]
+
+    def features(self, maps: Float[Tensor, "b d rows columns"]) -> Features:
+        """What is stored of the layer's own maps."""
+        native = image_moments(maps) if self.resampled else None  # (b, 2, d)
+        tokens = to_grid(maps, self.params.grid)  # (b, tokens, d)
+        largest = torch.linalg.vector_norm(tokens, torch.inf, dim=(1, 2))  # (b)
+        return Features(tokens.to(getattr(torch, self.params.dtype)), largest, native)
 
     def check_precision(self, model: str, pixels: UInt8[Tensor, "b 3 size size"]) -> float:
         """How far reduced precision moves the activations of `pixels`, as a share of their variance.
@@ -81,10 +84,46 @@ class Forward:
             )
         return moved
 
-    def _maps(self, pixels: UInt8[Tensor, "b 3 size size"], precision: str | None = None) -> Tensor:
-        """The layer's own maps [b, d, rows, columns], float32."""
+    def joint_maps(
+        self,
+        pixels: UInt8[Tensor, "b 3 size size"],
+        layers: Sequence[int | str],
+        precision: str | None = None,
+    ) -> list[Float[Tensor, "b _ _ _"]]:
+        """The own maps [b, d, rows, columns], float32, of several layers of the network, in one pass."""
         reduced = (precision or self.params.precision) == "bfloat16"
         bytes_ = pixels.to(self.device, non_blocking=True)
         rgb = bytes_.to(torch.float32, memory_format=torch.channels_last if reduced else torch.preserve_format)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
-            return self.backbone.maps(rgb.div_(255)).float()
+            return [maps.float() for maps in self.backbone.joint_maps(rgb.div_(255), layers)]
+
+    def _maps(self, pixels: UInt8[Tensor, "b 3 size size"], precision: str | None = None) -> Tensor:
+        """The layer's own maps [b, d, rows, columns], float32."""
+        return self.joint_maps(pixels, [self.backbone.layer], precision)[0]
+
+
+def forward_pass(forwards: Sequence[Forward], pixels: UInt8[Tensor, "b 3 size size"]) -> list[Features]:
+    """Start one forward pass of a batch for several layers of one network."""
+    with torch.inference_mode():
+        maps = forwards[0].joint_maps(pixels, [forward.backbone.layer for forward in forwards])
+        return [forward.features(own) for forward, own in zip(forwards, maps, strict=True)]
+
+
+def joint_fault(forwards: Sequence[Forward], pixels: UInt8[Tensor, "b 3 size size"]) -> str:
+    """Why one pass does not give the bits that a pass for each layer gives; empty where it does.
+
+    Networks may write over a layer's map while they compute the next one, and ones that are not timm's may answer
+    several layers in a way of their own.
+    """
+    with torch.inference_mode():
+        alone = [forward.joint_maps(pixels, [forward.backbone.layer])[0] for forward in forwards]
+        try:
+            together = forwards[0].joint_maps(pixels, [forward.backbone.layer for forward in forwards])
+        except REFUSALS as error:
+            return f"{type(error).__name__}: {error}"
+    differing = [
+        forward.backbone.layer
+        for forward, own, joint in zip(forwards, alone, together, strict=True)
+        if not torch.equal(own, joint)
+    ]
+    return f"the activations of layer {differing[0]} are others" if differing else ""

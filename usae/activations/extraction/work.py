@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from usae.activations.store import ActivationStore, check_room
 from usae.activations.store.manifests import stage_of
+from usae.common.errors import UserError
 from usae.common.files.whole import size_text
 
 log = logging.getLogger("usae")
@@ -48,7 +49,7 @@ class Work:
 
 
 def announce(works: Iterable[Work]) -> None:
-    """Log the size of every store and what is still to be written of it, and that the disk has room.
+    """Log the size of every store and what is still to be written of it, and that the disk has room for all.
 
     Raises:
         UserError: it has not.
@@ -56,5 +57,12 @@ def announce(works: Iterable[Work]) -> None:
     works = list(works)
     for work in works:
         log.info("%s", work)
-    need, have = check_room(work.store for work in works)
-    log.info("%s: need %s, have %s free", works[0].model, size_text(need), size_text(have))
+    models = list(dict.fromkeys(work.model for work in works))
+    try:
+        need, have = check_room(work.store for work in works)
+    except UserError as error:
+        if len(models) == 1:
+            raise
+        layers = f"They are layers of one network: {', '.join(models)}."
+        raise UserError(f"{error} {layers} `runtime.layers: apart` extracts '{models[0]}' alone.") from error
+    log.info("%s: need %s, have %s free", ", ".join(models), size_text(need), size_text(have))

@@ -6,7 +6,7 @@ Stage `weights` builds a network, loads its weights strictly and pins both in `d
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from usae.backbones.networks.building import CODE, construct, source_file
-from usae.backbones.networks.feature_maps import check_layer, feature_map, to_grid
+from usae.backbones.networks.feature_maps import check_layer, feature_maps, to_grid
 from usae.backbones.networks.timm_import import resolve_model_data_config, timm
 from usae.common.errors import UserError
 from usae.common.files.json_files import read_json, write_json
@@ -93,8 +93,25 @@ class Backbone(nn.Module):
 
     def maps(self, pixels: Float[Tensor, "b 3 size size"]) -> Float[Tensor, "b d rows columns"]:
         """Activations of the layer on its own grid."""
+        return self.joint_maps(pixels, [self.layer])[0]
+
+    def joint_maps(
+        self, pixels: Float[Tensor, "b 3 size size"], layers: Sequence[int | str]
+    ) -> list[Float[Tensor, "b _ _ _"]]:
+        """Activations of several layers, all numbers or all paths, in one forward pass."""
         normalised = (pixels - self.mean) / self.std  # (b, 3, size, size)
-        return feature_map(self.network, normalised, self.layer, self.norm)
+        return feature_maps(self.network, normalised, layers, self.norm)
+
+    def at(self, layer: int | str) -> "Backbone":
+        """The same network, read at another layer.
+
+        Raises:
+            UserError: it has no such layer.
+        """
+        check_layer(self.network, layer, self.size, self.identity.timm or str(self.identity.factory), self.norm)
+        return Backbone(self.network, self.identity, layer=layer, norm=self.norm, grid=self.grid).to(
+            self.mean.device
+        )
 
 
 def identity_of(
@@ -139,13 +156,18 @@ def identity_from(raw: Mapping[str, Any]) -> Identity:
     return Identity(**{**raw, "mean": tuple(raw["mean"]), "std": tuple(raw["std"])})
 
 
+def is_pinned(folder: Path) -> bool:
+    """Whether a backbone is pinned in `folder`."""
+    return (folder / CONFIG).is_file()
+
+
 def read_identity(folder: Path) -> Identity:
     """The identity pinned in `folder`.
 
     Raises:
         UserError: nothing is pinned there, or its description is damaged.
     """
-    if not (folder / CONFIG).is_file():
+    if not is_pinned(folder):
         raise UserError(f"There are no weights in {folder}; run `dvc repro {_stage(folder)}`.")
     try:
         return identity_from(read_json(folder / CONFIG))

@@ -6,28 +6,30 @@ with `features_only: true`; a hook at the module that `feature_info` names.
 """
 
 import difflib
+import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from usae.backbones.networks.timm_import import FeatureInfo
 from usae.common.errors import UserError
 
+REFUSALS = (AssertionError, LookupError, RuntimeError, ValueError, TypeError, AttributeError)  # of networks
 DEPTH, SUGGESTED = 1, 8  # dots in the names of modules that are tried, and how many are named
+
+_COUNTS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # layers of networks that were asked
 
 
 class _ReachedError(Exception):
-    """Ends a forward pass at the hooked module; carries what passed there."""
-
-    def __init__(self, output: Any) -> None:
-        super().__init__()
-        self.output = output
+    """Ends a forward pass at the last hooked module."""
 
 
 def feature_map(network: nn.Module, pixels: Tensor, layer: int | str, norm: bool) -> Tensor:
@@ -39,14 +41,21 @@ def feature_map(network: nn.Module, pixels: Tensor, layer: int | str, norm: bool
     Raises:
         IndexError or AssertionError: there is no such layer; use `check_layer` first.
     """
-    if isinstance(layer, str):
-        return as_map(_reached(network, pixels, {"module": layer}))
+    return feature_maps(network, pixels, [layer], norm)[0]
+
+
+def feature_maps(network: nn.Module, pixels: Tensor, layers: Sequence[int | str], norm: bool) -> list[Tensor]:
+    """The map of each of `layers`, all numbers or all paths, in one forward pass; else as `feature_map`."""
+    paths = [layer for layer in layers if isinstance(layer, str)]
+    if paths:
+        return [as_map(output) for output in _reached(network, pixels, [{"module": path} for path in paths])]
+    numbers = [layer for layer in layers if isinstance(layer, int)]
     info = getattr(network, "feature_info", ())
     if hasattr(network, "forward_intermediates"):
-        return _intermediate(network, pixels, layer, norm)
+        return _intermediates(network, pixels, numbers, norm)
     if isinstance(info, FeatureInfo):
-        return _listed(network, pixels, layer)
-    return _hooked(network, pixels, info[layer])
+        return _listed(network, pixels, numbers)
+    return _hooked(network, pixels, [info[number] for number in numbers])
 
 
 def as_map(output: Any) -> Tensor:
@@ -139,10 +148,16 @@ def _attempt(network: nn.Module, size: int, layer: int | str, norm: bool = False
     """The layer's map of a blank image, or what the network says against it."""
     try:
         with torch.no_grad():
-            maps = feature_map(network, torch.zeros(1, 3, size, size), layer, norm)
-    except (AssertionError, LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            maps = feature_map(network, _blank(network, size), layer, norm)
+    except REFUSALS as error:
         return f"{type(error).__name__}: {error}"
     return maps if isinstance(maps, Tensor) else f"it gives a {type(maps).__name__}, not a tensor."
+
+
+def _blank(network: nn.Module, size: int) -> Tensor:
+    """An image where the network's weights are."""
+    weights = next(network.parameters(), None)
+    return torch.zeros(1, 3, size, size, device=None if weights is None else weights.device)
 
 
 def _check_map(maps: Tensor, name: str, layer: int | str, normed: Tensor | str) -> None:
@@ -162,40 +177,72 @@ def _check_map(maps: Tensor, name: str, layer: int | str, normed: Tensor | str) 
         )
 
 
-def _intermediate(network: nn.Module, pixels: Tensor, layer: int, norm: bool) -> Tensor:
+def _intermediates(network: nn.Module, pixels: Tensor, layers: list[int], norm: bool) -> list[Tensor]:
+    """Of several layers the network gives each once, in the order of its depth."""
     read = cast(Callable[..., list[Tensor]], network.forward_intermediates)
     early = {"stop_early": True} if "stop_early" in inspect.signature(read).parameters else {}
-    options = {"indices": [layer], "norm": norm, "output_fmt": "NCHW", "intermediates_only": True}
-    return read(pixels, **options, **early)[0]
+    options = {"norm": norm, "output_fmt": "NCHW", "intermediates_only": True}
+    counted_from_both_ends = min(layers) < 0 <= max(layers)
+    wanted = [layer % _count(network, pixels) for layer in layers] if counted_from_both_ends else layers
+    depths = sorted(set(wanted))
+    maps = dict(zip(depths, read(pixels, indices=depths, **options, **early), strict=True))
+    return [maps[depth] for depth in wanted]
 
 
-def _listed(network: nn.Module, pixels: Tensor, layer: int) -> Tensor:
-    maps: Tensor = network(pixels)[layer]
-    return maps.permute(0, 3, 1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else maps
+def _count(network: nn.Module, pixels: Tensor) -> int:
+    """How many layers there are; the network is asked once."""
+    if network not in _COUNTS:
+        read = cast(Callable[..., list[Tensor]], network.forward_intermediates)
+        every = read(pixels[:1], indices=None, norm=False, output_fmt="NCHW", intermediates_only=True)
+        _COUNTS[network] = len(every)
+    return _COUNTS[network]
 
 
-def _hooked(network: nn.Module, pixels: Tensor, entry: dict[str, Any]) -> Tensor:
-    return _joined(_reached(network, pixels, entry), entry["num_chs"])
+def _listed(network: nn.Module, pixels: Tensor, layers: list[int]) -> list[Tensor]:
+    maps: list[Tensor] = network(pixels)
+    channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    return [maps[layer].permute(0, 3, 1, 2) if channels_last else maps[layer] for layer in layers]
 
 
-def _reached(network: nn.Module, pixels: Tensor, entry: dict[str, Any]) -> Any:
-    """What enters or leaves a module; the pass ends there."""
-    module = network.get_submodule(entry["module"])
-    if entry.get("hook_type") == "forward_pre":
-        handle = module.register_forward_pre_hook(lambda _, inputs: _stop(inputs[0]))
-    else:
-        handle = module.register_forward_hook(lambda _, __, output: _stop(output))
+def _hooked(network: nn.Module, pixels: Tensor, entries: list[dict[str, Any]]) -> list[Tensor]:
+    outputs = _reached(network, pixels, entries)
+    return [_joined(output, entry["num_chs"]) for output, entry in zip(outputs, entries, strict=True)]
+
+
+def _reached(network: nn.Module, pixels: Tensor, entries: list[dict[str, Any]]) -> list[Any]:
+    """What first enters or leaves each module; the pass ends at the last one."""
+    outputs: dict[int, Any] = {}
+
+    def keep(number: int, output: Any) -> None:
+        more = len(outputs) + (number not in outputs) < len(entries)
+        outputs.setdefault(number, _copied(output) if more else output)
+        if not more:
+            raise _ReachedError
+
+    handles = [_hook(network, entry, functools.partial(keep, number)) for number, entry in enumerate(entries)]
     try:
         getattr(network, "forward_features", network)(pixels)
-    except _ReachedError as reached:
-        return reached.output
+    except _ReachedError:
+        return [outputs[number] for number in range(len(entries))]
     finally:
-        handle.remove()
-    raise RuntimeError(f"its forward pass never reaches the module '{entry['module']}'")
+        for handle in handles:
+            handle.remove()
+    (missing, *_) = (entry["module"] for number, entry in enumerate(entries) if number not in outputs)
+    raise RuntimeError(f"its forward pass never reaches the module '{missing}'")
 
 
-def _stop(output: Any) -> None:
-    raise _ReachedError(output)
+def _hook(network: nn.Module, entry: dict[str, Any], keep: Callable[[Any], None]) -> RemovableHandle:
+    module = network.get_submodule(entry["module"])
+    if entry.get("hook_type") == "forward_pre":
+        return module.register_forward_pre_hook(lambda _, inputs: keep(inputs[0]))
+    return module.register_forward_hook(lambda _, __, output: keep(output))
+
+
+def _copied(output: Any) -> Any:
+    """Modules that follow may write in place."""
+    if isinstance(output, Tensor):
+        return output.clone()
+    return [_copied(part) for part in output] if isinstance(output, list | tuple) else output
 
 
 def _joined(output: Any, width: int) -> Tensor:

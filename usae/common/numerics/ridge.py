@@ -65,6 +65,12 @@ class Products:
             self.products += block.T @ block
         self.count += len(rows)
 
+    def merge(self, other: Self) -> None:
+        """Add the sums over other tokens; their origins are the same."""
+        self.count += other.count
+        self.total += other.total
+        self.products += other.products
+
     def merged(self, other: Self) -> Self:
         """The sums over both sets of tokens; their origins are the same."""
         return type(self)(

@@ -1,4 +1,4 @@
-"""Independent tasks on the worker processes that `runtime.dask` names (stages `extract`, `measure`).
+"""Independent tasks on the worker processes that `runtime.dask` names (stages `extract`, `contrast`, `measure`).
 
 `local:N` starts N worker processes of one thread each on this machine; an address or a scheduler file connects
 to a cluster that is already there. Functions are sent by name, with paths and numbers; a task whose worker dies
@@ -8,8 +8,9 @@ runs again on another one.
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,9 +20,10 @@ from usae.common.errors import UserError
 from usae.common.params import RuntimeParams
 
 if TYPE_CHECKING:  # loaded where it is used: few runs have a cluster, and every stage that could would wait for it
-    from distributed import Client, LocalCluster
+    from distributed import Client, Future, LocalCluster
 
 RETRIES = 3  # times that a task which failed for another reason than a `UserError` is tried again
+AHEAD = 3  # tasks in hand for each thread of the workers, where results are wanted in order
 PATIENCE = 60  # seconds to wait for a scheduler, and for its first worker
 LOCAL = "local:"
 ADDRESSES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
@@ -60,38 +62,66 @@ def compute(client: "Client", function: Callable[[T], R], tasks: Sequence[T]) ->
     Raises:
         UserError: a task takes down every worker that tries it.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import as_completed
 
     futures = client.map(function, tasks, pure=False, retries=RETRIES)
     task_of = dict(zip((future.key for future in futures), tasks, strict=True))
     for future in as_completed(futures):
-        try:
-            result = future.result()
-        except KilledWorker as error:
-            raise UserError(
-                f"Several workers died one after another on the same task ({error}); they may lack memory. "
-                "Look into their logs; fewer workers need less, and so does a smaller `runtime.batch_images` in "
-                "extraction or fewer `measure.permutations` in measuring."
-            ) from error
-        yield task_of[future.key], result
+        yield task_of[future.key], _result(future)
 
 
-def in_order(where: str | None, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
-    """The result of every task, in the order of the tasks: here, or on the cluster that `where` names.
+@dataclass(frozen=True)
+class Workers:
+    """Processes to which tasks are given; without a client there are none, and this process computes."""
+
+    client: "Client | None" = None
+
+    def in_order(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+        """The result of every task, in the order of the tasks; only a few at a time are in hand.
+
+        Raises:
+            UserError: as `compute` does.
+        """
+        if self.client is None:
+            yield from map(function, tasks)
+            return
+        most, asked = AHEAD * sum(self.client.nthreads().values()), deque["Future[R]"]()
+        for task in tasks:
+            if len(asked) >= most:
+                yield _result(asked.popleft())
+            asked.append(self.client.submit(function, task, pure=False, retries=RETRIES))
+        while asked:
+            yield _result(asked.popleft())
+
+
+HERE = Workers()
+
+
+@contextmanager
+def workers(where: str | None) -> Iterator[Workers]:
+    """The workers that `where` names; None: this process.
 
     Raises:
-        UserError: as `connect` and `compute` do.
+        UserError: as `connect` does.
     """
     if where is None:
-        yield from map(function, tasks)
+        yield HERE
         return
     with connect(where) as client:
-        early: dict[T, R] = {}
-        due = deque(tasks)
-        for task, result in compute(client, function, tasks):
-            early[task] = result
-            while due and due[0] in early:
-                yield early.pop(due.popleft())
+        yield Workers(client)
+
+
+def _result(future: "Future[R]") -> R:
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise UserError(
+            f"Several workers died one after another on the same task ({error}); they may lack memory. "
+            "Look into their logs; fewer workers need less, and so does a smaller `runtime.batch_images` in "
+            "extraction or fewer `measure.permutations` in measuring."
+        ) from error
 
 
 def local_workers(where: str) -> int:

@@ -16,6 +16,7 @@ import torch
 
 from usae.activations.extraction.extract import create_store, describe
 from usae.activations.extraction.extractor import Extraction, Extractor
+from usae.activations.extraction.joint import Pass
 from usae.activations.store.location import ROOT_VARIABLE
 from usae.activations.store.manifests import UNTRAINED, Manifest
 from usae.backbones.weights.obtaining import obtain_untrained
@@ -109,7 +110,7 @@ def _extracted(
     stores = {split: create_store(extractor, split) for split in extractor.images}
     works = [extractor.left(split, store) for split, store in stores.items()]
     began = time.perf_counter()
-    images = sum(sum(extractor.stream(work)) for work in works)
+    images = sum(sum(Pass([extractor], [work]).run()) for work in works)
     ended = time.perf_counter()
     manifest = describe(extractor, stores)
     log.info("timed %s: %.1f images a second", model, images / (ended - began))

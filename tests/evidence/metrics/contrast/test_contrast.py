@@ -111,6 +111,12 @@ def tables(contrasts):
     return contrast_tables(contrasts)
 
 
+def test_two_worker_processes_give_the_same_tables_to_the_last_bit(contrasts, tables):
+    there = contrast_tables(contrasts, "local:2")
+    for declared, table in tables.items():
+        pd.testing.assert_frame_equal(there[declared], table, check_exact=True)
+
+
 def test_tables_are_as_declared(tables, tmp_path):
     for declared, table in tables.items():
         write_table(declared, table, tmp_path / f"{declared.name}.parquet")

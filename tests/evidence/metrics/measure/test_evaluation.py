@@ -120,6 +120,14 @@ def test_a_scenes_class_is_the_one_label_of_a_group_that_it_has():
     assert one_of_each(TokenLabels(names, coverage), 3) is None
 
 
+def test_two_worker_processes_give_the_same_tables_to_the_last_bit(evaluation, finished):
+    opened = Opened.load(MODELS, Layout(finished), finished / "stores", CPU)
+    there = evaluate(opened, PARAMS, dask="local:2")
+    assert there.numbers == evaluation.numbers
+    for table, frame in evaluation.tables.items():
+        pd.testing.assert_frame_equal(there.tables[table], frame, check_exact=True)
+
+
 def test_tables_numbers_and_files_fit_together(evaluation, tmp_path):
     evaluation.write(tmp_path / "reports")
     reports = {file.stem: pd.read_parquet(file) for file in (tmp_path / "reports").glob("*.parquet")}

@@ -6,18 +6,20 @@ have learnt nothing, and of its own start, which has learnt nothing yet: the dif
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import load_with_untrained
 from usae.common.layout import START, Layout
 from usae.common.params import MeasureParams, Params
+from usae.common.runtime.cluster import HERE, Workers, worker_device, workers
 from usae.common.runtime.parallel import side_by_side
 from usae.common.tables import Table, no_rows
 from usae.common.types import Array
@@ -79,10 +81,24 @@ class Contrasts:
             sae, {model: self.stores[model] for model in sae.models}, self.params, self.seed, self.device
         )
 
-    def measured(self) -> dict[Trained, Measured]:
-        """Every SAE, before and after training."""
+    def measured(self, there: Workers = HERE) -> dict[Trained, Measured]:
+        """Every SAE, before and after training: each a task of the workers, or a process of this machine."""
         each = [(start, run) for run in self.folders for start in (False, True)]
-        return dict(zip(each, side_by_side(self._measured, each, self.device), strict=True))
+        if there.client is None:
+            return dict(zip(each, side_by_side(self._measured, each, self.device), strict=True))
+        return dict(zip(each, there.in_order(self.anywhere().measured_there, each), strict=True))
+
+    def anywhere(self) -> "Contrasts":
+        """The same by absolute paths, for processes that run elsewhere."""
+        folders = {run: folder.absolute() for run, folder in self.folders.items()}
+        stores = {model: replace(store, path=store.path.absolute()) for model, store in self.stores.items()}
+        return replace(self, folders=folders, stores=stores)
+
+    def measured_there(self, which: Trained) -> Measured:
+        """One SAE, in a worker process: in one thread, as side by side here, so that the sums are the same."""
+        torch.set_num_threads(1)
+        with threadpool_limits(1, user_api="blas"):
+            return replace(self, device=worker_device(self.device))._measured(which)
 
     def stability(self) -> pd.DataFrame:
         """Table `stability`: what comes back in SAEs of other seeds and of other images, and in their starts.
@@ -113,12 +129,15 @@ class Contrasts:
         return HeldOutCodes.of(opened.sae, opened.stores, self.means, self.params.threshold, self.device)
 
 
-def contrast_tables(contrasts: Contrasts) -> dict[Table, pd.DataFrame]:
+def contrast_tables(contrasts: Contrasts, dask: str | None = None) -> dict[Table, pd.DataFrame]:
     """Tables `controls`, `control_concepts`, `stability`, `sensitivity`, `repeated` and `start_exemplars`.
 
-    Without controls, in a quick run, how the counts hang on thresholds and images is not asked.
+    Without controls, in a quick run, how the counts hang on thresholds and images is not asked. `dask`: where each
+    SAE is measured, see `runtime.dask`.
     """
-    measured, stability = contrasts.measured(), contrasts.stability()
+    with workers(dask) as there:  # has ended before processes are forked
+        measured = contrasts.measured(there)
+    stability = contrasts.stability()
     concepts = pd.concat(list(_concepts(measured)), ignore_index=True)
     models = measured[False, RUN].firing.models
     asked = Thresholds(contrasts.params.agreement)

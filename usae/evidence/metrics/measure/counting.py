@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from usae.common.params import MeasureParams
-from usae.common.runtime import cluster
+from usae.common.runtime.cluster import HERE, Workers
 from usae.common.runtime.progress import counter
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeStore, aligned_chunks
@@ -93,22 +93,22 @@ def concept_statistics(
     classes: Array | None,
     *,
     ends: Sequence[int] = (),
-    dask: str | None = None,
+    workers: Workers = HERE,
     block_images: int = BLOCK_IMAGES,
 ) -> ConceptStatistics:
     """Firing counts and their nulls, top images, fires on labels and of concepts of two levels, all of the same
     images in all models.
 
     `classes` (images,) are what null `class` keeps apart, None without. `ends`: concepts of the levels up to each
-    one; empty: one level. `dask`: see `runtime.dask`.
+    one; empty: one level.
 
     Raises:
-        UserError: the cluster is not as `dask` says.
+        UserError: several of `workers` died on the same task.
     """
     first = next(iter(codes.values()))
     paths = {model: store.path.absolute() for model, store in codes.items()}
     count = BlockCount(paths, labels, params, seed, classes, block_images, tuple(ends) or (first.concepts,))
-    counted = cluster.in_order(dask, count, blocks(first, block_images))
+    counted = workers.in_order(count, blocks(first, block_images))
     with counter(first.images, description="concepts", unit="image") as bar:
         total = next(counted)
         bar.update(total.firing.tokens // first.tokens)

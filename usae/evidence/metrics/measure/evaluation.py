@@ -16,9 +16,10 @@ from usae.common.files.whole import write_output
 from usae.common.layout import START
 from usae.common.numerics.numbers import Numbers
 from usae.common.params import MeasureParams
+from usae.common.runtime.cluster import Workers, workers
 from usae.common.tables import Table, no_rows, read_table, write_table
 from usae.evidence.controls.names import TWIN
-from usae.evidence.estimators import contribution_norms, level_ends
+from usae.evidence.estimators import Saved, contribution_norms, level_ends
 from usae.evidence.metrics.alignment.alignment import alignment_frame
 from usae.evidence.metrics.alignment.rows import ActivationSource, CodeSource, Source
 from usae.evidence.metrics.alignment.tables import ALIGNMENT
@@ -57,7 +58,7 @@ from usae.evidence.metrics.measure.nulls_tables import (
 from usae.evidence.metrics.measure.opened import Opened
 from usae.evidence.metrics.measure.published import paper_frame
 from usae.evidence.metrics.measure.tables import DEPTH, FUNNEL, PAPER, RECONSTRUCTION, SUMMARY
-from usae.evidence.metrics.reconstruction.passes import linear_ceilings, reconstruction
+from usae.evidence.metrics.reconstruction.passes import Spread, linear_ceilings, reconstruction
 from usae.evidence.metrics.reconstruction.r2 import Ceilings, with_ceilings
 from usae.evidence.metrics.summary import (
     INDEPENDENT,
@@ -127,13 +128,15 @@ def evaluate(
     """Every metric of the universal SAE in `opened`.
 
     `seed` is that of the permutations and of random baselines; `funnel`: what stage `contrast` says of the
-    concepts (None: nothing, and no concept is judged); `dask`: where concepts are counted, see `runtime.dask`;
-    `quick`: the models' likeness is not asked, which may take longer than all else.
+    concepts (None: nothing, and no concept is judged); `dask`: where codes are decoded, linear maps' sums are made
+    and concepts are counted, see `runtime.dask`; `quick`: the models' likeness is not asked, which may take longer
+    than all else.
     """
     funnel = funnel or Funnel.none(opened.sae.concepts)
-    table = with_ceilings(_reconstructions(opened), _ceilings(opened))
     counted = opened.val.codes, opened.labels, params, seed, opened.classes
-    statistics = concept_statistics(*counted, ends=level_ends(opened.sae), dask=dask)
+    with workers(dask) as there:
+        table = with_ceilings(_reconstructions(opened, there), _ceilings(opened, there))
+        statistics = concept_statistics(*counted, ends=level_ends(opened.sae), workers=there)
     tables, numbers = _concepts(opened, statistics, params.exemplars)
     tables[DEPTH] = depth_frame(statistics.firing, opened.streams, params.agreement)
     tables |= {RECONSTRUCTION: table, PROBES: opened.probes, FUNNEL: funnel.counts}
@@ -155,7 +158,7 @@ def evaluate(
     return Evaluation(tables, numbers, curves(tables, opened.models, funnel))
 
 
-def _reconstructions(opened: Opened) -> pd.DataFrame:
+def _reconstructions(opened: Opened, there: Workers) -> pd.DataFrame:
     """Table `reconstruction` but for the ceilings: per split the universal SAE, then the independent ones."""
     rows: list[Mapping[str, object]] = []
     for split, stores in opened.splits.items():
@@ -163,18 +166,22 @@ def _reconstructions(opened: Opened) -> pd.DataFrame:
         universal[TWIN] = opened.twin, stores.twin
         for name, (sae, codes) in universal.items():
             if sae is not None and codes:
-                found = reconstruction(sae, codes, stores.activations, name=name, split=split)
+                spread = Spread(there, Saved(opened.folder(name), sae.device))
+                found = reconstruction(sae, codes, stores.activations, name=name, split=split, spread=spread)
                 rows += found.rows(opened.models)
         for name, by_model in stores.alone.items():
             for model, own_codes in by_model.items():
-                alone, own = opened.alone[name][model], {model: stores.activations[model]}
-                rows += reconstruction(alone, {model: own_codes}, own, name=name, split=split).rows([model])
+                both = {model: own_codes}, {model: stores.activations[model]}
+                alone = opened.alone[name][model]
+                spread = Spread(there, Saved(opened.folder(name, model), alone.device))
+                rows += reconstruction(alone, *both, name=name, split=split, spread=spread).rows([model])
     return pd.DataFrame(rows)
 
 
-def _ceilings(opened: Opened) -> Ceilings:
+def _ceilings(opened: Opened, there: Workers) -> Ceilings:
     """What linear maps, fitted on all training images, reach on the held-out ones."""
-    return linear_ceilings(opened.sae, opened.training, opened.val.activations, opened.val.images)
+    spread = Spread(there, Saved(opened.folder(USAE), opened.sae.device))
+    return linear_ceilings(opened.sae, opened.training, opened.val.activations, opened.val.images, spread)
 
 
 def _alignment(opened: Opened, seed: int) -> pd.DataFrame:

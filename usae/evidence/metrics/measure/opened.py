@@ -14,12 +14,13 @@ from usae.activations.store.manifests import Manifest, load_manifests
 from usae.common.layout import START, Layout
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeStore, open_codes
+from usae.evidence.controls.names import TWIN
 from usae.evidence.estimators import load_estimator
 from usae.evidence.metrics.labels.labels import Labels
 from usae.evidence.metrics.labels.loading import load_classes, load_labels, load_probes
 from usae.evidence.metrics.measure.depth import Stream, streams
 from usae.evidence.metrics.reconstruction.passes import refuse_mismatch
-from usae.evidence.metrics.summary import HELD_OUT, TRAIN
+from usae.evidence.metrics.summary import HELD_OUT, TRAIN, USAE
 from usae.sae.estimator import Estimator
 
 
@@ -68,7 +69,7 @@ class Opened:
     start, twin: the universal SAE before its first step, and its twin; None where it is not there. alone: the
     SAEs of one model each that there are, by kind and model. training: activations of all training images.
     labels, classes: of the held-out images. means: raw mean token by model. probes: table `probes`.
-    streams: the network and the layer of each model.
+    streams: the network and the layer of each model. layout: where the SAEs lie.
     """
 
     models: tuple[str, ...]
@@ -84,6 +85,7 @@ class Opened:
     classes: Array | None
     probes: pd.DataFrame
     streams: Mapping[str, Stream]
+    layout: Layout
 
     @classmethod
     def load(cls, models: tuple[str, ...], layout: Layout, store_root: Path, device: torch.device) -> Self:
@@ -125,7 +127,15 @@ class Opened:
             classes,
             probes,
             streams(manifests),
+            layout,
         )
+
+    def folder(self, name: str, model: str | None = None) -> Path:
+        """Where the SAE lies that is measured as `name`, of all models or of one; absolute."""
+        if model is not None:
+            return {"independent": self.layout.independent, "brief": self.layout.brief}[name](model).absolute()
+        folders = {USAE: self.layout.usae, START: self.layout.usae / START, TWIN: self.layout.twin}
+        return folders[name].absolute()
 
     @property
     def splits(self) -> dict[str, OpenedSplit]:

@@ -1,0 +1,115 @@
+"""CPU-seconds of several layers of one network in one pass, beside a pass for each; and of decoding.
+
+    python -m benchmarks.layers [--images FOLDER] [--models resnet10t vit_tiny_patch16_224] [--count 200]
+
+Both ways run in one process, in turn, on the same images in the same batches; weights are random. The last line
+says what one decode for all of these networks could save: each would still resize to its own pixels.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from benchmarks.extraction import extraction, generated_photographs, timed
+from usae.activations.extraction.extract import create_store
+from usae.activations.extraction.extractor import Extractor
+from usae.activations.extraction.joint import Pass
+from usae.common.params import ImagesParams
+from usae.images.sources.writing import write_images
+
+MODELS = ("resnet10t", "vit_tiny_patch16_224")
+LAYERS = (-1, -2, -3)
+
+
+def main() -> None:
+    """Print a line a pair for each network, then the share of decoding."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        source = options.images or generated_photographs(folder / "photographs", options.count)
+        images = ImagesParams(source="folder", path=str(source), train=options.count, val=1, val_share=0.01)
+        write_images(folder / "images", images, seed=0, workers=options.threads)
+        spent = [layers_of(model, source, folder, options) for model in options.models]
+    saved = sum(decoding for _, decoding in spent[:-1])
+    whole = sum(together for together, _ in spent)
+    print(f"one decode for all networks would save at most {saved:.2f} of {whole:.2f} CPU-s ({saved / whole:.1%})")
+
+
+def layers_of(model: str, source: Path, folder: Path, options: argparse.Namespace) -> tuple[float, float]:
+    """Least CPU-seconds of the one pass for all layers, and of decoding alone."""
+    read = extraction(model, source, folder, options)
+    first = Extractor.load(read, torch.device("cpu"))
+    backbones = [first.forward.backbone, *map(first.forward.backbone.at, LAYERS[1:])]
+    extractors = [
+        Extractor(
+            replace(read, model=f"{model}{layer}", layer=layer),
+            replace(first.forward, backbone=backbone),
+            first.images,
+        )
+        for layer, backbone in zip(LAYERS, backbones, strict=True)
+    ]
+    first.forward(first.pixels("train", 2))  # what is loaded on the way is paid here
+    runs: dict[str, list[float]] = {"apart": [], "together": [], "decoding": []}
+    for pair in range(options.pairs):
+        ways = {
+            "apart": [passing(model, [each], pair, "apart") for each in extractors],
+            "together": [passing(model, extractors, pair, "together")],
+        }
+        for way in list(ways) if pair % 2 else reversed(ways):
+            runs[way].append(timed(partial(run, ways[way]))[1])
+        runs["decoding"].append(timed(partial(opened, first))[1])
+        pixels = timed(partial(first.pixels, "train", options.count))[1]
+        apart, together, decoding = (runs[way][-1] for way in ("apart", "together", "decoding"))
+        print(
+            f"{model}  {len(LAYERS)} layers, {options.count} images, CPU-s: apart {apart:.2f}, together "
+            f"{together:.2f} ({together / apart:.2f}); decoding {decoding:.2f}, with resizing {pixels:.2f}",
+            flush=True,
+        )
+    return min(runs["together"]), min(runs["decoding"])
+
+
+def run(passes: Sequence[Pass]) -> int:
+    """All of them, one after another."""
+    return sum(chain.from_iterable(each.run() for each in passes))
+
+
+def opened(extractor: Extractor) -> None:
+    """Every training image, decoded."""
+    images = extractor.images["train"]
+    for image in range(len(images)):
+        images.open(image).load()
+
+
+def passing(model: str, extractors: Sequence[Extractor], pair: int, way: str) -> Pass:
+    """The training images through the network, to stores of their own."""
+    moved = []
+    for each in extractors:
+        store = f"{each.extraction.runtime.store}/{pair}-{way}-{model}"
+        runtime = each.extraction.runtime.model_copy(update={"store": store})
+        moved.append(replace(each, extraction=replace(each.extraction, runtime=runtime)))
+    return Pass(moved, [each.left("train", create_store(each, "train")) for each in moved])
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=Path, help="folder of images; generated when left out")
+    parser.add_argument("--models", nargs="+", default=MODELS, help="timm names")
+    parser.add_argument("--count", type=int, default=200, help="images")
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--workers", type=int, default=2, help="threads that decode")
+    parser.add_argument("--batch", type=int, default=32, help="images per forward pass")
+    parser.add_argument("--chunk", type=int, default=64, help="images per chunk file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
