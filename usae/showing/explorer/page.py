@@ -45,7 +45,7 @@ from usae.showing.results.run import Run
 from usae.showing.scripts import Json, script_text
 
 HERE = Path(__file__).parent
-SCRIPTS = ("words", "state", "files", "pairs", "table", "map", "take", "card", "image", "main")
+SCRIPTS = ("words", "state", "files", "pairs", "table", "map", "take", "heat", "card", "image", "main")
 FIGURES = Path("figures")
 APPENDIX = ("planted",)  # figures of other activations than the run's
 REST = "cards to come"  # stands for them until it is known how many there is room for
