@@ -18,7 +18,7 @@ from usae.showing.explorer.charts import chart_uri
 from usae.showing.explorer.image_files import image_files
 from usae.showing.explorer.kinds import kinds
 from usae.showing.explorer.opening import judgement, step_rows
-from usae.showing.explorer.overview import code_version, models_table, r2_rows, tiles
+from usae.showing.explorer.overview import code_version, left_out, models_table, r2_rows, tiles
 from usae.showing.explorer.panels import Panel, panels
 from usae.showing.explorer.parts import named, places, split, within, write_files
 from usae.showing.explorer.payload import (
@@ -160,6 +160,7 @@ def page_text(
         support=first["support"],
         levels="level" in first["concepts"],
         images=len(run.index),
+        left_out=left_out(run.root),
         compared=len(run.reports["methods"]) > 0,
     )
 
