@@ -5,6 +5,7 @@ from usae.activations.extraction.extract import extract, extraction_of
 from usae.backbones.shapes import refuse_fine_grid
 from usae.common.layout import Layout
 from usae.common.params import Params
+from usae.common.runtime.amounts import say_fewer
 
 
 @stage
@@ -13,6 +14,7 @@ def main(params: Params, model: str) -> str:
     weights = Layout().weights / checked_model(params, model)
     refuse_fine_grid(params, model)
     manifest = extract(extraction_of(params, model, model, weights))
+    say_fewer("extract.statistics_images", params.extract.statistics_images, manifest.statistics_images)
     file = Layout().manifests / f"{model}.json"
     manifest.refuse_other(file)
     manifest.save(file)
