@@ -261,7 +261,7 @@ def test_every_null_and_group_has_its_bar():
     )
     joint = null_kinds_picture(table.replace("tokens", "joint"), ("a", "b", "c"))
     assert joint.claim.endswith("75 % beyond the easiest, all re-paired at once")
-    assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
+    assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.25, 0.5, 0.75, 1.0]
     assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
     assert null_kinds_picture(table, ("a", "b", "c", "d")).claim.startswith("No concept fires in all models")
 
@@ -273,8 +273,7 @@ def test_of_many_groups_those_with_the_least_and_the_most_have_bars():
     picture = null_kinds_picture(pd.DataFrame(rows, columns=["models", "null", "significant"]), models)
     labels = [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()]
     assert len(labels) == 17
-    assert labels[0] == "m0 + m1"
-    assert "all models" in labels
+    assert labels[:2] == ["all models", "m0 + m1"]
     assert "Of 121 groups" in picture.note
 
 

@@ -88,9 +88,10 @@ def alignment_picture(alignment: pd.DataFrame) -> Picture:
     measures = [measure for measure in MEASURES if measure in means.index]
     claim = _more_alike(means)
     figure, axes = canvas(claim, height=1.9 + 0.8 * len(measures))
-    for (measure, of), pairs in rows.groupby(["measure", "of"]):
-        value, null = means.loc[(measure, of)]
-        _likeness(axes, measures.index(measure) + APART * SIDES[of], pairs["value"], value, null, COLOURS[of])
+    for row, measure in enumerate(measures):
+        for of, side in SIDES.items():
+            pairs = rows[(rows["measure"] == measure) & (rows["of"] == of)]
+            _likeness(axes, row + APART * side, pairs, COLOURS[of])
     axes.set_yticks(range(len(measures)), [MEASURES[measure][0] for measure in measures])
     axes.set(xlabel="likeness, 1 = identical", xlim=(-0.02, 1), ylim=(len(measures) - 0.5, -0.5))
     axes.grid(visible=False, axis="y")
@@ -124,10 +125,12 @@ def _more_alike(means: pd.DataFrame) -> str:
     )
 
 
-def _likeness(
-    axes: Axes, height: float, pairs: "pd.Series[float]", value: float, null: float, colour: str
-) -> None:
+def _likeness(axes: Axes, height: float, pairs: pd.DataFrame, colour: str) -> None:
+    """The mean over pairs of models, with a line from that of re-paired images, and every pair faintly."""
+    value, null = pairs["value"].mean(), pairs["null_mean"].mean()
     axes.plot([null, value], [height] * 2, color=colour, linewidth=1.6)
-    axes.plot(pairs, [height] * len(pairs), "o", color=colour, markersize=4, alpha=0.45, markeredgewidth=0)
+    axes.plot(
+        pairs["value"], [height] * len(pairs), "o", color=colour, markersize=4, alpha=0.45, markeredgewidth=0
+    )
     axes.plot(null, height, "|", color=INK, markersize=11, markeredgewidth=1.6)
     axes.plot(value, height, "o", color=colour, markersize=9)
