@@ -10,6 +10,7 @@ from usae.activations.store.manifests import load_with_untrained
 from usae.common.files.whole import write_output
 from usae.common.layout import Layout
 from usae.common.params import LEFT, Params
+from usae.common.runtime.amounts import say_fewer
 from usae.common.runtime.ranks import Ranks, launch
 from usae.evidence.controls.halves import halves
 from usae.evidence.controls.variants import controls, independent
@@ -30,6 +31,7 @@ def main(params: Params) -> str:
     index = ImageIndex.load(layout.images / "train.parquet")
     variants = controls(params, len(index)) | independent(params)
     portion = control_portion(params, run_portion(params))
+    say_fewer("controls.images", portion.images, len(index))
     parts = halves(index.first(portion.images).frame["label"], params.seed)
     with training_run(params, "controls", manifests, variants, halves=parts, portion=portion) as trained:
         if Ranks.current().rank == 0:

@@ -5,6 +5,7 @@ from usae.activations.extraction.extract import companions_of, extract, extracti
 from usae.backbones.shapes import refuse_fine_grid
 from usae.common.layout import Layout
 from usae.common.params import Params
+from usae.common.runtime.amounts import say_fewer
 
 
 @stage
@@ -17,6 +18,7 @@ def main(params: Params, model: str) -> str:
     weights = Layout().weights / checked_model(params, model)
     refuse_fine_grid(params, model)
     manifest = extract(extraction_of(params, model, model, weights), companions_of(params, model))
+    say_fewer("extract.statistics_images", params.extract.statistics_images, manifest.statistics_images)
     file = Layout().manifests / f"{model}.json"
     manifest.refuse_other(file)
     manifest.save(file)

@@ -4,8 +4,8 @@ from pipeline import stage
 from usae.common.layout import Layout
 from usae.common.params import LEFT, Params
 from usae.common.tables import write_table
-from usae.evidence.controls.names import RUN
 from usae.evidence.interventions.run import run
+from usae.evidence.interventions.summary import summary
 from usae.evidence.interventions.tables import ABLATION, STITCHING
 
 
@@ -15,17 +15,7 @@ def main(params: Params) -> str:
     stitching, ablation = run(params)
     write_table(STITCHING, stitching, Layout().table(STITCHING))
     write_table(ABLATION, ablation, Layout().table(ABLATION))
-    if params.quick:
-        return LEFT
-    if stitching.empty:
-        return "nothing to read out: no label is on training and on held-out images, so both tables are empty"
-    cross = stitching[(stitching["method"] == "usae") & (stitching["source"] != stitching["target"])]
-    recovered = f"{cross['recovered'].mean():.2f} of a readout recovered across models"
-    tested = ablation[(ablation["sae"] == RUN) & ablation["q"].notna()]
-    agreement = (
-        f"agreement {tested['agreement'].median():.2f} in the median, {tested['agreement'].max():.2f} at most"
-    )
-    return f"{recovered}, {tested['agrees'].sum()} of {len(tested)} concepts act alike in all: {agreement}"
+    return LEFT if params.quick else summary(stitching, ablation)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,16 @@ def test_without_labels_there_is_nothing_to_read(linear_world, tmp_path):
         assert frame.empty
 
 
+def test_fewer_training_images_than_readouts_may_have_are_said(linear_world, caplog):
+    caplog.set_level("INFO", "usae")
+    linear_world.write("nothing")
+    there = min(store.images for store in linear_world.study.train.values())
+    for most in (there, there + 1):
+        intervene(linear_world.study, most, 0.1)
+    (said,) = [line for line in caplog.messages if "readout_images" in line]
+    assert said.startswith(f"`interventions.readout_images` asks for {there + 1}, but there are {there} training")
+
+
 def test_codes_in_another_order_are_matched_exactly(linear_world):
     study, orders = linear_world.study, linear_world.orders
     rows = linear_world.causes["val"].reshape(-1, 5)

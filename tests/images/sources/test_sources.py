@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -35,8 +36,11 @@ def png(seed=0, size=(8, 6), mode="RGB"):
     return buffer.getvalue()
 
 
-def test_folder_with_classes_is_split_and_its_faults_are_listed(image_folder, tmp_path):
+def test_folder_with_classes_is_split_and_its_faults_are_listed(image_folder, tmp_path, caplog):
     counts = write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=2)
+    (said,) = [line for line in caplog.messages if "left out" in line]
+    assert "'class0/broken.jpg' (no known image format; the file begins with 6e" in said
+    assert str(tmp_path / "out") in said
     assert sum(count.readable for count in counts.values()) == 12
     assert sum(count.skipped for count in counts.values()) == 1
     frames = [pq.read_table(tmp_path / "out" / f"{split}.parquet").to_pandas() for split in counts]
@@ -48,6 +52,16 @@ def test_folder_with_classes_is_split_and_its_faults_are_listed(image_folder, tm
     for i in range(len(index)):
         assert index.label_names[index.frame["label"][i]] == index.frame["key"][i].split("/")[0]
         assert index.open(i).size == (30, 20)
+
+
+def test_the_first_three_images_that_cannot_be_read_are_named(image_folder, tmp_path, caplog):
+    for number in range(5):
+        (image_folder / "class1" / f"empty-{number}.jpg").write_bytes(b"")
+    write_images(tmp_path / "out", settings(path=image_folder, val_share=0.01), seed=0, workers=2)
+    said = " ".join(line for line in caplog.messages if "left out" in line)
+    found = re.search(r"(\d) of 1[78] images cannot be read and are left out: ('.*) and (\d) more\. ", said)
+    assert int(found[1]) == 3 + int(found[3])
+    assert len(re.findall(r"'class\d/\S+' \((?:the file is empty|no known image format[^)]*)\)", found[2])) == 3
 
 
 def test_linked_class_folders_are_classes_and_loops_end(image_folder, tmp_path):
@@ -363,14 +377,14 @@ def test_metadata_of_another_form_names_no_classes(tmp_path, metadata):
 def test_copies_across_the_splits_are_said(image_folder, tmp_path, caplog):
     with caplog.at_level("WARNING", logger="usae"):
         write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
-    assert not caplog.messages
+    assert not any("are copies" in line for line in caplog.messages)
     shutil.copytree(image_folder / "class0", image_folder / "class3")
     shutil.copytree(image_folder / "class0", image_folder / "class4")
     with caplog.at_level("WARNING", logger="usae"):
         write_images(tmp_path / "out", settings(path=image_folder), seed=0, workers=1)
     splits = load_splits(tmp_path / "out", str(image_folder))
     copies = splits["val"].frame["digest"].isin(splits["train"].frame["digest"]).sum()
-    (message,) = caplog.messages
+    (message,) = [line for line in caplog.messages if "are copies" in line]
     assert message.startswith(f"{copies} of {len(splits['val'])} held-out images are copies of training images")
 
 

@@ -1,6 +1,5 @@
 """The page in a real browser, from disk, without a network: what a reader sees is what the tables say."""
 
-import json
 import re
 import shutil
 import urllib.parse
@@ -14,7 +13,7 @@ from tests.support import contrasted
 from tests.support.chromium import Tab, browser
 from tests.support.synthetic_run import CONCEPTS, MODELS, maximised_run, synthetic_run
 from usae.showing.explorer.cards import chosen, ranked_concepts
-from usae.showing.explorer.page import render
+from usae.showing.explorer.page import payload, render
 from usae.showing.explorer.parts import within, write_files
 from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.maximisation.on_page import PAGE_PICTURES
@@ -486,16 +485,66 @@ def test_names_are_the_labels_that_fit_best(run, tab, tmp_path):
     assert all(disabled == told.endswith("(0)") for told, disabled in tab.run(options)[1:])
 
 
-def test_heatmaps_on_a_common_scale_and_over_colours(run, tab, visit):
-    visit(concept=chosen(run)[0].concept, scale="common", under="colour")
+def test_heatmaps_on_a_common_scale_over_colours_and_smooth(run, visit):
+    concept = chosen(run)[0].concept
+    tab = visit(concept=concept, scale="common", under="colour")
     assert "brightness(0.8)" in tab.run("getComputedStyle(document.querySelector('#opened .photo.dim')).filter")
     said = tab.run("[...document.querySelectorAll('#opened .rows .name')].map((name) => name.textContent)")
     assert len({re.search(r"scale 0 to (\S+)", line)[1] for line in said[1:]}) == 1
-    own = visit(concept=chosen(run)[0].concept).run(
-        "document.querySelector('#opened .heat').style.backgroundImage"
+    painted = "[...document.querySelectorAll('#opened .rows .heat')].every((heat) => heat.querySelector('canvas'))"
+    tab.wait(painted)
+    assert tab.run("getComputedStyle(document.querySelector('#opened canvas')).imageRendering") == "pixelated"
+    visit(concept=concept, cells="smooth").wait(painted)
+    assert tab.run("getComputedStyle(document.querySelector('#opened canvas')).imageRendering") == "auto"
+    assert visit(concept=concept).run("document.querySelector('#opened canvas')") is None
+
+
+def painted_alphas(tab):
+    """Of each model's first heatmap the opacity of every cell."""
+    pixels = (
+        "[...one.getContext('2d').getImageData(0, 0, one.width, one.height).data].filter((_, i) => i % 4 === 3)"
     )
-    visit(concept=chosen(run)[0].concept, scale="common")
-    tab.wait(f"document.querySelector('#opened .heat').style.backgroundImage !== {json.dumps(own)}")
+    first = "[...document.querySelectorAll('#opened .row')].slice(1).map((row) => row.querySelector('canvas'))"
+    tab.wait(f"{first}.every((one) => one)")
+    return np.array(tab.run(f"{first}.map((one) => {pixels})"))
+
+
+def codes_of_the_first_image(run, concept):
+    """(models, cells) of the image that ranks first; and the largest code of each model on the ranked images."""
+    frame = run.reports["exemplars"].query("concept_id == @concept and ranking == 'mean'").sort_values("rank")
+    images = payload(run)["cards"][str(concept)]["rankings"]["mean"]["images"]
+    assert images[0] == frame["image"].iloc[0]
+    chunks = [store.read(images) for store in run.codes.values()]
+    dense = np.array([(chunk.values * (chunk.indices == concept)).sum(axis=-1) for chunk in chunks])
+    return dense[:, 0], dense.max(axis=(1, 2))
+
+
+def test_painted_cells_are_those_that_have_a_code(run, visit):
+    concept = chosen(run)[0].concept
+    codes, _ = codes_of_the_first_image(run, concept)
+    painted = painted_alphas(visit(concept=concept, cells="smooth"))
+    np.testing.assert_array_equal(painted > 0, codes > 0)
+    order = np.argsort(codes[0])
+    assert (np.diff(painted[0][order].astype(int)) >= 0).all()
+
+
+def test_the_pointer_reads_a_cell_in_every_row(run, visit):
+    concept = chosen(run)[0].concept
+    codes, peaks = codes_of_the_first_image(run, concept)
+    cell, grid = int(codes[0].argmax()), run.params.extract.grid
+    tab = visit(concept=concept)
+    tab.run("document.querySelector('#opened .rows').scrollIntoView({ block: 'center' })")
+    tile = "document.querySelectorAll('#opened .row')[1].querySelector('.tile').getBoundingClientRect()"
+    left, top, side = tab.run(f"(() => {{ const box = {tile}; return [box.left, box.top, box.width]; }})()")
+    x, y = left + side * (cell % grid + 0.5) / grid, top + side * (cell // grid + 0.5) / grid
+    tab.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    tab.wait("!document.querySelector('.hint').hidden")
+    lines = tab.run("[...document.querySelectorAll('.hint .code')].map((line) => line.lastChild.textContent)")
+    read = [0.0 if line == "none" else float(line.removeprefix("about ")) for line in lines]
+    assert text(tab, ".hint p") == f"code at cell {cell % grid + 1}, {cell // grid + 1} (column, row)"
+    np.testing.assert_allclose(read, codes[:, cell], atol=float(peaks.max()) * (1 / 30 + 0.06))
+    tab.ask("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    tab.wait("document.querySelector('.hint').hidden")
 
 
 def test_an_opened_card_lies_below_the_controls_and_once(run, visit):

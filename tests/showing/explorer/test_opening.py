@@ -8,9 +8,10 @@ import pytest
 
 from tests.support import contrasted
 from tests.support.synthetic_run import MODELS
+from usae.images.pixels.index import Record, write_index
 from usae.showing.explorer.kinds import kinds, sharing_pairs
 from usae.showing.explorer.opening import judgement, step_rows
-from usae.showing.explorer.overview import tiles
+from usae.showing.explorer.overview import LeftOut, left_out, tiles
 from usae.showing.explorer.page import render
 from usae.showing.explorer.story import story
 from usae.showing.explorer.wording import quoted
@@ -47,6 +48,21 @@ def test_reasons_come_worst_first_and_what_nobody_asked_in_one():
     assert (good.word, good.reasons, good.line) == ("Readable", (), "Readable")
     none = judgement(pd.DataFrame())
     assert (none.word, none.readable) == ("No verdict", True)
+
+
+def test_what_ran_says_how_many_images_were_left_out_and_why(run):
+    """Of the training images: the held-out ones of this run can all be read."""
+    assert left_out(run.root) == []
+    why = ["the file is empty"] * 2 + [f"fault {number}" for number in range(4)]
+    sound = [Record(key=f"{number}.png", data=b"") for number in range(30)]
+    index = run.root / "data/images/train.parquet"
+    write_index([*sound, *(Record(key=f"{n}.jpg", fault=fault) for n, fault in enumerate(why))], index, None, ())
+    reasons = "the file is empty (2), fault 0 (1), fault 1 (1), other reasons (2)"
+    assert left_out(run.root) == [LeftOut("training", 6, 36, reasons, "data/images/train.parquet")]
+    text, _ = render(run, [], [], {})
+    index.unlink()
+    said = f"6 of 36 training images were left out because they cannot be read: {reasons}."
+    assert said in text[text.index('id="run"') :]
 
 
 def test_the_verdict_stands_before_every_number(run):

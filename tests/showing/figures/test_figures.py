@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from itertools import combinations
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -260,7 +261,7 @@ def test_every_null_and_group_has_its_bar():
     )
     joint = null_kinds_picture(table.replace("tokens", "joint"), ("a", "b", "c"))
     assert joint.claim.endswith("75 % beyond the easiest, all re-paired at once")
-    assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.5, 0.25, 1.0, 0.75]
+    assert [bar.get_width() for bar in picture.figure.axes[0].patches] == [0.25, 0.5, 0.75, 1.0]
     assert null_kinds_picture(table.iloc[:0], ("a",)).claim == "No concept fires in two models"
     assert null_kinds_picture(table, ("a", "b", "c", "d")).claim.startswith("No concept fires in all models")
 
@@ -272,8 +273,7 @@ def test_of_many_groups_those_with_the_least_and_the_most_have_bars():
     picture = null_kinds_picture(pd.DataFrame(rows, columns=["models", "null", "significant"]), models)
     labels = [tick.get_text() for tick in picture.figure.axes[0].get_yticklabels()]
     assert len(labels) == 17
-    assert labels[0] == "m0 + m1"
-    assert "all models" in labels
+    assert labels[:2] == ["all models", "m0 + m1"]
     assert "Of 121 groups" in picture.note
 
 
@@ -286,16 +286,24 @@ def test_many_models_have_upright_names_under_a_matrix():
 
 
 def test_likeness_stands_beside_that_of_re_paired_images():
-    means = (("mutual_knn", 0.2, 0.05), ("cka_unbiased", 0.3, 0.0), ("cka", 9, 9))
-    rows = [(measure, "codes, image means", value + k, null) for k in (0.0, 0.2) for measure, value, null in means]
-    picture = alignment_picture(pd.DataFrame(rows, columns=["measure", "space", "value", "null_mean"]))
+    codes = (("mutual_knn", 0.2, 0.05), ("cka_unbiased", 0.3, 0.0), ("cka", 9, 9))
+    activations = (("mutual_knn", 0.3, 0.1), ("cka_unbiased", 0.35, 0.1), ("cka", 9, 9))
+    rows = [
+        (measure, space, value + k, null)
+        for space, means in (("codes, image means", codes), ("activations, image means", activations))
+        for k in (0.0, 0.2)
+        for measure, value, null in means
+    ]
+    of_tokens = [(measure, "codes, tokens", 9, 9) for measure, *_ in codes]
+    picture = alignment_picture(pd.DataFrame(rows + of_tokens, columns=["measure", "space", "value", "null_mean"]))
     assert picture.claim == (
-        "Codes of two models, image by image, beside re-paired images: neighbours in common 0.30 (0.05), CKA, "
-        "unbiased 0.40 (0.00)"
+        "Beyond re-paired images, models are more alike in their codes than in their activations "
+        "by 1 of 2 measures"
     )
-    values, null = picture.figure.axes[0].get_lines()
-    np.testing.assert_allclose(values.get_xdata(), [0.3, 0.4])
-    assert null.get_xdata().tolist() == [0.05, 0.0]
+    (axes,) = picture.figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["neighbours in common", "CKA, unbiased"]
+    spans = sorted((line.get_ydata()[0], *line.get_xdata()) for line in lines_of(axes, "-"))
+    np.testing.assert_allclose([span[1:] for span in spans], [(0.05, 0.3), (0.1, 0.4), (0, 0.4), (0.1, 0.45)])
 
 
 def test_ood_claim_is_the_means_of_own_and_other_codes():
@@ -368,6 +376,23 @@ def test_a_negative_r2_is_no_percentage(reports):
     assert r2_picture(below, MODELS).claim.startswith("Codes explain less than the mean does (R² \u221290.35) of")
 
 
+def test_cells_of_the_r2_matrix_have_their_ceiling_and_negative_ones_a_colour(reports):
+    ceiling = reports["reconstruction"].assign(r2_ridge=0.44)
+    texts = [text.get_text() for text in r2_picture(ceiling, MODELS).figure.axes[0].texts]
+    assert texts.count("ridge 0.44") == len(MODELS) * (len(MODELS) - 1)
+    cross = ceiling["source"] != ceiling["target"]
+    below = r2_picture(ceiling.assign(r2_channel=np.where(cross, -0.2, 0.5)), MODELS).figure.axes[0]
+    image = below.images[0]
+    colours = image.cmap(image.norm(image.get_array()))
+    red = mpl.colors.to_rgba(OKABE_ITO[1])
+    assert [tuple(colours[0, 1]) == red, tuple(colours[0, 0]) == red] == [True, False]
+    assert "\u22120.20" in [text.get_text() for text in below.texts]
+    assert not any(
+        "ridge" in text.get_text()
+        for text in r2_picture(ceiling.drop(columns="r2_ridge"), MODELS).figure.axes[0].texts
+    )
+
+
 def test_r2_of_one_model_has_no_others(reports):
     claim = r2_picture(reports["reconstruction"], MODELS[:1]).claim
     assert claim == "Codes explain 61 % of their own model's variance"
@@ -388,7 +413,8 @@ def test_rank_claim_averages_the_top_sixth():
     table = pd.DataFrame(rows, columns=["concept_id", "model", "fires", "cofire_proportion", "energy"])
     beside = pd.DataFrame({"run": "usae", "start": False, "concept_id": range(12), "null_mean": 2.0})
     picture = rank_picture(table, beside, MODELS)
-    assert "80 % of the time; for the others 10 %" in picture.claim
+    assert "80 % of the time (20 % with one model re-paired); for the others 10 % (20 %)" in picture.claim
+    assert "80 % of the time; for the others 10 %" in rank_picture(table, beside[:0], MODELS).claim
     nulls = lines_of(picture.figure.axes[0], "--")
     assert [len(nulls), *set(nulls[0].get_ydata())] == [3, 0.2]
 
@@ -437,8 +463,17 @@ def test_loss_and_probe_claims():
         assert [line.get_label() for line in axes.get_lines()] == sources
         assert sum(len(line.get_xdata()) for line in axes.get_lines()) == 100
     probes = pd.DataFrame({"model": "language", "auc_trained": [0.9, 0.6], "auc_untrained": [0.5, 0.7]})
-    assert "read 1 of 2 attributes better" in probe_picture(probes, MODELS).claim
-    assert "median AUC 0.75 against 0.60" in probe_picture(probes, MODELS).claim
+    probed = probe_picture(probes.assign(attribute=["colour: red", "shape: ring"]), MODELS)
+    assert "read 1 of 2 attributes better" in probed.claim
+    assert "median AUC 0.75 against 0.60" in probed.claim
+    assert [tick.get_text() for tick in probed.figure.axes[0].get_yticklabels()] == ["colour: red", "shape: ring"]
+
+
+def test_a_run_of_few_steps_has_its_points():
+    for steps, marker in ((12, "o"), (100, "")):
+        training = pd.DataFrame({"step": range(steps), "source": "all", "loss": np.linspace(2, 1, steps)})
+        (line,) = loss_picture(training, MODELS).figure.axes[0].get_lines()
+        assert line.get_marker() == marker
 
 
 def test_missing_data_is_a_sentence(reports, tmp_path):

@@ -32,6 +32,7 @@ from usae.common.params import (
     part_of,
 )
 from usae.common.params.checks import DEVICE
+from usae.common.runtime.amounts import fewer
 from usae.common.runtime.device import configure
 from usae.images.survey import Survey, survey
 
@@ -176,11 +177,7 @@ def _amounts(params: Params, train: int) -> list[str]:
         "interventions.onboarding_images": max(params.interventions.onboarding_images),
     }
     tokens = train * params.extract.grid**2
-    notes = [
-        f"`{key}` asks for {images}, but there are {train} training images: all of them are taken."
-        for key, images in asked.items()
-        if images is not None and images > train
-    ]
+    notes = [sentence for key, images in asked.items() if (sentence := fewer(key, images, train))]
     if tokens < FEW_TOKENS * params.train.dictionary:
         notes.append(
             f"`train.dictionary` is {params.train.dictionary} for {tokens} training tokens of each model, fewer "

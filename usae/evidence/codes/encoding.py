@@ -10,6 +10,7 @@ import torch
 from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import SPLITS, load_manifests
 from usae.common.layout import START, Layout
+from usae.common.runtime.amounts import say_fewer
 from usae.common.runtime.progress import counter
 from usae.evidence.codes.store import CodeChunk, CodeStore
 from usae.evidence.estimators import load_estimator
@@ -27,6 +28,7 @@ def encode_all(
     train_images: how many training images; held-out ones are all encoded. Returns images, summed over models.
     """
     manifests = load_manifests(layout.manifests, tuple(models))
+    say_fewer("encode.train_images", train_images, min(manifest.train.images for manifest in manifests.values()))
     images = 0
     for split, limit in zip(SPLITS, (train_images, None), strict=True):
         stores = {model: manifest.open(split, store_root) for model, manifest in manifests.items()}

@@ -13,6 +13,7 @@ from usae.activations.store import ActivationStore
 from usae.activations.store.manifests import SPLITS, load_manifests
 from usae.common.layout import START, Layout
 from usae.common.numerics.ridge import LinearMap, ridge_map
+from usae.common.runtime.amounts import say_fewer
 from usae.common.runtime.progress import progress
 from usae.common.tables import no_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
@@ -81,7 +82,9 @@ def intervene(study: Study, readout_images: int, threshold: float) -> tuple[pd.D
 
     readout_images: most training images that the readouts learn from.
     """
-    images = min(readout_images, *(store.images for store in study.train.values()))
+    there = min(store.images for store in study.train.values())
+    say_fewer("interventions.readout_images", readout_images, there)
+    images = min(readout_images, there)
     targets = study.targets(images)
     if targets is None:
         return no_rows(STITCHING), no_rows(ABLATION)

@@ -10,6 +10,7 @@ from usae.activations.store import store_root
 from usae.activations.store.manifests import Manifest, check_paired, load_manifests
 from usae.common.layout import START, Layout
 from usae.common.params import Params
+from usae.common.runtime.amounts import say_fewer
 from usae.common.runtime.parallel import side_by_side
 from usae.common.tables import no_rows
 from usae.common.variant import Variant
@@ -43,6 +44,8 @@ def run(params: Params, newcomer: str) -> Iterator[pd.DataFrame]:
     manifests = load_manifests(Layout().manifests, params.models)
     untrained = Manifest.load(Layout().untrained / f"{newcomer}.json")
     check_paired({**manifests, untrained.model: untrained}, whole=True)
+    there, asked = manifests[newcomer].train.images, params.interventions.onboarding_images
+    say_fewer("interventions.onboarding_images", max(asked), there)
     stores, portion = {model: manifests[model] for model in old}, control_portion(params, run_portion(params))
     with training_run(params, "onboarding", stores, variants, portion=portion) as trained:
         saes = {TRAINED: trained[TRAINED].sae, START: trained[TRAINED].start, REPAIRED: trained[REPAIRED].sae}

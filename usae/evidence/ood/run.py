@@ -8,6 +8,7 @@ from usae.activations.store import store_root
 from usae.activations.store.manifests import load_manifests
 from usae.common.layout import Layout
 from usae.common.params import Params
+from usae.common.runtime.amounts import say_fewer
 from usae.common.runtime.device import configure
 from usae.common.tables import no_rows
 from usae.evidence.ood.evaluation import OodEvaluation
@@ -28,6 +29,8 @@ def run(params: Params) -> pd.DataFrame:
     root = None if params.images.path is None else Path(params.images.path)
     held_out = ImageIndex.load(layout.images / "val.parquet", root)
     other = other_images(choice, held_out, most, params.seed, params.runtime.workers)
+    for images, kind in ((held_out, "held-out"), (other, "other")):
+        say_fewer("ood.most", most, len(images), kind)
     manifests = load_manifests(layout.manifests, params.models)
     device, threshold = configure(params.runtime), params.measure.threshold
     evaluation = OodEvaluation.load(

@@ -28,6 +28,7 @@ from usae.images.sources.splits import split_and_limit
 
 SPLITS = ("train", "val")
 SCENES = 200  # drawn at a time
+NAMED = 3  # images that cannot be read, in the log
 MOST_LABEL = 2**31 - 1  # what a class's number may be in the index
 
 log = logging.getLogger("usae")
@@ -39,6 +40,11 @@ class Counts:
 
     readable: int
     skipped: int
+
+    @property
+    def found(self) -> int:
+        """Both."""
+        return self.readable + self.skipped
 
 
 def write_images(folder: Path, params: ImagesParams, seed: int, workers: int) -> dict[str, Counts]:
@@ -61,6 +67,8 @@ def write_images(folder: Path, params: ImagesParams, seed: int, workers: int) ->
     _refuse_nameless(chosen, names)
     read = {split: list(checked(records, workers, f"images {split}")) for split, records in chosen.items()}
     _report_copies(read)
+    for split, records in read.items():
+        _report_faults(records, folder / f"{split}.parquet")
     return {split: _write(records, folder / f"{split}.parquet", root, names) for split, records in read.items()}
 
 
@@ -104,6 +112,16 @@ def _report_copies(splits: dict[str, list[Record]]) -> None:
             len(splits["val"]),
             *copies[0],
         )
+
+
+def _report_faults(records: list[Record], path: Path) -> None:
+    """Name the first images that cannot be read, and where all of them are listed."""
+    faulty = [f"'{record.key}' ({record.fault})" for record in records if record.fault]
+    if faulty:
+        more = f" and {len(faulty) - NAMED} more" if len(faulty) > NAMED else ""
+        named = ", ".join(faulty[:NAMED]) + more
+        text = "%d of %d images cannot be read and are left out: %s. %s lists them (column `fault`)."
+        log.warning(text, len(faulty), len(records), named, path)
 
 
 def _write_shapes(folder: Path, params: ImagesParams, seed: int) -> dict[str, Counts]:

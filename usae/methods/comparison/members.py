@@ -16,6 +16,7 @@ from usae.common.layout import START as BEFORE
 from usae.common.layout import Layout
 from usae.common.methods import method_module
 from usae.common.params import Params
+from usae.common.runtime.amounts import say_fewer
 from usae.common.tables import read_table
 from usae.common.types import Array
 from usae.evidence.controls.names import SEED
@@ -80,6 +81,7 @@ class OpenedMethods:
         stores = {model: each.open(HELD_OUT, store_root) for model, each in (manifests | random).items()}
         held_out = {model: stores[model] for model in manifests}
         total = min(store.images for store in train.values())
+        say_fewer("methods.images", params.methods.images, total)
         images = np.linspace(0, total - 1, min(params.methods.images or total, total)).astype(np.int64)
         first = params.models[0]
         labelled = labelled_images(layout.images, (train[first], images), held_out[first])

@@ -28,19 +28,14 @@ const chips = (id, row, card) => {
   ];
 };
 
-const strip = (id, view, row, n) => {
-  const m = MODELS.length;
-  return view.images.map((image, place) => {
+const strip = (view, row) =>
+  view.images.map((image, place) => {
     const caption = `image ${image}${DATA.captions[image] ? `, ${DATA.captions[image]}` : ""}`;
     if (row < 0) return h("a", { class: "tile", href: link({ image }) }, h("img", { class: "photo", src: DATA.photos[image], alt: caption, title: `${caption}: look closer` }));
     const top = view.tops[row][place];
     const told = `${MODELS[row]} on image ${image}: ${top ? `largest code ${number(top)}` : "not among the strongest"}`;
-    const at = (index, count) => (count > 1 ? `${(100 * index) / (count - 1)}%` : "0%");
-    const heat = h("div", { class: "heat", style: { "background-image": `url(${view.heat})`, "background-size": `${100 * n}% ${100 * m}%`, "background-position": `${at(place, n)} ${at(row, m)}` } });
-    if (state.scale === "common") common(view).then((sheet) => heat.style.setProperty("background-image", `url(${sheet})`));
-    return h("div", { class: "tile", role: "img", "aria-label": told, title: told }, h("img", { class: "photo dim", src: DATA.photos[image], alt: "" }), heat);
+    return h("div", { class: "tile", role: "img", "aria-label": told, ...reading(view, place, () => MODELS.map(name)) }, h("img", { class: "photo dim", src: DATA.photos[image], alt: "" }), heatmap(view, place, row));
   });
-};
 const imageRows = (id, card) => {
   const rankings = Object.keys(card.rankings);
   if (!rankings.length) return h("p", { class: "empty" }, "No image ranks for this concept.");
@@ -51,12 +46,12 @@ const imageRows = (id, card) => {
   const lines = MODELS.map((model, place) => {
     const numbers = DATA.perModel[model];
     return h("div", { class: "row" },
-      h("span", { class: "name" }, name(model), numbers.fires[row] ? [h("small", {}, `co-fires ${share(numbers.cofire_proportion[row])} of ${number(numbers.fires[row])}`), h("small", {}, view.peaks[place] ? `scale 0 to ${number(state.scale === "common" ? Math.max(...view.peaks) : view.peaks[place])}` : "not on these images"), spread(card, place)] : h("small", {}, "never fires")),
-      strip(id, view, place, n));
+      h("span", { class: "name" }, name(model), numbers.fires[row] ? [h("small", {}, `co-fires ${share(numbers.cofire_proportion[row])} of ${number(numbers.fires[row])}`), h("small", {}, view.peaks[place] ? `scale 0 to ${number(topOf(view, place))}` : "not on these images"), spread(card, place)] : h("small", {}, "never fires")),
+      strip(view, place));
   });
   const by = ranking === "mean" ? "highest mean code over models" : `highest code in ${ranking}`;
   return h("div", { class: "rows", tabindex: 0, role: "group", "aria-label": `Images and heatmaps of concept ${id}`, style: { "--n": n } },
-    h("div", { class: "row" }, h("span", { class: "name" }, "image", h("small", {}, by)), strip(id, view, -1, n)), lines);
+    h("div", { class: "row" }, h("span", { class: "name" }, "image", h("small", {}, by)), strip(view, -1)), lines);
 };
 
 // Bands of all images on which it fires: the best ones flatter.
@@ -64,13 +59,12 @@ const BANDS = { top: "the best", middle: "around the median", weakest: "the weak
 const bandsBlock = (id, card) => {
   if (!card.bands) return "";
   const { images, heat, codes, of, peak } = card.bands;
-  const n = codes.length;
-  let place = -1;
+  const view = { heat, peaks: [peak], heats: codes.length };
+  let last = -1;
   const tiles = (band) => images[band].map((image) => {
-    place += 1;
+    const place = (last += 1);
     const told = `image ${image}: largest mean code ${number(codes[place])}`;
-    return h("a", { class: "tile", href: link({ image }), title: told, "aria-label": told }, h("img", { class: "photo dim", src: DATA.photos[image], alt: "" }),
-      h("div", { class: "heat", style: { "background-image": `url(${heat})`, "background-size": `${100 * n}% 100%`, "background-position": `${n > 1 ? (100 * place) / (n - 1) : 0}% 0` } }));
+    return h("a", { class: "tile", href: link({ image }), "aria-label": told, ...reading(view, place, () => [`image ${image}, mean over models`]) }, h("img", { class: "photo dim", src: DATA.photos[image], alt: "" }), heatmap(view, place, 0));
   });
   return h("section", { class: "bands" }, h("h4", {}, tip(`All ${number(of)} images on which it fires`, "ranked by the largest code in an image, mean over models; near-duplicates left out; heatmaps are means over models")), h("small", {}, `one scale, 0 to ${number(peak)}`),
     h("div", { class: "band-row" }, Object.entries(BANDS).map(([band, meaning]) => h("div", { class: "band", "data-band": band }, h("p", {}, h("b", {}, band), " ", h("small", {}, meaning)), h("div", { class: "tiles-of" }, tiles(band))))));

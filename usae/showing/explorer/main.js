@@ -1,6 +1,6 @@
 // Controls, keys, and what is shown.
 const at = (id) => document.getElementById(id);
-const fields = ["q", "kind", "label", "stop", "level", "lift", "energy", "low", "high", "sort", "images", "scale-by", "under", "opacity"];
+const fields = ["q", "kind", "label", "stop", "level", "lift", "energy", "low", "high", "sort", "images", "scale-by", "under", "cells", "opacity"];
 const keyOf = (field) => (field === "scale-by" ? "scale" : field);
 
 const fill = (id, options) => at(id).append(...options.map(([set, label, count]) => h("option", { value: set, disabled: count === 0 }, count === undefined ? label : `${label} (${number(count)})`)));
@@ -23,7 +23,7 @@ const prepare = () => {
   at("level").closest("label").hidden = !levels.length;
   for (const field of fields) {
     const quiet = field === "opacity" || at(field).type === "search" || at(field).type === "number";
-    at(field).addEventListener(quiet ? "input" : "change", () => go({ [keyOf(field)]: at(field).value, ...(["images", "scale-by", "under", "opacity"].includes(field) ? {} : { page: "1" }) }, quiet));
+    at(field).addEventListener(quiet ? "input" : "change", () => go({ [keyOf(field)]: at(field).value, ...(["images", "scale-by", "under", "cells", "opacity"].includes(field) ? {} : { page: "1" }) }, quiet));
   }
   at("random").addEventListener("click", random);
   at("clear").addEventListener("click", () => go({ ...DEFAULTS, view: state.view, opacity: state.opacity }));
@@ -60,8 +60,9 @@ const update = () => {
   for (const field of fields) if (at(field).value !== state[keyOf(field)]) at(field).value = state[keyOf(field)];
   document.body.style.setProperty("--opacity", state.opacity);
   document.body.dataset.under = state.under;
+  document.body.dataset.cells = state.cells;
   at("pane").className = state.view === "map" && state.concept ? "beside" : "";
-  hint.hidden = true;
+  hideHint();
   showPicked();
   at("upset").replaceChildren(Object.keys(DATA.pairs).length ? upsetView() : "");
   for (const view of document.querySelectorAll("[data-view]")) {

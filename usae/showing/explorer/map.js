@@ -31,13 +31,9 @@ const ticksOf = (axis, scale) => {
 const tick = (x) => number(Number(x.toPrecision(3)));
 
 // What a point is, beside it: its label and its first images.
-const hint = h("div", { class: "hint", hidden: true });
-const showHint = (event, id, told) => {
+const showPoint = (event, id, told) => {
   const images = Object.values(DATA.cards[id]?.rankings ?? {})[0]?.images.slice(0, 3) ?? [];
-  hint.replaceChildren(h("p", {}, told), h("div", {}, images.map((image) => h("img", { src: DATA.photos[image], alt: "" }))));
-  hint.hidden = false;
-  hint.style.left = `${Math.min(event.clientX + 14, innerWidth - 230)}px`;
-  hint.style.top = `${Math.min(event.clientY + 14, innerHeight - 150)}px`;
+  showHint(event, h("p", {}, told), h("div", {}, images.map((image) => h("img", { src: DATA.photos[image], alt: "" }))));
 };
 
 const pickAxes = (x, y) => h("p", { class: "axes" }, [["x", x, "across"], ["y", y, "up"]].map(([key, axis, way]) => h("label", {}, way, " ", h("select", { "data-axis": key, onchange: (event) => go({ [key]: event.target.value }) }, AXES.map((each) => h("option", { value: each.key, selected: each.key === axis.key }, each.label))))));
@@ -68,8 +64,8 @@ const mapView = (rows) => {
     const dot = s("a", { href: link({ concept: id }), class: `dot ${kindClass(kind)}${String(id) === state.concept ? " current" : ""}`, "data-concept": id, "aria-label": `concept ${id} ${labelText(row)}`, tabindex: -1 },
       s("circle", { cx, cy, r }));
     const told = `concept ${id} ${labelText(row)}, ${kindName(kind)}: ${across.label} ${number(across.at(row))}, ${up.label} ${number(up.at(row))}`;
-    dot.addEventListener("pointerenter", (event) => showHint(event, id, told));
-    dot.addEventListener("pointerleave", () => { hint.hidden = true; });
+    dot.addEventListener("pointerenter", (event) => showPoint(event, id, told));
+    dot.addEventListener("pointerleave", hideHint);
     if (MODELS.includes(kind)) dot.style.setProperty("--colour", colourOf(kind));
     return dot;
   });

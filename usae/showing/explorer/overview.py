@@ -1,18 +1,24 @@
 """The page's first screen: the numbers that matter, what ran, and the reconstruction table (stage `report`)."""
 
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.showing.figures.matrix import ALONE, r2_matrix
 from usae.showing.figures.theme import MISSING, percent
 from usae.showing.results.reports import Reports
 
+KINDS = {"train": "training", "val": "held-out"}  # images, by split
+REASONS = 3  # why images were left out, the commonest
 CODE = ("usae", "pipeline", "params.yaml", "dvc.yaml")
 
 
@@ -32,6 +38,17 @@ class ZooRow:
     backbone: str
     weights: str
     layer: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How many of the images that were found a split's index leaves out, why, and its path in the run."""
+
+    kind: str
+    images: int
+    found: int
+    reasons: str
+    index: str
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,31 @@ def models_table(params: Params) -> list[ZooRow]:
         layer = f"{entry.layer}{', after the final norm' if entry.norm else ''}"
         rows.append(ZooRow(model, name, entry.backbone.weights, layer))
     return rows
+
+
+def left_out(root: Path) -> list[LeftOut]:
+    """What the indexes of a run leave out, for the splits that lack something."""
+    indexes = {kind: Layout(root).images / f"{split}.parquet" for split, kind in KINDS.items()}
+    missing = {kind: _faults(index) for kind, index in indexes.items() if index.is_file()}
+    return [
+        LeftOut(kind, len(faults), found, _reasons(faults), str(indexes[kind].relative_to(root)))
+        for kind, (faults, found) in missing.items()
+        if faults
+    ]
+
+
+def _faults(index: Path) -> tuple[list[str], int]:
+    """The reasons of all images that the index leaves out, and how many images it lists."""
+    faults = pq.read_table(index, columns=["fault"], filters=pc.field("fault").is_valid())
+    return faults["fault"].to_pylist(), pq.read_metadata(index).num_rows
+
+
+def _reasons(faults: Sequence[str]) -> str:
+    """'the file is empty (2), ..., other reasons (4)'."""
+    common = Counter(faults).most_common(REASONS)
+    if others := len(faults) - sum(count for _, count in common):
+        common.append(("other reasons", others))
+    return ", ".join(f"{why} ({count})" for why, count in common)
 
 
 def r2_rows(reconstruction: pd.DataFrame, models: Sequence[str]) -> list[R2Row]:

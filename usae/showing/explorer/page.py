@@ -18,7 +18,7 @@ from usae.showing.explorer.charts import chart_uri
 from usae.showing.explorer.image_files import image_files
 from usae.showing.explorer.kinds import kinds
 from usae.showing.explorer.opening import judgement, step_rows
-from usae.showing.explorer.overview import code_version, models_table, r2_rows, tiles
+from usae.showing.explorer.overview import code_version, left_out, models_table, r2_rows, tiles
 from usae.showing.explorer.panels import Panel, panels
 from usae.showing.explorer.parts import named, places, split, within, write_files
 from usae.showing.explorer.payload import (
@@ -45,7 +45,7 @@ from usae.showing.results.run import Run
 from usae.showing.scripts import Json, script_text
 
 HERE = Path(__file__).parent
-SCRIPTS = ("words", "state", "files", "pairs", "table", "map", "take", "card", "image", "main")
+SCRIPTS = ("words", "state", "files", "pairs", "table", "map", "take", "heat", "card", "image", "main")
 FIGURES = Path("figures")
 APPENDIX = ("planted",)  # figures of other activations than the run's
 REST = "cards to come"  # stands for them until it is known how many there is room for
@@ -160,6 +160,7 @@ def page_text(
         support=first["support"],
         levels="level" in first["concepts"],
         images=len(run.index),
+        left_out=left_out(run.root),
         compared=len(run.reports["methods"]) > 0,
     )
 

@@ -7,7 +7,7 @@ const value = (name, row) => (DATA.concepts[name] ? DATA.concepts[name][row] : n
 
 const DEFAULTS = {
   view: "cards", sort: "cofire_proportion_min", order: "desc", kind: "", q: "", label: "", stop: "", level: "",
-  lift: "", energy: "", low: "", high: "", page: "1", concept: "", image: "", has: "", lacks: "", x: "energy", y: "lift", scale: "own", under: "grey", images: "mean", opacity: "0.85",
+  lift: "", energy: "", low: "", high: "", page: "1", concept: "", image: "", has: "", lacks: "", x: "energy", y: "lift", scale: "own", under: "grey", cells: "sharp", images: "mean", opacity: "0.85",
 };
 const state = { ...DEFAULTS };
 const readHash = () => {

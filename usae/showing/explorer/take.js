@@ -24,36 +24,3 @@ const takeAway = (id, row, card) => {
     button("JSON", () => save(`concept-${id}.json`, "application/json", JSON.stringify({ ...numbersOf(row), images: Object.fromEntries(Object.entries(card.rankings).map(([ranking, view]) => [ranking, view.images])), near: card.near }, null, 1))),
     button("CSV", () => save(`concept-${id}.csv`, "text/csv", asCsv(row))), copied);
 };
-
-// Heatmaps of all rows on one scale: a sheet's cells in the colours of their codes' share of the largest of all rows.
-const sheets = new Map();
-const level = (pixel) => {
-  let best = 0;
-  DATA.palette.forEach((colour, place) => {
-    const far = (one) => one.reduce((sum, part, channel) => sum + (part - pixel[channel]) ** 2, 0);
-    if (far(colour) < far(DATA.palette[best])) best = place;
-  });
-  return best;
-};
-const common = (view) => {
-  if (!sheets.has(view.heat)) sheets.set(view.heat, recoloured(view));
-  return sheets.get(view.heat);
-};
-const recoloured = async (view) => {
-  const image = new Image();
-  image.src = view.heat;
-  await image.decode();
-  const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
-  const brush = canvas.getContext("2d", { willReadFrequently: true });
-  brush.drawImage(image, 0, 0);
-  const cells = brush.getImageData(0, 0, image.width, image.height), pixels = cells.data;
-  const [top, rows, last] = [Math.max(...view.peaks), image.height / view.peaks.length, DATA.palette.length - 1];
-  for (let place = 0; place < pixels.length; place += 4) {
-    if (!pixels[place + 3]) continue;
-    const peak = view.peaks[Math.floor(place / 4 / image.width / rows)];
-    const shared = Math.max(1, Math.round((level(pixels.subarray(place, place + 4)) * peak) / top));
-    pixels.set(DATA.palette[Math.min(last, shared)], place);
-  }
-  brush.putImageData(cells, 0, 0);
-  return canvas.toDataURL();
-};

@@ -33,5 +33,14 @@ const s = (name, attributes, ...children) => {
   element.append(...children);
   return element;
 };
+// Beside the pointer: what it points at.
+const hint = h("div", { class: "hint", hidden: true });
+const showHint = (event, ...told) => {
+  hint.replaceChildren(...told);
+  hint.hidden = false;
+  hint.style.left = `${Math.min(event.clientX + 14, innerWidth - 230)}px`;
+  hint.style.top = `${Math.min(event.clientY + 14, innerHeight - 150)}px`;
+};
+const hideHint = () => { hint.hidden = true; };
 // A heading whose meaning and denominator appear on hover, focus and tap.
 const tip = (label, text) => h("span", { class: "tip", tabindex: 0, "data-tip": text, "aria-label": `${label}: ${text}` }, label);

@@ -9,6 +9,7 @@ import pandas as pd
 from usae.showing.figures.theme import INK, MUTED, RC, Picture, canvas, model_colours, percent, sentence
 
 SMOOTHING_POINTS = 60
+FEW_POINTS = 40  # logged steps of a run so short that each is marked
 MOST_POINTS = 400  # per line, so that a run of a million steps still makes a small file
 
 
@@ -28,10 +29,16 @@ def loss_picture(training: pd.DataFrame, models: Sequence[str]) -> Picture:
         smooth = rows["loss"].ewm(span=max(1, len(rows) // SMOOTHING_POINTS)).mean()
         keep = np.unique(np.linspace(0, max(len(rows) - 1, 0), min(MOST_POINTS, len(rows))).astype(int))
         colour = colours.get(source, INK)
-        axes.plot(rows["step"].to_numpy()[keep], smooth.to_numpy()[keep], color=colour, label=source)
+        marker = "o" if len(rows) < FEW_POINTS else ""
+        axes.plot(
+            rows["step"].to_numpy()[keep], smooth.to_numpy()[keep], color=colour, label=source, marker=marker
+        )
     axes.set(xlabel="step", ylabel="loss, summed over targets")
     axes.legend(title="encoded model")
-    note = "Exponential mean over a sixtieth of the steps; first and last tenth of the steps in the title."
+    note = (
+        "Exponential mean over a sixtieth of the steps; first and last tenth of the steps in the title. The scale "
+        "does not begin at 0."
+    )
     return Picture("loss", claim, note, figure)
 
 
@@ -48,24 +55,24 @@ def probe_picture(probes: pd.DataFrame, models: Sequence[str]) -> Picture:
         f"Linear probes read {better} of {len(probed)} attributes better from trained than from untrained "
         f"networks: median AUC {trained:.2f} against {untrained:.2f}"
     )
-    figure, axes = canvas(claim, height=5.2)
-    low = min(0.5, float(probed[["auc_trained", "auc_untrained"]].min().min())) - 0.02
-    axes.plot([low, 1], [low, 1], color=MUTED, linestyle="--", linewidth=1.2)
+    attributes = probed.groupby("attribute", sort=False)[["auc_trained", "auc_untrained"]].median()
+    figure, axes = canvas(claim, height=2.2 + 0.26 * len(attributes))
+    heights, of = range(len(attributes)), dict(zip(attributes.index, range(len(attributes)), strict=True))
+    axes.hlines(heights, attributes["auc_untrained"], attributes["auc_trained"], color=MUTED, linewidth=1.2)
     for model, colour in model_colours(models).items():
         rows = probed[probed["model"] == model]
-        axes.scatter(
-            rows["auc_untrained"],
-            rows["auc_trained"],
-            color=colour,
-            label=model,
-            s=36,
-            alpha=0.85,
-            linewidths=0,
-        )
-    axes.set(xlabel="AUC, untrained network", ylabel="AUC, trained network", xlim=(low, 1.01), ylim=(low, 1.01))
-    axes.set_aspect("equal")
-    axes.legend(title="model", loc="lower right")
-    note = "One point per attribute and model; above the dashed line the trained network is better. 0.5 is chance."
+        axes.plot(rows["auc_trained"], rows["attribute"].map(of), "o", color=colour, markersize=4.5, label=model)
+    axes.plot(attributes["auc_untrained"], heights, "|", color=INK, markersize=10, markeredgewidth=1.8,
+              label="untrained networks, median")  # fmt: skip
+    axes.axvline(0.5, color=MUTED, linestyle="--", linewidth=1.2, label="chance")
+    axes.set_yticks(heights, attributes.index)
+    axes.set(xlabel="AUC of a linear probe on held-out tokens", ylim=(len(attributes) - 0.5, -0.5))
+    axes.grid(visible=False, axis="y")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    note = (
+        "Points are trained networks, one per model; the line ends at their median. Colour is nearly linear in "
+        "the pixels: untrained networks keep it."
+    )
     return Picture("probes", claim, note, figure)
 
 

@@ -87,10 +87,11 @@ def rank_picture(concept_models: pd.DataFrame, control_concepts: pd.DataFrame, m
     firing = [line for line in lines.values() if len(line)]
     if not firing:
         return sentence("cofire_by_rank", "No concept fires", NO_CODES)
-    heads, tails = zip(*map(_head_and_tail, firing), strict=True)
+    (head, tail), (head_null, tail_null) = (_heads_and_tails(firing, column) for column in ("cofires", "null"))
     claim = (
-        f"When one of a model's strongest concepts fires, all models fire {percent(float(np.mean(heads)))} of the "
-        f"time; for the others {percent(float(np.mean(tails)))}"
+        f"When one of a model's strongest concepts fires, all models fire {percent(head)} of the time"
+        f"{_null_words(head_null, ' with one model re-paired')}; for the others {percent(tail)}"
+        f"{_null_words(tail_null)}"
     )
     figure, axes = canvas(claim)
     for model, colour in model_colours(models).items():
@@ -209,6 +210,17 @@ def _has_null(line: pd.DataFrame) -> bool:
     return bool(line["null"].notna().any())
 
 
-def _head_and_tail(line: pd.DataFrame) -> tuple[float, float]:
-    cut, proportions = max(1, round(TOP_SHARE * len(line))), line["cofires"].to_numpy()
-    return float(proportions[:cut].mean()), float(proportions[cut:].mean()) if len(line) > cut else 0.0
+def _heads_and_tails(lines: Sequence[pd.DataFrame], column: str) -> tuple[float, float]:
+    """Means over models of what the strongest concepts have in `column`, and of what the others have."""
+    head, tail = np.mean([_head_and_tail(line[column].to_numpy()) for line in lines], axis=0)
+    return float(head), float(tail)
+
+
+def _head_and_tail(ranked: np.ndarray) -> tuple[float, float]:
+    cut = max(1, round(TOP_SHARE * len(ranked)))
+    return float(ranked[:cut].mean()), float(ranked[cut:].mean()) if len(ranked) > cut else 0.0
+
+
+def _null_words(share: float, what: str = "") -> str:
+    """The same share re-paired, in brackets; nothing where it was not measured."""
+    return "" if np.isnan(share) else f" ({percent(share)}{what})"

@@ -7,6 +7,7 @@ from itertools import zip_longest
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, TWIN, UNTRAINED, is_null
 from usae.evidence.metrics.funnel import BEYOND_CONTROLS, SHARED_STEPS, all_levels
@@ -142,4 +143,5 @@ def _numbers(axes: Axes, counts: Sequence[int], above: Sequence[bool]) -> None:
     for step, concepts in enumerate(counts):
         offset, side = ((5, 5), "left") if above[step] else ((-5, -14), "right")
         where = (step, concepts), offset
-        axes.annotate(f"{concepts:,}", *where, textcoords="offset points", ha=side, color=OKABE_ITO[0])
+        axes.annotate(f"{concepts:,}", *where, textcoords="offset points", ha=side, color=OKABE_ITO[0],
+                      path_effects=[withStroke(linewidth=3, foreground=PAPER)])  # fmt: skip

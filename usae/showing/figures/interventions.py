@@ -6,8 +6,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from usae.showing.figures.theme import (
     INK,
@@ -66,6 +68,7 @@ def onboarding_picture(onboarding: pd.DataFrame, reconstruction: pd.DataFrame, m
         _curves(axes, rows, other, joint[joint[fixed] == new].set_index(other)["r2_channel"], models)
         _markers(axes, onboarding[(onboarding[fixed] == new) & (onboarding[other] != new)], other, models)
         axes.set(title=title, xscale="log", xlabel=f"training images of {new}")
+        _counts(axes.xaxis, matched["images"])
     row[0].set_ylim(0, None)
     row[0].set_ylabel("R² of the target, held out")
     figure.legend(handles=[*row[0].get_legend_handles_labels()[0], *_signs()], loc="outside lower center", ncols=3)
@@ -112,6 +115,13 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
         f"{rows['score'].iloc[0]} over {rows['labels'].iloc[0]} labels, {rows['images'].iloc[0]} held-out images."
     )
     return Picture("stitching", claim, note, figure)
+
+
+def _counts(axis: Axis, images: "pd.Series[int]") -> None:
+    """A tick for each number of images that was tried."""
+    axis.set_major_locator(FixedLocator(sorted(set(images))))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _signs() -> list[Line2D]:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-from usae.showing.figures.theme import INK, MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence
+from usae.showing.figures.theme import INK, MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence, style_marker
 
 NULLS = {  # the first three re-pair one model at a time, the one that costs least counts
     "images": "one model re-paired",
@@ -15,12 +17,14 @@ NULLS = {  # the first three re-pair one model at a time, the one that costs lea
     "joint": "all re-paired at once",
 }
 MOST_GROUPS = 16
-MEASURES = {
-    "mutual_knn": "neighbours in common",
-    "cka_unbiased": "CKA, unbiased",
-    "buddies": "mutual nearest units",
-    "rosetta": "mutual nearest in all models",
+MEASURES = {  # table's name -> words, and the part of a space's name that says what is compared
+    "mutual_knn": ("neighbours in common", "image means"),
+    "cka_unbiased": ("CKA, unbiased", "image means"),
+    "buddies": ("mutual nearest units", "all tokens"),
 }
+COLOURS = {"codes": OKABE_ITO[0], "activations": OKABE_ITO[1]}
+SIDES = {"codes": -1, "activations": 1}
+APART = 0.17  # of codes and activations, from the middle of their row
 
 
 @mpl.rc_context(RC)
@@ -29,10 +33,11 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
     if nulls.empty:
         return sentence("null_kinds", "No concept fires in two models", "Table nulls has no rows.")
     shares = nulls.groupby(["null", "models"])["significant"].mean().astype(float).unstack("null")
+    shares = shares.sort_index(key=lambda groups: groups != "+".join(models), kind="stable")  # all models first
     kinds = [null for null in NULLS if null in shares]
     claim, groups = _beyond_chance(shares, kinds, "+".join(models)), len(shares)
     shares = _few(shares, "+".join(models))
-    figure, axes = canvas(claim, height=max(4.4, 1.6 + 0.3 * len(shares)))
+    figure, axes = canvas(claim, height=max(4.8, 2.4 + 0.3 * len(shares)))
     height = 0.8 / len(kinds)
     for k, null in enumerate(kinds):
         heights = np.arange(len(shares)) + height * (k - (len(kinds) - 1) / 2)
@@ -40,8 +45,8 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
     axes.set_yticks(range(len(shares)), [str(group).replace("+", " + ") for group in shares.index])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel="share of concepts significant at a false discovery rate of 5 %", xlim=(0, 1))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set(xlabel="share of concepts significant, false discovery rate 5 %", xlim=(0, 1))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     note = (
         "One model at a time is re-paired, and every one has to matter: only then do all models share the "
         "concept. All re-paired at once says `not independent` and no more: two models that agree are enough. "
@@ -75,26 +80,57 @@ def _beyond_chance(shares: pd.DataFrame, kinds: Sequence[str], all_models: str) 
 
 @mpl.rc_context(RC)
 def alignment_picture(alignment: pd.DataFrame) -> Picture:
-    """Likeness of activations and of codes, beside re-paired images, means over pairs of models."""
-    rows = alignment[alignment["measure"].isin(MEASURES)] if len(alignment) else alignment
+    """How alike models are in their codes and in their activations, by three measures, beside re-paired images."""
+    rows = _drawn(alignment) if len(alignment) else alignment
     if rows.empty:
         return sentence("alignment", "One model alone is like no other", "Name two or more under `models`.")
-    means = rows.groupby(["measure", "space"])[["value", "null_mean"]].mean()
-    means = means.loc[[measure for measure in MEASURES if measure in means.index]]
-    named = [(measure, "codes, image means") for measure in ("mutual_knn", "cka_unbiased")]
-    values, nulls = means["value"].to_dict(), means["null_mean"].to_dict()
-    likeness = [f"{MEASURES[key[0]]} {values[key]:.2f} ({nulls[key]:z.2f})" for key in named if key in values]
-    claim = f"Codes of two models, image by image, beside re-paired images: {', '.join(likeness)}"
-    figure, axes = canvas(claim)
-    heights, keys = range(len(means)), means.index.to_list()
-    names = [f"{MEASURES[measure]}: {space}" for measure, space in keys]
-    axes.hlines(heights, means["null_mean"], means["value"], color=MUTED, linewidth=1.2)
-    axes.plot(means["value"], heights, "o", color=OKABE_ITO[0], markersize=7, label="true pairs")
-    axes.plot(means["null_mean"], heights, "|", color=INK, markersize=11, label="re-paired images, mean")
-    axes.set_yticks(heights, names)
-    axes.invert_yaxis()
+    means = rows.groupby(["measure", "of"])[["value", "null_mean"]].mean()
+    measures = [measure for measure in MEASURES if measure in means.index]
+    claim = _more_alike(means)
+    figure, axes = canvas(claim, height=1.9 + 0.8 * len(measures))
+    for row, measure in enumerate(measures):
+        for of, side in SIDES.items():
+            pairs = rows[(rows["measure"] == measure) & (rows["of"] == of)]
+            _likeness(axes, row + APART * side, pairs, COLOURS[of])
+    axes.set_yticks(range(len(measures)), [MEASURES[measure][0] for measure in measures])
+    axes.set(xlabel="likeness, 1 = identical", xlim=(-0.02, 1), ylim=(len(measures) - 0.5, -0.5))
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel="likeness, 1 = identical", xlim=(-0.02, 1))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    note = "Means over pairs of models. Width and chance give likeness too: the distance to the bar counts."
+    signs = [Line2D([], [], color=colour, marker="o", markersize=9, label=of) for of, colour in COLOURS.items()]
+    others = [Line2D([], [], color=MUTED, linestyle="", marker="o", markersize=4, label="one pair of models")]
+    figure.legend(handles=[*signs, style_marker("|", "re-paired images"), *others], loc="outside lower center",
+                  ncols=2)  # fmt: skip
+    note = (
+        "Means over pairs of models. Width and chance give likeness too: the distance to the bar counts. "
+        "Neighbours and CKA compare means over an image; nearest units are channels or concepts, over all tokens. "
+        "Table `alignment` has more measures, and the same of single tokens."
+    )
     return Picture("alignment", claim, note, figure)
+
+
+def _drawn(alignment: pd.DataFrame) -> pd.DataFrame:
+    """The rows of MEASURES in the space that each names; `of`: codes or activations."""
+    parts = alignment["space"].str.split(", ", n=1, expand=True)  # (of, over what)
+    rows = alignment.assign(of=parts[0], over=parts[1])
+    over = rows["measure"].map({measure: over for measure, (_, over) in MEASURES.items()})
+    return rows[(rows["over"] == over) & rows["of"].isin(list(COLOURS))]
+
+
+def _more_alike(means: pd.DataFrame) -> str:
+    """By how many measures codes are more alike than activations, less what re-paired images give."""
+    beyond = (means["value"] - means["null_mean"]).unstack("of").reindex(columns=list(COLOURS)).dropna()
+    more = int((beyond["codes"] > beyond["activations"]).sum())
+    return (
+        f"Beyond re-paired images, models are more alike in their codes than in their activations by {more} of "
+        f"{len(beyond)} measures"
+    )
+
+
+def _likeness(axes: Axes, height: float, pairs: pd.DataFrame, colour: str) -> None:
+    """The mean over pairs of models, with a line from that of re-paired images, and every pair faintly."""
+    value, null = pairs["value"].mean(), pairs["null_mean"].mean()
+    axes.plot([null, value], [height] * 2, color=colour, linewidth=1.6)
+    axes.plot(
+        pairs["value"], [height] * len(pairs), "o", color=colour, markersize=4, alpha=0.45, markeredgewidth=0
+    )
+    axes.plot(null, height, "|", color=INK, markersize=11, markeredgewidth=1.6)
+    axes.plot(value, height, "o", color=colour, markersize=9)

@@ -58,6 +58,7 @@ RC: dict[Any, Any] = {
     "ytick.labelcolor": INK,
 }
 DPI = 150
+MOST_DECADES = 1e3  # last over first value of an axis whose ticks have room for 2 and 5
 LineStyle = Literal["-", "--", ":", "-."]
 
 
@@ -143,8 +144,10 @@ def style_marker(marker: str, label: str) -> Line2D:
 
 
 def plain_decades(axis: Axis) -> None:
-    """Logarithmic ticks as 1, 2, 5, 10, 20, not as powers."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+    """Logarithmic ticks as 1, 2, 5, 10, 20, not as powers; over more than three decades 1, 10, 100."""
+    low, high = axis.get_view_interval()
+    steps = (1.0,) if high > MOST_DECADES * low else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
