@@ -45,9 +45,10 @@ lint: environment
 
 environment: $(VENV)/.installed
 
+# Python compiles what is imported, when it is; to compile all that is installed takes as long as to unpack it.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet $(PINS) -e .[dev]
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-compile $(PINS) -e .[dev]
 	@touch $@
 
 clean:
