@@ -13,7 +13,7 @@ from usae.common.runtime.interrupts import one_line
 
 sys.excepthook = one_line  # before the imports that take seconds
 # What is imported stays: to look through it for garbage, again and again, takes a sixth of a stage's start.
-gc.disable()  # until `stage`, which is called when all is imported
+gc.disable()  # until `stage`, which is called when all is imported, and leaves that out for good
 
 from usae.common.errors import Interrupted, UserError  # noqa: E402
 from usae.common.files.whole import disk_sentence  # noqa: E402
@@ -33,6 +33,7 @@ def stage(function: Callable[..., str]) -> Callable[[], None]:
     command with its text and status 1, as does what a disk refuses, `Interrupted` with the status of its signal
     (130, 143), Ctrl-C with one line; anything else is a bug and keeps its traceback.
     """
+    gc.freeze()
     gc.enable()
     name = function.__module__ if function.__module__ != "__main__" else _main_module(function)
     wanted = list(inspect.signature(function).parameters)[1:]

@@ -1,5 +1,6 @@
 """Shared fixtures: small real things (networks, images, stores), made afresh in a temporary folder."""
 
+import gc
 import os
 import signal
 from copy import deepcopy
@@ -44,6 +45,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first: of several processes none is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: it need not be looked through for garbage in every test."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from usae.common.seeds import seed_of
 from usae.methods.joint.sae import CentredEncoder, FreeDictionary, SparcSAE
 from usae.sae.sparse import SparseCodes, sparse_decode
 from usae.training.loop.method import ALL_MODELS, Start, Update
+from usae.training.start.first_weights import drawn_from
 from usae.training.start.initialisation import set_statistics
 
 BLOCK = "as published"  # of the comparison
@@ -195,11 +196,11 @@ class PublishedSparcMethod:
 
 def start(given: Start) -> PublishedSparcMethod:
     """See `usae.training.loop.methods`."""
-    torch.manual_seed(seed_of(given.variant.seed, "first weights of published SPARC"))
     widths = {model: manifest.width for model, manifest in given.manifests.items()}
     train = given.params.model_dump() | {"levels": None}
     about = {"models": {}, "train": train, "seed": given.variant.seed, "method": given.variant.method}
-    sae = PublishedSparc(widths, given.params.dictionary, given.variant.k, about)
+    with drawn_from(seed_of(given.variant.seed, "first weights of published SPARC")):
+        sae = PublishedSparc(widths, given.params.dictionary, given.variant.k, about)
     for model, manifest in given.manifests.items():
         set_statistics(sae, model, manifest, given.params)
         part: Any = sae.part(model)

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from usae.activations.store.manifests import Manifest
 from usae.common.errors import Diverged, UserError
 from usae.common.seeds import seed_of
 from usae.common.variant import Variant
+from usae.training.loop import loop
 from usae.training.loop.checkpoints import Checkpoints
-from usae.training.loop.loop import Budget, RunOptions, train
+from usae.training.loop.loop import Budget, RunOptions, prepare, train
 from usae.training.loop.schedule import Schedule
 from usae.training.loop.trainer import Trainer
 
@@ -95,6 +97,36 @@ def test_side_by_side_is_as_if_alone(world, recipe):
         sae, log = trained(world, short, variant)
         same_bits(together[name].sae, sae)
         pd.testing.assert_frame_equal(together[name].log, log)
+
+
+@pytest.mark.parametrize("small", [0, 1 << 24], ids=["one by one", "side by side"])
+def test_starts_that_are_made_side_by_side_are_as_if_alone(world, recipe, monkeypatch, small):
+    monkeypatch.setattr(loop, "SMALL_START", small)
+    start, starting, most = loop.new_method, [], []
+    together = threading.Barrier(2 if small else 1, timeout=60)
+
+    def noted(given):
+        starting.append(given)
+        together.wait()
+        most.append(len(starting))
+        method = start(given)
+        starting.remove(given)
+        return method
+
+    clusters = recipe.model_copy(update={"init": "clusters"})
+    variants = {f"seed-{seed}": Variant(4, seed) for seed in range(8)}
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone = {name: trained(world, clusters, variant, steps=1)[0] for name, variant in variants.items()}
+        monkeypatch.setattr(loop, "new_method", noted)
+        found = side_by_side(world, clusters, variants, steps=1)
+    finally:
+        torch.set_num_threads(threads)
+    for name, sae in alone.items():
+        same_bits(found[name].sae, sae)
+    assert max(most) == (2 if small else 1)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_variants_of_some_of_the_models_are_as_if_only_these_were_opened(world, recipe):
@@ -273,6 +305,13 @@ def test_a_half_sees_its_own_images_alone(world, recipe, monkeypatch):
         epoch = tokens[half]["a"][:, 0]
         times = len(torch.cat(values)) // len(epoch)
         assert torch.equal(torch.cat(values).sort().values, epoch.repeat(times).sort().values)
+
+
+def test_a_half_reads_only_the_models_that_it_trains_on(world, recipe):
+    manifests, data = world
+    variants = {"usae": Variant(4, 0), "half-1": Variant(4, 5, models=("b",), half=0)}
+    prepared = prepare(variants, manifests, data, recipe, RUNNING, seed=0, halves=[np.arange(20)])
+    assert {half: loader.data.models for half, loader in prepared.loaders.items()} == {None: ("a", "b"), 0: ("b",)}
 
 
 def test_a_single_model_trains_for_as_many_steps_as_told(world, recipe):

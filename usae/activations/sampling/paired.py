@@ -48,6 +48,11 @@ class PairedActivations:
         return tuple(self.stores)
 
     @property
+    def width(self) -> int:
+        """Of all models side by side."""
+        return sum(store.width for store in self.stores.values())
+
+    @property
     def bytes(self) -> int:
         """Size of all activations as stored."""
         return sum(

@@ -8,6 +8,7 @@ untrained network reaches 0.9 and more, and the gain is small by nature.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -38,13 +39,11 @@ def probe_scenes(
     `backbone_tokens` maps RGB pixels in 0..1 [b, 3, 64, 64] to tokens [b, t, d]; the result is that of
     `probe_tokens`.
     """
-    drawn = [scene(STREAM + seed, number) for number in range(scenes)]
-    images = torch.from_numpy(np.stack([item.image for item in drawn])).permute(0, 3, 1, 2)
+    pictures, coverage = _drawn(STREAM + seed, scenes)
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2)
     with torch.inference_mode():
         tokens = torch.cat([backbone_tokens(part.float() / 255.0) for part in images.split(BATCH)])
-    return probe_tokens(
-        tokens.numpy(), np.stack([item.coverage for item in drawn]), train_scenes or scenes * 3 // 4
-    )
+    return probe_tokens(tokens.numpy(), coverage, train_scenes or scenes * 3 // 4)
 
 
 def probe_tokens(tokens: NDArray[np.floating], coverage: NDArray[np.uint8], train_scenes: int) -> pd.DataFrame:
@@ -91,6 +90,13 @@ def ridge_scores(features: Matrix, targets: NDArray[np.bool_], held_out: Matrix,
     train, test = (features - mean) / scale, (held_out - mean) / scale
     gram = train.T @ train + ridge * len(train) * np.eye(train.shape[1])
     return np.asarray(test @ np.linalg.solve(gram, train.T @ (targets - targets.mean(0))))
+
+
+@lru_cache(maxsize=1)  # the trained network and the untrained one see the same
+def _drawn(stream: int, count: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images [b, 64, 64, 3] and coverage [b, grid, grid, A] of the first scenes of a stream."""
+    scenes = [scene(stream, number) for number in range(count)]
+    return np.stack([item.image for item in scenes]), np.stack([item.coverage for item in scenes])
 
 
 def _select(tokens: NDArray[np.floating], labels: NDArray[np.bool_]) -> tuple[Matrix, NDArray[np.bool_]]:

@@ -32,7 +32,9 @@ from usae.training.loop.method import Start
 from usae.training.loop.methods import new_method
 from usae.training.loop.schedule import Schedule
 from usae.training.loop.trainer import Trainer
+from usae.training.start.clusters import clustered_tokens
 
+SMALL_START = 1 << 24  # values that are clustered: such SAEs start side by side, several need less than 1 GiB
 LOOK_EVERY = 20  # steps between two looks at the numbers on a GPU, which then has to hand them over
 REMEDY = (
     "Lower `train.learning_rate`, or raise `train.warmup_epochs`; `usae store verify` says whether the activations"
@@ -118,16 +120,28 @@ def prepare(
         for half, (part, own_plan) in _parts(variants, data, plan, halves).items()
     }
     shown = next(iter(variants)) if ranks.rank == 0 else None
-    trainers = {}
-    for name, variant in variants.items():
+
+    def trainer(name: str) -> Trainer:
+        variant = variants[name]
         models, schedule = variant.models or tuple(manifests), budget.schedule(variant)
         own, part = {model: manifests[model] for model in models}, loaders[variant.half].data.select(models)
         kept = options.checkpoints.folder / "starts" / name if options.checkpoints else None
         where = ranks, options.device, kept, options.kernels
         method = new_method(Start(variant, own, part, params, schedule, *where))
         log = TrainingLog(options.curve, track=options.track) if name == shown else TrainingLog()
-        trainers[name] = Trainer(variant, models, method, log, schedule.steps)
+        return Trainer(variant, models, method, log, schedule.steps)
+
+    values = clustered_tokens(data.images * data.tokens, params.dictionary) * data.width
+    workers = _side_by_side(options.device, ranks) if values <= SMALL_START else 1
+    threads = torch.get_num_threads()  # for each: a sum's last bits depend on them
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        trainers = dict(zip(variants, pool.map(trainer, variants), strict=True))
     return Prepared(Trainers(trainers, ranks, options.device, options.checkpoints), loaders, budget.steps)
+
+
+def _side_by_side(device: torch.device, ranks: Ranks) -> int:
+    """How many SAEs are worked on at once: on a CPU of one's own, as many as torch has threads."""
+    return torch.get_num_threads() if device.type == "cpu" and ranks.size == 1 else 1
 
 
 @dataclass(frozen=True)
@@ -153,8 +167,7 @@ class Trainers:
     ) -> None:
         self.members, self.ranks, self.device, self.checkpoints = members, ranks, device, checkpoints
         self.saved: int | None = None  # the step that the last checkpoint goes on with
-        threads = torch.get_num_threads() if device.type == "cpu" and ranks.size == 1 else 1
-        self.workers = min(threads, len(members))
+        self.workers = min(_side_by_side(device, ranks), len(members))
         self._pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,))
 
     def step(self, batches: Mapping[int | None, Batch]) -> None:
@@ -235,10 +248,13 @@ def _parts(
     variants: Mapping[str, Variant], data: PairedActivations, plan: Plan, halves: Sequence[np.ndarray]
 ) -> dict[int | None, tuple[PairedActivations, Plan]]:
     """Half (None: all images) -> its images, and an order of its own."""
-    wanted = dict.fromkeys(variant.half for variant in variants.values())
+    wanted: dict[int | None, set[str]] = {}
+    for variant in variants.values():
+        wanted.setdefault(variant.half, set()).update(variant.models or data.models)
     parts: dict[int | None, tuple[PairedActivations, Plan]] = {}
-    for half in wanted:
+    for half, models in wanted.items():
         part = data if half is None else data.part(halves[half])
+        part = part.select([model for model in data.models if model in models])
         seed = plan.seed if half is None else seed_of(plan.seed, "order of a half", half)
         size = plan.batch_images if half is None else min(plan.batch_images, part.images)
         parts[half] = part, replace(plan, seed=seed, batch_images=size)

@@ -26,6 +26,11 @@ SAMPLE = 65_536  # most tokens that are clustered: 2.3 GiB in 1920 channels (ben
 PER_CONCEPT = 64  # tokens for each concept, where that is fewer
 
 
+def clustered_tokens(tokens: int, concepts: int) -> int:
+    """How many of the training tokens are clustered."""
+    return min(tokens, SAMPLE, PER_CONCEPT * concepts)
+
+
 @torch.no_grad()
 def start_at_clusters(
     sae: UniversalSAE,
@@ -79,9 +84,8 @@ def _rows(
     Last, the root mean square that each model's standardised tokens are divided by for that.
     """
     total = data.images * data.tokens
-    drawn = generator(variant.seed, "cluster start").choice(
-        total, min(total, SAMPLE, PER_CONCEPT * sae.concepts), replace=False
-    )
+    size = clustered_tokens(total, sae.concepts)
+    drawn = generator(variant.seed, "cluster start").choice(total, size, replace=False)
     images, positions = np.divmod(np.sort(drawn), data.tokens)
     rows, centres, scales = [], [], {}
     for model, own_images in zip(

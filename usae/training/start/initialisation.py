@@ -19,6 +19,7 @@ from usae.common.seeds import seed_of
 from usae.common.variant import Variant
 from usae.sae.universal import UniversalSAE
 from usae.training.start.clusters import start_at_clusters
+from usae.training.start.first_weights import drawn_from
 from usae.training.start.tokens import start_at_tokens
 
 
@@ -56,14 +57,14 @@ def sae_and_starts(
     Raises:
         UserError: there are fewer training tokens than concepts, but for `init: random`.
     """
-    torch.manual_seed(seed_of(variant.seed, "first weights"))
     about = {
         "models": {model: _about(manifest) for model, manifest in manifests.items()},
         "train": params.model_dump(),
         "seed": variant.seed,
     }
     widths = {model: manifest.width for model, manifest in manifests.items()}
-    sae = UniversalSAE(widths, params.dictionary, variant.k, about, params.levels or ())
+    with drawn_from(seed_of(variant.seed, "first weights")):
+        sae = UniversalSAE(widths, params.dictionary, variant.k, about, params.levels or ())
     for model, manifest in manifests.items():
         set_statistics(sae, model, manifest, params)
     means = {model: torch.tensor(manifest.channel_mean) for model, manifest in manifests.items()}
