@@ -20,7 +20,7 @@ from usae.activations.store.manifests import Manifest
 from usae.common.errors import Diverged, Interrupted
 from usae.common.params import Kernels, TrainParams
 from usae.common.runtime.interrupts import Stop, graceful
-from usae.common.runtime.progress import counter
+from usae.common.runtime.progress import counter, progress
 from usae.common.runtime.ranks import Ranks
 from usae.common.runtime.tracker import Tracker
 from usae.common.seeds import seed_of
@@ -119,7 +119,8 @@ def prepare(
     }
     shown = next(iter(variants)) if ranks.rank == 0 else None
     trainers = {}
-    for name, variant in variants.items():
+    coming = progress(variants.items(), total=len(variants), description="start", unit="SAE")
+    for name, variant in coming:
         models, schedule = variant.models or tuple(manifests), budget.schedule(variant)
         own, part = {model: manifests[model] for model in models}, loaders[variant.half].data.select(models)
         kept = options.checkpoints.folder / "starts" / name if options.checkpoints else None
