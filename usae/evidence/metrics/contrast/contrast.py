@@ -178,7 +178,7 @@ def exemplars_frame(opened: HeldOut) -> pd.DataFrame:
 
 def _concepts(measured: Mapping[Trained, Measured]) -> Iterator[pd.DataFrame]:
     for (start, run), found in measured.items():
-        yield found.evidence().assign(run=run, start=start)
+        yield found.evidence.assign(run=run, start=start)
 
 
 def _called(make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
