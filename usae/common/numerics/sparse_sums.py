@@ -1,7 +1,7 @@
 """Sums of products of two sides' sparse rows, added to a dense matrix.
 
 Sums over tokens are dense soon: a token with k codes on either side adds to k^2 cells. scipy's product of sparse
-matrices sorts out first which cells there are, and takes about eight times as long (`benchmarks.fixed`).
+matrices sorts out first which cells there are, and takes about eight times as long (`benchmarks.measuring`).
 """
 
 from collections.abc import Iterator
