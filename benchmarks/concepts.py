@@ -173,7 +173,7 @@ def scores(material: Material, trained: Mapping[str, Result], images: str, seed:
     sae = cast(UniversalSAE, trained["run"].sae)
     coarse = sae.levels.ends[0]
     measured = HeldOut(sae, stores, params, seed, CPU).measured()
-    evidence = measured.evidence().sort_values("concept_id")
+    evidence = measured.evidence.sort_values("concept_id")
     thresholds = Thresholds(params.agreement)
     shared = passed(common_steps(evidence, len(sae.models), None, thresholds))
     back = {start: found_again(material, trained, images, start) for start in (False, True)}

@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from usae.common.numerics.matching import matching, random_matching
+from usae.common.numerics.sparse_sums import add_products
 from usae.common.params import load_params
+from usae.evidence.codes.rows import code_rows
 from usae.evidence.codes.store import CodeStore, aligned_chunks, open_codes
 from usae.evidence.metrics.dictionaries.consistency import consistency_frame
 from usae.evidence.metrics.firing.counts import FiringCounts
@@ -95,6 +97,21 @@ def labels(folder: Path, _: int) -> None:
         counts.update(chunks)
 
 
+def products(folder: Path, _: int) -> None:
+    """Sums of products of all codes of one model with all of another, as correlations of codes are made."""
+    total = np.zeros((CONCEPTS, CONCEPTS))
+    for one, other, _ in aligned_chunks(open_codes(folder, MODELS)):
+        add_products(total, code_rows(one, CONCEPTS), code_rows(other, CONCEPTS))
+
+
+def scipy_products(folder: Path, _: int) -> None:
+    """The same by scipy's product of sparse matrices."""
+    total = np.zeros((CONCEPTS, CONCEPTS))
+    for one, other, _ in aligned_chunks(open_codes(folder, MODELS)):
+        entries = (code_rows(one, CONCEPTS).T @ code_rows(other, CONCEPTS)).tocoo()
+        total[entries.row, entries.col] += entries.data
+
+
 def nulls(folder: Path, permutations: int) -> None:
     """All nulls, of all models and of every pair."""
     codes = open_codes(folder, MODELS)
@@ -165,6 +182,8 @@ PARTS = {
     "exemplars": exemplars,
     "labels": labels,
     "nulls": nulls,
+    "products": products,
+    "products by scipy": scipy_products,
     "the paper's tables": paper_tables,
 }
 

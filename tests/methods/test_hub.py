@@ -4,10 +4,11 @@ import torch
 
 from tests.support.leaks import assert_no_leak, codes_r2
 from tests.support.materials import material_of, sae_with
+from usae.common.numerics.ridge import ridge_maps
 from usae.common.types import Pair
 from usae.methods.fitting.material import Material
 from usae.methods.fitting.own import own_codes
-from usae.methods.hub import fit
+from usae.methods.hub import code_products, fit
 
 TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
 
@@ -48,6 +49,16 @@ def test_a_model_that_is_a_linear_map_of_the_hub_has_all_its_concepts(tmp_path):
     assert of_a["b", "b"] == pytest.approx(of_a["a", "b"], abs=1e-4)
     assert of_a["b", "b"] > of_a["a", "a"] - 1e-3  # the regression may do better than the SAE's own rows
     assert of_a["a", "c"] < 0.05
+
+
+def test_decoders_are_the_regressions_of_the_least_penalty_of_all(tmp_path):
+    material = turned(tmp_path)
+    spans = {m: slice(4 + span.start, 4 + span.stop) for m, span in material.spans.items() if m != "a"}
+    expected = ridge_maps(*code_products(material, "a"), slice(0, 4), spans)
+    decoders = fit(material)[0].concepts.decoders
+    for model, each in expected.items():
+        np.testing.assert_allclose(decoders[model].weights, each.weights, atol=1e-6)
+        np.testing.assert_allclose(decoders[model].offset, each.offset, atol=1e-6)
 
 
 def test_models_that_are_the_same_have_the_same_codes(tmp_path):

@@ -100,7 +100,7 @@ def _measured(params: Params, layout: Layout, root: Path) -> None:
         write_index(records, layout.images / f"{split}.parquet", None, ())
     whole = Contrasts.load(params, layout, root, CPU)
     few = replace(whole, folders={run: whole.folders[run] for run in (RUN, SHUFFLED)})
-    frames = [each.evidence().assign(run=run, start=start) for (start, run), each in few.measured().items()]
+    frames = [each.evidence.assign(run=run, start=start) for (start, run), each in few.measured().items()]
     write_table(STABILITY, no_rows(STABILITY), layout.table(STABILITY))
     write_table(CONTROL_CONCEPTS, pd.concat(frames, ignore_index=True), layout.table(CONTROL_CONCEPTS))
 

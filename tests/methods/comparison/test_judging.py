@@ -55,9 +55,9 @@ def test_the_numbers_are_those_of_stage_contrast(judge, stores, measure):
     run, start = (HeldOut(sae_of(seed), stores, measure, 5, CPU).measured() for seed in (0, 1))
     concepts = pd.concat(
         [
-            run.evidence().assign(run="usae", start=False),
-            start.evidence().assign(run="usae", start=True),
-            start.evidence().assign(run="shuffled", start=False, q=1.0),  # a control that sets no bar
+            run.evidence.assign(run="usae", start=False),
+            start.evidence.assign(run="usae", start=True),
+            start.evidence.assign(run="shuffled", start=False, q=1.0),  # a control that sets no bar
         ]
     )
     nothing = pd.DataFrame(columns=STABILITY.names)
@@ -76,7 +76,7 @@ def test_the_numbers_are_those_of_stage_contrast(judge, stores, measure):
     drawn = run.draws.r2_cross.std(ddof=1)
     value, low, high, _ = numbers["r2_cross_mean", "single"]
     assert (value - low, high - value) == pytest.approx((1.96 * drawn, 1.96 * drawn), abs=1e-6)
-    pd.testing.assert_frame_equal(found.concepts[run.evidence().columns], run.evidence())
+    pd.testing.assert_frame_equal(found.concepts[run.evidence.columns], run.evidence)
     assert found.funnel["concepts"].iloc[-1] == expected.value["shared"]
 
 

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from scipy import sparse
 
+from usae.common.numerics.sparse_sums import add_products
 from usae.common.types import Array
 
 Rows = Array | sparse.csr_array
@@ -32,13 +33,11 @@ class CrossCorrelation:
     def update(self, left: Rows, right: Rows) -> None:
         """Add rows [n, left] and [n, right], dense or sparse, of the same tokens."""
         one, other = left.astype(np.float64), right.astype(np.float64)
-        products = one.T @ other
         self.rows += one.shape[0]
-        if sparse.issparse(products):
-            entries = products.tocoo()
-            self.products[entries.row, entries.col] += entries.data
+        if sparse.issparse(one) and sparse.issparse(other):
+            add_products(self.products, one, other)
         else:
-            self.products += products
+            self.products += one.T @ other
         self.left_sums += _sums(one)
         self.right_sums += _sums(other)
 

@@ -16,6 +16,7 @@ import torch
 from scipy import sparse
 
 from usae.common.numerics.ridge import LinearMap, Products, ridge_map
+from usae.common.numerics.sparse_sums import add_products
 from usae.common.numerics.wide_ridge import solved_maps
 from usae.common.types import Array
 from usae.sae.layers import Encoder
@@ -147,9 +148,8 @@ def add_codes(sums: Products, codes: sparse.csr_array, rows: Array) -> None:
     """Add tokens with sparse codes (n, c) and activations (n, d) to sums of c + d columns, of codes about 0."""
     concepts = codes.shape[1]
     rows = rows - sums.origin[concepts:].astype(rows.dtype)
-    square = (codes.T @ codes).tocoo()
     cross = codes.T @ rows.astype(np.float64)  # (concepts, width)
-    sums.products[square.row, square.col] += square.data
+    add_products(sums.products[:concepts, :concepts], codes, codes)
     sums.products[:concepts, concepts:] += cross
     sums.products[concepts:, :concepts] += cross.T
     sums.products[concepts:, concepts:] += rows.T @ rows

@@ -12,6 +12,7 @@ from usae.common.layout import START, Layout
 from usae.common.params import Params
 from usae.common.runtime.amounts import say_fewer
 from usae.common.runtime.parallel import side_by_side
+from usae.common.runtime.progress import progress
 from usae.common.tables import no_rows
 from usae.common.variant import Variant
 from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, onboard, open_setup
@@ -84,4 +85,7 @@ def _table(
         return onboard(setup, sizes, params.measure.threshold, settings).assign(dictionary=name)
 
     device = next(cast(UniversalSAE, saes[TRAINED]).parameters()).device
-    return pd.concat(side_by_side(frame, asked, device), ignore_index=True)
+    frames = side_by_side(frame, asked, device)
+    return pd.concat(
+        progress(frames, total=len(asked), description="onboarding", unit="setting"), ignore_index=True
+    )

@@ -7,6 +7,7 @@ import pandas as pd
 from usae.common.params import Params
 from usae.common.runtime.device import configure
 from usae.common.runtime.parallel import side_by_side
+from usae.common.runtime.progress import progress
 from usae.common.tables import no_rows
 from usae.evidence.planted.summary import summary
 from usae.evidence.planted.tables import PLANTED, PLANTED_CONCEPTS
@@ -25,7 +26,8 @@ def run(params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
 def judged(params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Planted concepts and codes (see `Trial.scored`) of the worlds of `params.seed` and the seeds after it."""
     seeds = range(params.seed, params.seed + params.planted.seeds)
-    results = zip(*side_by_side(partial(_world, params), seeds, CPU), strict=True)
+    worlds = side_by_side(partial(_world, params), seeds, CPU)
+    results = zip(*progress(worlds, total=len(seeds), description="planted", unit="world"), strict=True)
     concepts, codes = (pd.concat(frames, ignore_index=True) for frames in results)
     return concepts, codes
 

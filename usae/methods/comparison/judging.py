@@ -69,7 +69,7 @@ class Judge:
         opened = HeldOut(concepts, stores, self.params, self.seed, self.device)
         scores = self._scores(concepts) if member.run in (RUN, START) else None
         measured = opened.measured(*([] if scores is None else [scores]))
-        evidence = measured.evidence()
+        evidence = measured.evidence
         asked = Thresholds(self.params.agreement)
         steps = common_steps(evidence, len(concepts.models), self.bar, asked)
         agreement = evidence["cofire_proportion_min"].to_numpy()

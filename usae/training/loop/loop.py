@@ -20,7 +20,7 @@ from usae.activations.store.manifests import Manifest
 from usae.common.errors import Diverged, Interrupted
 from usae.common.params import Kernels, TrainParams
 from usae.common.runtime.interrupts import Stop, graceful
-from usae.common.runtime.progress import counter
+from usae.common.runtime.progress import counter, progress
 from usae.common.runtime.ranks import Ranks
 from usae.common.runtime.tracker import Tracker
 from usae.common.seeds import seed_of
@@ -135,7 +135,8 @@ def prepare(
     workers = _side_by_side(options.device, ranks) if values <= SMALL_START else 1
     threads = torch.get_num_threads()  # for each: a sum's last bits depend on them
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        trainers = dict(zip(variants, pool.map(trainer, variants), strict=True))
+        coming = progress(pool.map(trainer, variants), total=len(variants), description="start", unit="SAE")
+        trainers = dict(zip(variants, coming, strict=True))
     return Prepared(Trainers(trainers, ranks, options.device, options.checkpoints), loaders, budget.steps)
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from usae.common.runtime.progress import progress
 from usae.sae.sparse import transposed_product
 
 ITERATIONS = 12  # of Lloyd's algorithm, at most; 25 gain nothing
@@ -26,7 +27,7 @@ def spherical_kmeans(rows: Float[Tensor, "n d"], clusters: int) -> Float[Tensor,
     """Centres of unit norm of `clusters` clusters of unit rows; the same rows in the same order give the same."""
     centres = split_centres(rows, clusters)
     cluster = None
-    for _ in range(ITERATIONS):
+    for _ in progress(range(ITERATIONS), total=ITERATIONS, description="clusters", unit="iteration"):
         found = members_of(rows, centres)
         if cluster is not None and torch.equal(found, cluster):
             break
@@ -44,7 +45,8 @@ def split_centres(rows: Float[Tensor, "n d"], clusters: int) -> Float[Tensor, "c
     if len(rows) < clusters:
         raise ValueError(f"{len(rows)} rows cannot be split into {clusters} parts.")
     parts = [_part(rows, torch.arange(len(rows), device=rows.device), 0)]
-    for number in range(1, 2 * clusters - 1, 2):
+    numbers = range(1, 2 * clusters - 1, 2)
+    for number in progress(numbers, total=len(numbers), description="clusters", unit="split"):
         members, side = heapq.heappop(parts)[2:]
         heapq.heappush(parts, _part(rows, members[side], number))
         heapq.heappush(parts, _part(rows, members[~side], number + 1))

@@ -25,12 +25,13 @@ from usae.evidence.metrics.contrast.tables import (
     STABILITY,
     START_EXEMPLARS,
 )
+from usae.evidence.metrics.firing.evidence import evidence
 from usae.evidence.metrics.firing.nulls import IMAGES
 from usae.evidence.metrics.funnel import Thresholds
 from usae.evidence.metrics.measure.counting import concept_statistics
 from usae.evidence.metrics.measure.funnel_tables import Funnel
 from usae.evidence.metrics.reconstruction.passes import reconstruction
-from usae.evidence.metrics.summary import concept_numbers
+from usae.evidence.metrics.summary import concept_numbers, nulls_beside
 from usae.sae.universal import UniversalSAE
 
 CPU, MODELS = torch.device("cpu"), ("a", "b", "untrained-a")
@@ -71,7 +72,9 @@ def test_the_same_as_by_codes_on_disk(stores, measure, tmp_path):
     expected = concept_statistics(codes, None, measure, 5, None)
     np.testing.assert_array_equal(found.firing.patterns.rows, expected.firing.patterns.rows)
     np.testing.assert_array_equal(found.firing.sums, expected.firing.sums)
-    np.testing.assert_array_equal(found.permuted, expected.nulls.counts[IMAGES, PAIR])
+    permuted = expected.nulls.counts[IMAGES, PAIR]
+    pd.testing.assert_frame_equal(found.evidence, evidence(expected.firing, permuted))
+    assert found.nulls == nulls_beside(expected.firing, permuted, found.norms * expected.firing.mean_codes)
     rows = reconstruction(opened.sae, codes, opened.stores, name="usae", split="val").rows(("a", "b"))
     pd.testing.assert_frame_equal(found.reconstruction, pd.DataFrame(rows))
 

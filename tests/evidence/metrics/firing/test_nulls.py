@@ -7,6 +7,7 @@ from scipy import stats
 
 from usae.common.numerics.significance import significance
 from usae.evidence.codes.store import CodeChunk
+from usae.evidence.metrics.firing import packed
 from usae.evidence.metrics.firing.counts import FiringCounts, firing_entropy
 from usae.evidence.metrics.firing.nulls import (
     CLASS,
@@ -278,3 +279,14 @@ def test_of_many_models_pairs_are_asked_under_one_null_and_no_set_leaves_one_out
         IMAGES: 37, CLASS: 1, TOKENS: 1, JOINT: 1,
     }  # fmt: skip
     assert all(len(counts[null, tuple(range(9))]) == 9 for null in (IMAGES, CLASS, TOKENS))
+
+
+def test_pairs_are_looked_at_in_portions_to_the_same_counts(monkeypatch):
+    fires = clustered(np.random.default_rng(3), 3, 40, 9, 10, rate=0.5)
+    whole = nulls_of(fires, permutations=5)
+    monkeypatch.setattr(packed, "PAIRS", 8)
+    portions = nulls_of(fires, permutations=5)
+    assert whole.counts.keys() == portions.counts.keys()
+    for key, counts in whole.counts.items():
+        np.testing.assert_array_equal(counts, portions.counts[key])
+        assert counts.any()

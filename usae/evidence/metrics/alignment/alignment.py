@@ -62,7 +62,9 @@ def alignment_frame(
         likeness = [row for name, each in features.items() for row in _likeness(f"{space}, {name}", each, orders)]
         return likeness + list(_buddies(f"{space}, all tokens", sources, chosen, orders))
 
-    return pd.DataFrame([row for own in side_by_side(rows, list(spaces), torch.device("cpu")) for row in own])
+    found = side_by_side(rows, list(spaces), torch.device("cpu"))
+    coming = progress(found, total=len(spaces), description="alignment", unit="space")
+    return pd.DataFrame([row for own in coming for row in own])
 
 
 def _features(sources: Mapping[str, Source], images: Array, positions: Array) -> dict[str, dict[str, Array]]:

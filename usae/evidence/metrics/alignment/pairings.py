@@ -12,9 +12,11 @@ import numpy as np
 from scipy import sparse
 
 from usae.common.numerics.correlation import Rows
+from usae.common.numerics.sparse_sums import add_products
 from usae.common.types import Array, Pair
 from usae.evidence.metrics.alignment.rows import Source
 
+BLOCK_UNITS = 512  # of the left side, whose centres are taken off at once
 FULL = 8  # units for each that is not 0, up to which a product of dense rows takes less time
 
 
@@ -58,8 +60,21 @@ def correlations(models: Mapping[str, ScaledRows], order: Array) -> Iterator[tup
         moved[model] = scaled.moved(partner)
         partner = order[partner]
     for one, other in combinations(models, 2):
-        centres = np.outer(models[one].centre, models[other].centre)
-        yield (one, other), dense(moved[one].T @ moved[other]) - centres
+        found = _products(moved[one], moved[other])
+        for start in range(0, len(found), BLOCK_UNITS):
+            found[start : start + BLOCK_UNITS] -= np.outer(
+                models[one].centre[start : start + BLOCK_UNITS], models[other].centre
+            )
+        yield (one, other), found
+
+
+def _products(left: Rows, right: Rows) -> Array:
+    """(left, right) sums of products of the rows."""
+    if not (sparse.issparse(left) and sparse.issparse(right)):
+        return dense(left.T @ right)
+    total = np.zeros((left.shape[1], right.shape[1]))
+    add_products(total, left, right)
+    return total
 
 
 def dense(rows: Rows | sparse.csc_array) -> Array:

@@ -21,6 +21,7 @@ from usae.common.layout import START, Layout
 from usae.common.params import MeasureParams, Params
 from usae.common.runtime.cluster import HERE, Workers, worker_device, workers
 from usae.common.runtime.parallel import side_by_side
+from usae.common.runtime.progress import progress
 from usae.common.tables import Table, no_rows
 from usae.common.types import Array
 from usae.evidence.controls.names import HALF, RUN, SEED, beside_controls
@@ -85,8 +86,10 @@ class Contrasts:
         """Every SAE, before and after training: each a task of the workers, or a process of this machine."""
         each = [(start, run) for run in self.folders for start in (False, True)]
         if there.client is None:
-            return dict(zip(each, side_by_side(self._measured, each, self.device), strict=True))
-        return dict(zip(each, there.in_order(self.anywhere().measured_there, each), strict=True))
+            found = side_by_side(self._measured, each, self.device)
+        else:
+            found = there.in_order(self.anywhere().measured_there, each)
+        return dict(zip(each, progress(found, total=len(each), description="contrast", unit="SAE"), strict=True))
 
     def anywhere(self) -> "Contrasts":
         """The same by absolute paths, for processes that run elsewhere."""
@@ -113,7 +116,7 @@ class Contrasts:
         if not pairs:
             return pd.DataFrame(columns=STABILITY.names)
         frames = side_by_side(partial(self._matches, pairs), (False, True), self.device)
-        return pd.concat(frames, ignore_index=True)
+        return pd.concat(progress(frames, total=2, description="matched concepts"), ignore_index=True)
 
     def _measured(self, which: Trained) -> Measured:
         start, run = which
@@ -156,7 +159,12 @@ def contrast_tables(contrasts: Contrasts, dask: str | None = None) -> dict[Table
         SENSITIVITY: partial(sensitivity_frame, variants, concepts, stability, models, asked),
         REPEATED: partial(repeated_frame, variants, concepts, models, asked),
     }
-    frames = side_by_side(_called, list(further.values()), contrasts.device)
+    frames = progress(
+        side_by_side(_called, list(further.values()), contrasts.device),
+        total=len(further),
+        description="thresholds and halves of the images",
+        unit="table",
+    )
     return tables | dict(zip(further, frames, strict=True))
 
 
@@ -170,7 +178,7 @@ def exemplars_frame(opened: HeldOut) -> pd.DataFrame:
 
 def _concepts(measured: Mapping[Trained, Measured]) -> Iterator[pd.DataFrame]:
     for (start, run), found in measured.items():
-        yield found.evidence().assign(run=run, start=start)
+        yield found.evidence.assign(run=run, start=start)
 
 
 def _called(make: Callable[[], pd.DataFrame]) -> pd.DataFrame:

@@ -95,8 +95,10 @@ class HeldOut:
                 guesses = list(decoded(self.sae, target, sources))
                 table.update(target, truth, guesses)
                 resampled.reconstruct(target, truth, guesses, images)
-        norms = contribution_norms(self.sae, models)
-        return Measured(firing, _permuted(nulls), norms, pd.DataFrame(table.rows(models)), resampled.draws())
+        norms, permuted = contribution_norms(self.sae, models), _permuted(nulls)
+        beside = nulls_beside(firing, permuted, norms * firing.mean_codes)
+        rows = pd.DataFrame(table.rows(models))
+        return Measured(firing, evidence(firing, permuted), beside, norms, rows, resampled.draws())
 
     def _accumulators(self, threshold: float) -> tuple[FiringCounts, CofireNulls]:
         models, concepts = len(self.sae.models), self.sae.concepts
@@ -108,28 +110,27 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Measured:
-    """permuted (moves, B, c): null `images` of all models. norms (m, c): of what a concept adds."""
+    """evidence: a row per concept, of table `control_concepts`. nulls: numbers of re-paired images, see
+    `nulls_beside`. norms (m, c): of what a concept adds.
+    """
 
     firing: FiringCounts
-    permuted: Array
+    evidence: pd.DataFrame
+    nulls: Mapping[str, float]
     norms: Array
     reconstruction: pd.DataFrame
     draws: Draws
 
-    def evidence(self) -> pd.DataFrame:
-        """A row per concept, of table `control_concepts`."""
-        return evidence(self.firing, self.permuted)
-
     def numbers(self) -> Numbers:
         """The flat numbers of `summary`, and those of re-paired images."""
         models = [str(model) for model in range(self.firing.models)]
-        significant = (self.evidence()["q"] <= FALSE_DISCOVERY_RATE).sum() / max(
+        significant = (self.evidence["q"] <= FALSE_DISCOVERY_RATE).sum() / max(
             self.firing.fires.any(axis=0).sum(), 1
         )
         return {
             **reconstruction_numbers(self.reconstruction),
             **concept_numbers(self.firing, self.norms, models),
-            **nulls_beside(self.firing, self.permuted, self.norms * self.firing.mean_codes),
+            **self.nulls,
             "significant_share": rounded(float(significant)),
         }
 

@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.correlation import CrossCorrelation, PairCorrelation
+from usae.common.runtime.progress import progress
 from usae.common.types import Array
 from usae.evidence.codes.encoding import code_chunk
 from usae.evidence.codes.rows import code_rows, fired_rows
@@ -132,6 +133,6 @@ def all_matches(
     """Rows of table `stability` of each (run, against) of `pairs`."""
     frames = [
         matched_concepts(codes[run], codes[against], threshold).assign(run=run, against=against)
-        for run, against in pairs
+        for run, against in progress(pairs, total=len(pairs), description="matched concepts", unit="pair of SAEs")
     ]
     return pd.concat(frames, ignore_index=True)

@@ -25,7 +25,7 @@ from usae.common.runtime.progress import progress
 from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.codes.store import CodeChunk
-from usae.evidence.metrics.firing.packed import PackedFiring, joined, pack, popcount, together
+from usae.evidence.metrics.firing.packed import PackedFiring, joined, pack, popcount, spans, together
 
 IMAGES, CLASS, TOKENS, JOINT = "images", "class", "tokens", "joint"
 NULLS = (IMAGES, CLASS, TOKENS, JOINT)
@@ -79,11 +79,9 @@ class CofireNulls:
         """Count what `update` has kept back of the current block."""
         if not self._numbers:
             return
-        images, block = (
-            np.concatenate(self._numbers),
-            [joined(parts) for parts in zip(*self._waiting, strict=True)],
-        )
+        images, parts = np.concatenate(self._numbers), [list(each) for each in zip(*self._waiting, strict=True)]
         self._waiting, self._numbers = [], []
+        block = [joined(parts.pop(0)) for _ in range(self.models)]  # what is joined is given back at once
         still = self._still(block)
         for null in dict.fromkeys(null for null, _ in self.counts):
             for permutation in progress(range(self.permutations), description=f"null {null}", unit="re-pairing"):
@@ -169,9 +167,24 @@ def cofires(members: Sequence[tuple[PackedFiring, Array]], rng: np.random.Genera
     tokens, the overlap is hypergeometric, and is drawn as such.
     """
     (first, order), *others = sorted(members, key=lambda member: len(member[0].image))
+    place = np.argsort(order)
+    counts = np.zeros(first.concepts, np.int64)
+    for span in spans(first):
+        counts += _cofires(first, place, others, span, rng)
+    return counts
+
+
+def _cofires(
+    first: PackedFiring,
+    place: Array,
+    others: Sequence[tuple[PackedFiring, Array]],
+    span: slice,
+    rng: np.random.Generator | None,
+) -> Array:
+    """`cofires` of a span of the first member's pairs; place: where each of its images is shown."""
     concepts = first.concepts
-    position, concept = np.argsort(order)[first.image], first.concept  # (pairs,)
-    fires = first.bits if rng is None else first.sizes
+    position, concept = place[first.image[span]], first.concept[span]  # (pairs,)
+    fires = (first.bits if rng is None else first.sizes)[span]
     for other, order in others:
         rows = other.slot.ravel().take(order[position] * concepts + concept)
         both = np.flatnonzero(rows >= 0)

@@ -15,14 +15,15 @@ from usae.evidence.codes.rows import fired
 from usae.evidence.codes.store import CodeChunk
 
 WORD = 64
+PAIRS = 2**16  # that are looked at at once
 
 
 @dataclass(frozen=True)
 class PackedFiring:
     """One model's fires in some images, counted from 0; a pair is an image and a concept that fires in it.
 
-    `image` and `concept` (pairs,), by image and then concept; `bits` (pairs, words) uint64, one bit per token;
-    `tokens`: of an image; `images`, `concepts`: how many there are.
+    `image` and `concept` (pairs,) int32, by image and then concept; `bits` (pairs, words) uint64, one bit per
+    token; `tokens`: of an image; `images`, `concepts`: how many there are.
     """
 
     tokens: int
@@ -60,7 +61,8 @@ def pack(chunk: CodeChunk, concepts: int, threshold: float) -> PackedFiring:
     fires = np.zeros(len(pairs) * width, dtype=bool)
     fires[row_of[cell].astype(np.int64) * width + token] = True
     bits = np.packbits(fires.reshape(-1, width), axis=1).view(np.uint64)
-    return PackedFiring(tokens, images, concepts, pairs // concepts, pairs % concepts, bits)
+    own, concept = (each.astype(np.int32) for each in np.divmod(pairs, concepts))
+    return PackedFiring(tokens, images, concepts, own, concept, bits)
 
 
 def joined(chunks: Sequence[PackedFiring]) -> PackedFiring:
@@ -70,7 +72,7 @@ def joined(chunks: Sequence[PackedFiring]) -> PackedFiring:
         chunks[0].tokens,
         int(first[-1]),
         chunks[0].concepts,
-        np.concatenate([chunk.image + n for chunk, n in zip(chunks, first, strict=False)]),
+        np.concatenate([chunk.image + np.int32(n) for chunk, n in zip(chunks, first, strict=False)]),
         np.concatenate([chunk.concept for chunk in chunks]),
         np.concatenate([chunk.bits for chunk in chunks]),
     )
@@ -81,13 +83,26 @@ def together(members: Sequence[PackedFiring]) -> PackedFiring:
     (first, *others) = sorted(members, key=lambda member: len(member.image))
     if not others:
         return first
-    image, concept, bits = first.image, first.concept, first.bits
+    parts = [_common(first, others, span) for span in spans(first)]
+    return PackedFiring(
+        first.tokens, first.images, first.concepts, *(np.concatenate(each) for each in zip(*parts, strict=True))
+    )
+
+
+def spans(firing: PackedFiring) -> list[slice]:
+    """The pairs, PAIRS at a time: what is made of them on the way stays small. One at least."""
+    return [slice(start, start + PAIRS) for start in range(0, max(1, len(firing.image)), PAIRS)]
+
+
+def _common(first: PackedFiring, others: Sequence[PackedFiring], span: slice) -> tuple[Array, Array, Array]:
+    """Image, concept and bits of the pairs of a span of the first in which all others fire too."""
+    image, concept, bits = first.image[span], first.concept[span], first.bits[span]
     for other in others:
         rows = other.slot[image, concept]
         common = bits & other.bits[rows]
         both = (rows >= 0) & common.any(axis=1)
         image, concept, bits = image[both], concept[both], common[both]
-    return PackedFiring(first.tokens, first.images, first.concepts, image, concept, bits)
+    return image, concept, bits
 
 
 def popcount(bits: Array) -> Array:
