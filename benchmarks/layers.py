@@ -56,6 +56,7 @@ def layers_of(model: str, source: Path, folder: Path, options: argparse.Namespac
         for layer, backbone in zip(LAYERS, backbones, strict=True)
     ]
     first.forward(first.pixels("train", 2))  # what is loaded on the way is paid here
+    images = len(first.images["train"])
     runs: dict[str, list[float]] = {"apart": [], "together": [], "decoding": []}
     for pair in range(options.pairs):
         ways = {
@@ -65,10 +66,10 @@ def layers_of(model: str, source: Path, folder: Path, options: argparse.Namespac
         for way in list(ways) if pair % 2 else reversed(ways):
             runs[way].append(timed(partial(run, ways[way]))[1])
         runs["decoding"].append(timed(partial(opened, first))[1])
-        pixels = timed(partial(first.pixels, "train", options.count))[1]
+        pixels = timed(partial(first.pixels, "train", images))[1]
         apart, together, decoding = (runs[way][-1] for way in ("apart", "together", "decoding"))
         print(
-            f"{model}  {len(LAYERS)} layers, {options.count} images, CPU-s: apart {apart:.2f}, together "
+            f"{model}  {len(LAYERS)} layers, {images} images, CPU-s: apart {apart:.2f}, together "
             f"{together:.2f} ({together / apart:.2f}); decoding {decoding:.2f}, with resizing {pixels:.2f}",
             flush=True,
         )
