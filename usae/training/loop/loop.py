@@ -110,7 +110,7 @@ def prepare(
     steps: int | None = None,
     halves: Sequence[np.ndarray] = (),
 ) -> Prepared:
-    """All that `train` does before the first step."""
+    """All that `train` does before the first step; each SAE with all threads, or a sum's last bits were others."""
     ranks = Ranks.current()
     plan = Plan(params.batch_images, seed, params.window_images, params.shuffle_tokens)
     epoch = math.ceil(data.images / params.batch_images)
@@ -133,8 +133,7 @@ def prepare(
 
     values = clustered_tokens(data.images * data.tokens, params.dictionary) * data.width
     workers = _side_by_side(options.device, ranks) if values <= SMALL_START else 1
-    threads = torch.get_num_threads()  # for each: a sum's last bits depend on them
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+    with ThreadPoolExecutor(workers, "start", torch.set_num_threads, (torch.get_num_threads(),)) as pool:
         coming = progress(pool.map(trainer, variants), total=len(variants), description="start", unit="SAE")
         trainers = dict(zip(variants, coming, strict=True))
     return Prepared(Trainers(trainers, ranks, options.device, options.checkpoints), loaders, budget.steps)
