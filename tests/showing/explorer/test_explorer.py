@@ -328,6 +328,8 @@ def test_charts_follow_the_scheme_of_the_page(tmp_path):
     used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", path.read_text()))
     assert used
     assert used <= set(re.findall(r": (#[0-9a-f]{6})", dark_style()))
+    hollow = re.search(r'use\[style\*="fill: #ffffff"\]\{fill:(#[0-9a-f]{6})', dark_style())[1]
+    assert hollow in dark_style().partition("stroke: #ffffff")[2]  # the colour of the card, as a white rim's
 
 
 def test_the_same_run_gives_the_same_files(run, written, tmp_path):

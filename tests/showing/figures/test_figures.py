@@ -310,15 +310,18 @@ def test_ood_claim_is_the_means_of_own_and_other_codes():
     rows = [(images, s, t, r2 + (s == t) / 2) for images, r2 in (("held-out", 0.3), ("other", -0.1))
             for s in "ab" for t in "ab"]  # fmt: skip
     table = pd.DataFrame(rows, columns=["images", "source", "target", "r2_channel"]).assign(count=40)
-    picture = ood_picture(table, ("a", "b"))
+    picture = ood_picture(table, ("a", "b"), "negatives")
     assert picture.claim == (
-        "On images of another kind R² is 0.40 from the model's own codes (0.80 held out), -0.10 from another "
-        "model's (0.30 held out)"
+        "On negatives of the held-out images R² is 0.40 from the model's own codes (0.80 held out), -0.10 from "
+        "another model's (0.30 held out)"
+    )
+    assert ood_picture(table, ("a", "b"), "there/sketches").claim.startswith(
+        "On the images of sketches R² is 0.40"
     )
     held_out, other = picture.figure.axes[0].get_lines()[:2]
     assert held_out.get_xdata().tolist() == [0.8, 0.8, 0.3, 0.3]
     np.testing.assert_allclose(other.get_xdata(), [0.4, 0.4, -0.1, -0.1])
-    assert ood_picture(table.iloc[:0], ("a",)).claim == "No images of another kind were tried"
+    assert ood_picture(table.iloc[:0], ("a",), None).claim == "No images of another kind were tried"
 
 
 def test_planted_claim_is_of_the_concepts_that_are_not_shared():

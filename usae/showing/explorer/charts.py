@@ -35,5 +35,6 @@ def dark_style() -> str:
         if light != "#000000"
     ]
     rules += [f'path[style*="fill: {PAPER}"]{{fill:none!important}}']
+    rules += [f'use[style*="fill: {PAPER}"]{{fill:{DARK_CARD}!important}}']  # hollow markers
     rules += [f'[style*="stroke: {PAPER}"]{{stroke:{DARK_CARD}!important}}']
     return f"@media (prefers-color-scheme: dark){{{''.join(rules)}}}"

@@ -58,7 +58,8 @@ def write_report(run: Run, folder: Path) -> Path:
     Raises:
         UserError: the page would be larger than `report.megabytes` with its first cards alone.
     """
-    drawn = pictures(run.reports, run.params.models, run.params.measure.agreement)
+    params = run.params
+    drawn = pictures(run.reports, params.models, params.measure.agreement, params.ood.images)
     added = panels(run.reports, {picture.name: picture for picture in drawn if picture.drawn})
     saved = [*(picture for picture in drawn if picture.drawn), universal_picture(run)]
     files = Picture.save_all(saved, folder / FIGURES)

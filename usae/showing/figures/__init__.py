@@ -34,14 +34,19 @@ COUNTING = (  # figures whose titles count concepts
 REFUSED = "This run is not readable: its counts say nothing (table verdict has the reasons)"
 
 
-def pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[Picture]:
+def pictures(
+    reports: Reports, models: Sequence[str], agreement: float, other_images: str | None = None
+) -> list[Picture]:
     """Every figure that needs only tables, in the order in which the page shows them; `agreement`: asked of a
-    concept that all models share. Where the run is not readable, no title has a count.
+    concept that all models share; `other_images`: what `ood.images` names. Where the run is not readable, no title
+    has a count.
     """
-    return _without_counts(_pictures(reports, models, agreement), reports["verdict"])
+    return _without_counts(_pictures(reports, models, agreement, other_images), reports["verdict"])
 
 
-def _pictures(reports: Reports, models: Sequence[str], agreement: float) -> list[Picture]:
+def _pictures(
+    reports: Reports, models: Sequence[str], agreement: float, other_images: str | None
+) -> list[Picture]:
     return [
         funnel_picture(reports["funnel"]),
         agreement_picture(reports["control_concepts"], agreement),
@@ -59,7 +64,7 @@ def _pictures(reports: Reports, models: Sequence[str], agreement: float) -> list
         consistency_picture(reports["consistency"], models),
         stitching_picture(reports["stitching"]),
         onboarding_picture(reports["onboarding"], reports["reconstruction"], models),
-        ood_picture(reports["ood"], models),
+        ood_picture(reports["ood"], models, other_images),
         loss_picture(reports["training"], models),
         probe_picture(reports["probes"], models),
         planted_picture(reports["planted"]),

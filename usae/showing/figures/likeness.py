@@ -45,7 +45,7 @@ def null_kinds_picture(nulls: pd.DataFrame, models: Sequence[str]) -> Picture:
     axes.set_yticks(range(len(shares)), [str(group).replace("+", " + ") for group in shares.index])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel="share of concepts significant, false discovery rate 5 %", xlim=(0, 1))
+    axes.set(xlabel="share significant, false discovery rate 5 %", xlim=(0, 1))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     note = (
         "One model at a time is re-paired, and every one has to matter: only then do all models share the "

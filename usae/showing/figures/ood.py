@@ -1,22 +1,24 @@
 """What holds on images of another kind (stage `report`, from stage `ood`)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 import pandas as pd
 
 from usae.showing.figures.theme import MUTED, OKABE_ITO, RC, Picture, canvas, sentence
 
+NEGATIVES = "negatives"  # of `ood.images`
 SIDES = {"held-out": ("o", OKABE_ITO[2]), "other": ("D", OKABE_ITO[1])}
 
 
 @mpl.rc_context(RC)
-def ood_picture(ood: pd.DataFrame, models: Sequence[str]) -> Picture:
-    """R2 of every pair of models, on held-out images and on other ones."""
+def ood_picture(ood: pd.DataFrame, models: Sequence[str], images: str | None) -> Picture:
+    """R2 of every pair of models, on held-out images and on other ones; `images` is `ood.images` of the run."""
     if ood.empty:
         text = "Set `ood.images` in params.yaml to a folder of images, or to negatives, and run `dvc repro`."
         return sentence("ood", "No images of another kind were tried", text)
-    claim = _claim(ood)
+    claim = f"On {_named(images)} R² is {_changes(ood)}"
     figure, axes = canvas(claim)
     pairs = [(source, target) for source in models for target in models]
     r2 = {
@@ -36,13 +38,20 @@ def ood_picture(ood: pd.DataFrame, models: Sequence[str]) -> Picture:
     axes.set(xlabel="R² of the target from the source's codes", xlim=(None, 1))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     note = (
-        "The same SAE in the same units; `ood.images` says what the other images are. Below 0 the reconstruction "
+        "The same SAE in the same units. Below 0 the reconstruction "
         f"misses the mean to which they have moved the target. At most {int(ood['count'].max())} images of each."
     )
     return Picture("ood", claim, note, figure)
 
 
-def _claim(ood: pd.DataFrame) -> str:
+def _named(images: str | None) -> str:
+    """What the other images are: negatives, or those of a folder by its name."""
+    if images is None:
+        return "images of another kind"
+    return "negatives of the held-out images" if images == NEGATIVES else f"the images of {Path(images).name}"
+
+
+def _changes(ood: pd.DataFrame) -> str:
     """Mean R2 of a model's own codes and of another's, on both kinds of images."""
     own = ood["source"] == ood["target"]
     means = {
@@ -55,4 +64,4 @@ def _claim(ood: pd.DataFrame) -> str:
         for name, words in (("own", "the model's own codes"), ("other", "another model's"))
         if name in means
     ]
-    return f"On images of another kind R² is {', '.join(changes)}"
+    return ", ".join(changes)
