@@ -1,4 +1,6 @@
-"""`usae estimate` as a user calls it: pictures, networks and steps are timed, and nothing stays behind."""
+"""`usae estimate` as a user calls it: two small runs of all stages are timed, and nothing stays behind."""
+
+import re
 
 import pytest
 import yaml
@@ -13,14 +15,17 @@ NETWORK = {"backbone": {"timm": "test_resnet", "weights": "random", "size": 64},
 @pytest.fixture
 def small(raw_params, tmp_path, monkeypatch) -> dict:
     """Two networks with random weights, and images that are not here yet."""
-    (tmp_path / "presets").symlink_to(ROOT / "presets")
+    for name in ("presets", "dvc.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("USAE_STORE", raising=False)
     raw = {**raw_params, "models": ["one", "other"]}
     raw["images"] = {**raw["images"], "source": "folder", "path": "nowhere"}
     raw["extract"] = {**raw["extract"], "grid": 4}
-    raw["train"] = {**raw["train"], "dictionary": 32, "levels": [8], "batch_images": 8}
+    raw["train"] = {**raw["train"], "dictionary": 32, "levels": [8], "batch_images": 8, "epochs": 2}
     raw["measure"] = {**raw["measure"], "permutations": 3}
+    raw["planted"] = {**raw["planted"], "train": 64, "val": 64, "epochs": 1, "permutations": 3, "seeds": 2}
+    raw["maximise"] = {**raw["maximise"], "concepts": 1, "starts": 1, "steps": 8}
     raw["zoo"] = {"one": NETWORK, "other": {**NETWORK, "layer": 2}}
     return raw
 
@@ -31,17 +36,28 @@ def said(raw, tmp_path, capsys, *arguments):
     return status, capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_every_stage_has_a_line_and_nothing_stays(small, tmp_path, capsys):
     status, text = said(small, tmp_path, capsys, "--train", "1000", "--val", "100")
     assert status == 0, text.err
-    names = [line.split()[0] for line in text.out.splitlines()]
-    assert names[:11] == [
-        "images", "extract@one", "extract@other", "untrained@one", "untrained@other", "train", "controls",
-        "onboarding", "methods@crosscoder", "encode", "contrast",
+    rows = {line.split()[0]: line for line in text.out.splitlines() if re.search(r"  \d.* s|  \d.* min", line)}
+    assert list(rows) == [
+        "images", "weights@one", "weights@other", "extract@one", "extract@other", "untrained@one",
+        "untrained@other", "train", "controls", "encode", "contrast", "planted", "measure", "ood", "interventions",
+        "onboarding", "methods@crosscoder", "compare", "report", "maximise", "total",
     ]  # fmt: skip
-    assert "1 SAE, 750 steps" in text.out
+    assert "+ 250 SAE steps, " in rows["train"]
+    assert "+ 1100 images, " in rows["extract@other"]
     assert text.out.endswith("It fits.\n")
     assert list((tmp_path / "data/activations").iterdir()) == []
+
+
+def test_a_stage_that_fails_says_why(small, tmp_path, capsys):
+    small["zoo"]["other"] = {**NETWORK, "layer": 99}
+    status, text = said(small, tmp_path, capsys, "--train", "1000", "--val", "100")
+    assert status == 1
+    assert "A small run of the stages fails, as the run itself would:" in text.err
+    assert "99" in text.err
 
 
 def test_who_has_no_images_yet_says_how_many_there_will_be(small, tmp_path, capsys):

@@ -1,5 +1,6 @@
-"""What a run will cost on this machine: a few batches are timed, and everything is counted (`usae estimate`)."""
+"""What a run will cost on this machine: two small runs are timed, the rest is counted (`usae estimate`)."""
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +14,15 @@ from usae.common.files.whole import free_bytes, size_text
 from usae.common.params import Params
 from usae.common.runtime.device import configure
 from usae.images.survey import survey
+from usae.showing.estimate.disk import read_rate
 from usae.showing.estimate.fits import Machine, machine, resident, training_bytes, verdicts
-from usae.showing.estimate.rates import disk_rates, evidence_seconds, start_seconds, step_seconds
-from usae.showing.estimate.sample import Sample, sample
-from usae.showing.estimate.stages import (
-    LEFT_OUT,
-    Rates,
-    Sizes,
-    StageCost,
-    Training,
-    stage_costs,
-    trainings,
-)
+from usae.showing.estimate.small import MANY, ONCE, PASSES, Sizes, SmallRun, more_passes, python_cost, shrunk
+from usae.showing.estimate.stages import StageCost, Training, stage_costs, trainings
+from usae.showing.estimate.starts import START
 
 HOUR = 3600
+
+log = logging.getLogger("usae")
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,13 @@ class CostEstimate:
 
     @property
     def seconds(self) -> float:
-        """Of all stages that are estimated, one after another."""
-        return sum(cost.seconds for cost in self.costs)
+        """Of all stages, one after another."""
+        return sum(each.seconds for each in self.costs)
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of the CPU, all processors together."""
+        return sum(each.cost.cpu for each in self.costs)
 
     @property
     def disk(self) -> int:
@@ -53,12 +54,10 @@ class CostEstimate:
     def lines(self) -> list[str]:
         """The estimate as a user reads it."""
         width = max(len(cost.stage) for cost in self.costs)
-        rows = [
-            f"{cost.stage:{width}}  {duration(cost.seconds):>10}  {size_text(cost.disk):>8}  {cost.does}"
-            for cost in self.costs
-        ]
-        total = f"{'total':{width}}  {duration(self.seconds):>10}  {size_text(self.disk):>8}  on {self.device}"
-        return [*rows, total, f"not estimated: {LEFT_OUT}", *self.share(), *self.memory(), *self.faults()]
+        rows = [_row(width, each.stage, *each.cost, each.does) for each in self.costs]
+        total = _row(width, "total", self.seconds, self.cpu, self.disk, f"on {self.device}")
+        head = f"{'':{width}}  {'time':>10}  {'CPU time':>10}  {'disk':>8}"
+        return [head, *rows, total, *self.share(), *self.memory(), *self.faults()]
 
     def share(self) -> list[str]:
         """What everything costs beside the features and the one universal SAE, in time and in stores."""
@@ -100,12 +99,19 @@ def estimate(params: Params, train: int | None = None, val: int | None = None) -
     counts = _counts(params, train, val)
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".estimate-") as scratch:
-        small = sample(params, Path(scratch).absolute(), device)
-        sizes = Sizes(*counts, {model: small.manifests[model].width for model in params.models})
-        trained = trainings(params, sizes.train)
-        rates = _rates(small, trained, sizes)
-    here = machine(free_bytes(root.absolute()), device)
-    return CostEstimate(params, sizes, stage_costs(params, sizes, rates, here.memory), trained, here, device)
+        few, many = rehearsals(params, counts, Path(scratch).absolute())
+        read = read_rate(Path(scratch))
+    sizes, here = Sizes(*counts, many.sizes.widths), machine(free_bytes(root.absolute()), device)
+    costs = stage_costs(params, sizes, (few, many), python_cost(), read, here.memory)
+    return CostEstimate(params, sizes, costs, trainings(params, sizes.train), here, device)
+
+
+def rehearsals(params: Params, counts: tuple[int, int], scratch: Path) -> tuple[SmallRun, SmallRun]:
+    """The smaller and the larger of two small runs, in folders of `scratch`."""
+    without = [] if params.train.init == "clusters" else [START]
+    few = SmallRun.rehearsed(shrunk(params, counts, 1, PASSES[0]), scratch / "few", [*without, *ONCE])
+    many = SmallRun.rehearsed(shrunk(params, counts, MANY, more_passes(few)), scratch / "many", without)
+    return few, many
 
 
 def duration(seconds: float) -> str:
@@ -125,12 +131,5 @@ def _counts(params: Params, train: int | None, val: int | None) -> tuple[int, in
     return train or there["train"], val or there["val"]
 
 
-def _rates(small: Sample, trained: Sequence[Training], sizes: Sizes) -> Rates:
-    universal = trained[0].variants
-    start, seconds = start_seconds(small, next(iter(universal.values())), sizes.train)
-    steps = {
-        (each.stage, share): step_seconds(small, group) for each in trained for share, group in each.groups.items()
-    }
-    return Rates(
-        small.picture, small.extract, steps, seconds, evidence_seconds(small, start), disk_rates(small.root)
-    )
+def _row(width: int, name: str, wall: float, cpu: float, disk: float, does: str) -> str:
+    return f"{name:{width}}  {duration(wall):>10}  {duration(cpu):>10}  {size_text(round(disk)):>8}  {does}"

@@ -10,7 +10,8 @@ from usae.activations.sampling.order import TOKEN_WINDOW
 from usae.activations.sampling.resident import ROOM
 from usae.common.files.whole import size_text
 from usae.common.params import Params
-from usae.showing.estimate.stages import STATE_BYTES, Sizes, StageCost, Training
+from usae.showing.estimate.small import Sizes
+from usae.showing.estimate.stages import STATE_BYTES, StageCost, Training
 
 WORK_COPIES = 4  # of a batch's pre-codes and of its reconstructions, while a step is computed
 

@@ -1,21 +1,28 @@
-"""Seconds as they grow with the images."""
+"""What something takes as it grows: `fixed`, and for each of what is counted."""
 
 from dataclasses import dataclass
+
+import numpy as np
+
+from usae.common.types import Array
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Seconds as they grow with images: `fixed`, and for each image."""
+    """fixed, each: seconds, seconds of the CPU and bytes (a `Cost`), of any size and of each thing counted."""
 
-    fixed: float
-    image: float
+    fixed: Array
+    each: Array
 
     @classmethod
-    def through(cls, few: tuple[int, float], many: tuple[int, float]) -> "Growth":
-        """Of two (images, seconds)."""
-        slope = max(0.0, (many[1] - few[1]) / max(1, many[0] - few[0]))
-        return cls(max(0.0, few[1] - slope * few[0]), slope)
+    def through(cls, few: tuple[float, Array], many: tuple[float, Array]) -> "Growth":
+        """The line through two (count, cost), neither part of it below zero; of equal counts: the costlier."""
+        (less, cheap), (more, dear) = few, many
+        if more <= less:
+            return cls(np.maximum(cheap, dear), np.zeros_like(dear))
+        each = np.clip((dear - cheap) / (more - less), 0.0, dear / more)
+        return cls(dear - each * more, each)
 
-    def at(self, images: float) -> float:
-        """Seconds of so many."""
-        return self.fixed + self.image * images
+    def at(self, count: float) -> Array:
+        """The cost of so many."""
+        return self.fixed + self.each * count

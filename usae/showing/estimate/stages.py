@@ -1,40 +1,26 @@
-"""From what was timed to hours and disk of each stage: plain sums over what the run asks for."""
+"""From two small runs to what each stage takes: its fixed part, and for each image, step or picture."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from usae.activations.store.manifests import SPLITS
+from usae.common.methods import UNIVERSAL
 from usae.common.params import Params
 from usae.common.variant import Variant
-from usae.evidence.controls.names import HALF, RUN, SEED, TWIN
+from usae.evidence.controls.names import RUN
 from usae.evidence.controls.variants import controls, independent
-from usae.evidence.metrics.contrast.sensitivity import FIRING
-from usae.evidence.metrics.contrast.stability import MATCHED_IMAGES
 from usae.evidence.onboarding.run import dictionaries
 from usae.methods.runs.variants import method_runs
+from usae.showing.estimate.clocks import Cost
 from usae.showing.estimate.growth import Growth
-from usae.showing.estimate.rates import Disk, EvidenceSeconds
+from usae.showing.estimate.rehearsal import all_stages
+from usae.showing.estimate.small import Sizes, SmallRun
+from usae.showing.estimate.starts import START, start_tokens
 from usae.training.portion import Portion, control_portion, run_portion
 
-LEFT_OUT = "weights, measure, ood, interventions, planted, compare, maximise, report"
 STATE_BYTES = 16  # a parameter: itself, its gradient, and two moments of AdamW
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What there will be: images of both splits, and the width of every model."""
-
-    train: int
-    val: int
-    widths: Mapping[str, int]
-
-    def image_bytes(self, params: Params, models: Sequence[str] | None = None) -> int:
-        """Activations of one image, of these models (None: all) together."""
-        width = sum(self.widths[model] for model in models or self.widths)
-        return params.extract.grid**2 * width * np.dtype(params.extract.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -45,12 +31,6 @@ class Training:
     variants: Mapping[str, Variant]
     portion: Portion
 
-    @property
-    def groups(self) -> dict[int, dict[str, Variant]]:
-        """Those of one share of the steps, by share."""
-        shares = sorted({each.share_of_steps for each in self.variants.values()})
-        return {s: {n: v for n, v in self.variants.items() if v.share_of_steps == s} for s in shares}
-
     def images(self, sizes: Sizes) -> int:
         """Training images that they see."""
         return min(self.portion.images or sizes.train, sizes.train)
@@ -58,6 +38,23 @@ class Training:
     def steps(self, params: Params, sizes: Sizes) -> int:
         """Steps of the run."""
         return self.portion.epochs * -(-self.images(sizes) // params.train.batch_images)
+
+    def sae_steps(self, params: Params, sizes: Sizes) -> float:
+        """Steps of all SAEs; those of fewer models count for less."""
+        steps, models = self.steps(params, sizes), len(params.models)
+        return sum(
+            steps // v.share_of_steps * len(v.models or params.models) / models for v in self.variants.values()
+        )
+
+    def starts(self, params: Params) -> float:
+        """How many SAEs start as the universal one does, likewise."""
+        own = [each for each in self.variants.values() if each.method == UNIVERSAL]
+        return sum(len(each.models or params.models) for each in own) / len(params.models)
+
+    def waits(self, params: Params, sizes: Sizes, read: float, memory: int) -> float:
+        """Seconds that all epochs read, at `read` bytes a second; 0 where `memory` bytes keep what was read."""
+        need = self.read(params, sizes)
+        return self.portion.epochs * need / read if need > memory else 0.0
 
     def models(self, params: Params) -> int:
         """Models that are encoded, over all SAEs."""
@@ -72,25 +69,22 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Rates:
-    """All that was timed. steps: by stage and share of the steps. start: of the universal SAE."""
-
-    picture: float
-    extract: Mapping[str, Growth]
-    steps: Mapping[tuple[str, int], float]
-    start: float
-    evidence: EvidenceSeconds
-    disk: Disk
-
-
-@dataclass(frozen=True)
 class StageCost:
-    """Seconds and bytes on disk of one stage. does: what it does, in numbers."""
+    """What one stage takes. does: what it does, in numbers."""
 
     stage: str
-    seconds: float
-    disk: int
+    cost: Cost
     does: str
+
+    @property
+    def seconds(self) -> float:
+        """Of wall time."""
+        return self.cost.wall
+
+    @property
+    def disk(self) -> int:
+        """Bytes that it writes."""
+        return round(self.cost.disk)
 
 
 def trainings(params: Params, images: int) -> list[Training]:
@@ -106,60 +100,59 @@ def trainings(params: Params, images: int) -> list[Training]:
         named = {name: _of(each, old) for name, each in dictionaries(params).items()}
         found.append(Training("onboarding", named, less))
     for method in params.methods.trained:
-        runs = method_runs(params, method, images)
-        names = (f"methods@{method}", f"methods@{method}, controls")
-        found += [Training(name, *each[::-1]) for name, each in zip(names, runs.items(), strict=False)]
+        runs = method_runs(params, method, images).items()
+        found += [Training(f"methods@{method}", variants, portion) for portion, variants in runs]
     return found
 
 
-def stage_costs(params: Params, sizes: Sizes, rates: Rates, memory: int) -> list[StageCost]:
-    """Of every stage that is estimated; memory: bytes that may keep activations that were read."""
-    return [
-        StageCost("images", rates.picture * (sizes.train + sizes.val), 0, f"{sizes.train} + {sizes.val} images"),
-        *_extractions(params, sizes, rates),
-        *(_training(each, params, sizes, rates, memory) for each in trainings(params, sizes.train)),
-        *_evidence(params, sizes, rates),
-    ]
+def count(stage: str, params: Params, sizes: Sizes) -> tuple[float, str]:
+    """How much a stage has to do, and of what; 0 where no number of images, steps or pictures changes it."""
+    found = [each.sae_steps(params, sizes) for each in trainings(params, sizes.train) if each.stage == stage]
+    if found:
+        return sum(found), "SAE steps"
+    images = sizes.train + sizes.val
+    return {
+        START: (start_tokens(params, sizes.train), "tokens"),
+        "images": (images, "images"),
+        "extract": (images, "images"),
+        "untrained": (min(params.controls.images or sizes.train, sizes.train) + sizes.val, "images"),
+        "encode": (min(params.encode.train_images, sizes.train) + sizes.val, "images"),
+        "contrast": (sizes.val, "images"),
+        "measure": (images, "images"),
+        "ood": (min(params.ood.most, sizes.val), "images"),
+        "interventions": (min(params.interventions.readout_images, sizes.train) + sizes.val, "images"),
+        "compare": (sizes.val, "images"),
+        "planted": (params.planted.seeds, "worlds"),
+        "maximise": (params.maximise.steps, "steps"),
+    }.get(stage.partition("@")[0], (0, ""))
 
 
-def _extractions(params: Params, sizes: Sizes, rates: Rates) -> Iterator[StageCost]:
-    few = min(params.controls.images or sizes.train, sizes.train)
-    for stage, train in (("extract", sizes.train), ("untrained", few)):
-        for model, seconds in rates.extract.items():
-            images = train + sizes.val
-            disk = images * sizes.image_bytes(params, [model])
-            does = f"{1 / seconds.image:.1f} images a second"
-            yield StageCost(f"{stage}@{model}", seconds.at(images), disk, does)
+def growth(stage: str, runs: Sequence[SmallRun]) -> Growth:
+    """The line through what a stage took in the small runs."""
+    points = [(count(stage, run.params, run.sizes)[0], run.costs[stage]) for run in runs if stage in run.costs]
+    return Growth.through(points[0], points[-1])
 
 
-def _training(each: Training, params: Params, sizes: Sizes, rates: Rates, memory: int) -> StageCost:
-    steps, read = each.steps(params, sizes), each.read(params, sizes)
-    seconds = sum(steps / share * rates.steps[each.stage, share] for share in each.groups)
-    from_disk = each.portion.epochs * read / rates.disk.read if read > memory else 0.0
-    start = rates.start * each.models(params) / len(params.models)
-    parameters = params.train.dictionary * sum(sizes.widths.values()) * 2
-    disk = 2 * 4 * parameters * each.models(params) // len(params.models)
-    waits = ", waits for the disk" if from_disk > seconds else ""
-    does = f"{len(each.variants)} SAE{'s' if len(each.variants) > 1 else ''}, {steps} steps{waits}"
-    return StageCost(each.stage, start + max(seconds, from_disk), disk, does)
+def stage_costs(
+    params: Params, sizes: Sizes, runs: Sequence[SmallRun], python: Cost, read: float, memory: int
+) -> list[StageCost]:
+    """Of every stage. runs: the smaller and the larger one. python: until a stage is imported.
 
-
-def _evidence(params: Params, sizes: Sizes, rates: Rates) -> Iterator[StageCost]:
-    timed, all_controls = rates.evidence, controls(params, sizes.train)
-    kinds = len({name.partition("-")[0] for name in independent(params)})
-    encoders = 2 + (TWIN in all_controls) + kinds
-    images = (sizes.val + min(params.encode.train_images, sizes.train)) * len(params.models) * encoders
-    code_bytes = params.extract.grid**2 * params.k * (2 + 4)
-    does = f"{encoders} SAEs of {len(SPLITS)} splits"
-    yield StageCost("encode", images * timed.encode, images * code_bytes, does)
-    again = [name for name in all_controls if name.startswith((SEED, HALF))]
-    subjects = 1 + (TWIN in all_controls)
-    pairs = subjects * len(again) + 1
-    val, half = sizes.val, sizes.val / 2
-    seconds = 2 * (len(all_controls) + 1) * timed.measured.at(val)
-    seconds += 2 * (len(FIRING) * timed.counted.at(val) + 2 * timed.counted.at(half))
-    seconds += 2 * ((subjects + len(again)) * timed.codes.at(min(val, MATCHED_IMAGES)) + pairs * timed.match)
-    yield StageCost("contrast", seconds, 0, f"{len(all_controls) + 1} SAEs, before and after training")
+    read: bytes a second from the disk. memory: bytes that may keep activations that were read.
+    """
+    clusters = params.train.init == "clusters"
+    start = growth(START, runs).at(count(START, params, sizes)[0]) if clusters else np.zeros(3)
+    trained = trainings(params, sizes.train)
+    found = []
+    for stage in all_stages(params):
+        amount, noun = count(stage, params, sizes)
+        line, own = growth(stage, runs), [each for each in trained if each.stage == stage]
+        cost = np.array(python) + line.at(amount) + start * sum(each.starts(params) for each in own)
+        waits = sum(each.waits(params, sizes, read, memory) for each in own)
+        rate = f" + {amount:.0f} {noun}, {1 / line.each[0]:.3g} a second" if line.each[0] > 0 else ""
+        does = f"{python.wall + line.fixed[0]:.1f} s{rate}" + (", waits for the disk" if waits > cost[0] else "")
+        found.append(StageCost(stage, Cost(max(cost[0], waits), *cost[1:]), does))
+    return found
 
 
 def _of(variant: Variant, models: tuple[str, ...]) -> Variant:
