@@ -56,7 +56,7 @@ def test_a_stage_that_fails_says_why(small, tmp_path, capsys):
     small["zoo"]["other"] = {**NETWORK, "layer": 99}
     status, text = said(small, tmp_path, capsys, "--train", "1000", "--val", "100")
     assert status == 1
-    assert "A small run of the stages fails, as the run itself would:" in text.err
+    assert "A small run of the stages fails:" in text.err
     assert "99" in text.err
 
 

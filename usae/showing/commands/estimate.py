@@ -1,4 +1,4 @@
-"""Says what a run will cost here: hours and disk of every stage, memory, and what does not fit.
+"""Says what a run will cost here: time and disk of every stage, memory, and what does not fit.
 
 usae estimate [PARAMS] [--train N --val N]
 """
@@ -15,8 +15,8 @@ from usae.showing.estimate.estimate import estimate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time a few batches, print the estimate; 1 where it cannot be made."""
-    parser = argparse.ArgumentParser(prog="usae estimate", description="Time a few batches here, count the rest.")
+    """Time two small runs, print the estimate; 1 where it cannot be made."""
+    parser = argparse.ArgumentParser(prog="usae estimate", description="Time two small runs here, count the rest.")
     parser.add_argument("params", nargs="?", type=Path, default=PARAMS_FILE, metavar="PARAMS")
     parser.add_argument(
         "--train", type=int, help="training images that there will be, where they are not here yet"

@@ -1,1 +1,1 @@
-"""What a run will cost, from a few batches that are timed here (`usae estimate`)."""
+"""What a run will cost, from two small runs that are timed here (`usae estimate`)."""

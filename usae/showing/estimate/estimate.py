@@ -11,12 +11,13 @@ import torch
 from usae.activations.store import store_root
 from usae.common.errors import UserError
 from usae.common.files.whole import free_bytes, size_text
+from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.device import configure
 from usae.images.survey import survey
 from usae.showing.estimate.disk import read_rate
 from usae.showing.estimate.fits import Machine, machine, resident, training_bytes, verdicts
-from usae.showing.estimate.small import MANY, ONCE, PASSES, Sizes, SmallRun, more_passes, python_cost, shrunk
+from usae.showing.estimate.small import MANY, PASSES, Sizes, SmallRun, more_passes, python_cost, shrunk
 from usae.showing.estimate.stages import StageCost, Training, stage_costs, trainings
 from usae.showing.estimate.starts import START
 
@@ -107,10 +108,16 @@ def estimate(params: Params, train: int | None = None, val: int | None = None) -
 
 
 def rehearsals(params: Params, counts: tuple[int, int], scratch: Path) -> tuple[SmallRun, SmallRun]:
-    """The smaller and the larger of two small runs, in folders of `scratch`."""
-    without = [] if params.train.init == "clusters" else [START]
-    few = SmallRun.rehearsed(shrunk(params, counts, 1, PASSES[0]), scratch / "few", [*without, *ONCE])
-    many = SmallRun.rehearsed(shrunk(params, counts, MANY, more_passes(few)), scratch / "many", without)
+    """The smaller and the larger of two small runs, in folders of `scratch`.
+
+    What takes as long in both is in one of them: networks' weights in the smaller, the report in the larger one.
+    """
+    start = [] if params.train.init == "clusters" else [START]
+    own = shrunk(params, counts, 1, PASSES[0])
+    few = SmallRun.rehearsed(own, scratch / "few", [*start, "report"])
+    weights = [f"weights@{model}" for model in params.models]
+    own = shrunk(params, counts, MANY, more_passes(few))
+    many = SmallRun.rehearsed(own, scratch / "many", [*start, *weights], Layout(scratch / "few").weights)
     return few, many
 
 

@@ -26,12 +26,13 @@ from usae.common.params import PARAMS_FILE, BackboneParams, Params, parse_params
 from usae.common.types import Array
 from usae.showing.estimate.clocks import Cost, clocks, took
 from usae.showing.results.inputs import DVC_FILE
+from usae.training.start.calibration import IMAGES
 
-FEWEST, LEAST = 64, 16  # training images, and of anything else that goes with their number; in the smaller run
-MANY = 4  # times as large is the larger run
+FEWEST = IMAGES  # training images of the smaller run: as many as a start takes its statistics of
+LEAST = 16  # of anything else there that goes with the number of images
+MANY = 2  # times as many images has the larger run
 PASSES = (2, 8)  # over the training images: in the smaller run, and most in the larger one
 WITHIN = 30.0  # seconds of the CPU that SAEs train in the larger run, where two passes do not take longer
-ONCE = ("report",)  # what takes as long in both: the larger run alone has it
 TRAINED = ("train", "controls", "onboarding", "methods")
 
 
@@ -67,13 +68,23 @@ class SmallRun:
     costs: Mapping[str, Array]
 
     @classmethod
-    def rehearsed(cls, params: Params, folder: Path, left_out: Sequence[str] = ()) -> "SmallRun":
+    def rehearsed(
+        cls, params: Params, folder: Path, left_out: Sequence[str] = (), weights: Path | None = None
+    ) -> "SmallRun":
         """All stages but some, run in the new folder `folder` by a process of its own.
 
+        weights: of the networks, where another small run has them.
+
         Raises:
-            UserError: a stage fails; its last words follow.
+            UserError: a stage fails; its last words follow. Or this is no checkout.
         """
-        folder.mkdir(parents=True)
+        if not Path(DVC_FILE).is_file():
+            raise UserError(
+                f"There is no {DVC_FILE} here ({Path.cwd()}): run `usae estimate` in a checkout's root."
+            )
+        (folder / "data").mkdir(parents=True)
+        if weights is not None:
+            Layout(folder).weights.symlink_to(weights)
         (folder / DVC_FILE).symlink_to(Path(DVC_FILE).absolute())
         (folder / PARAMS_FILE).write_text(yaml.safe_dump(params.model_dump(mode="json")), encoding="utf-8")
         costs = dict(_rehearsal(folder, left_out))
@@ -96,7 +107,7 @@ def _rehearsal(folder: Path, left_out: Sequence[str]) -> Iterator[tuple[str, Arr
             yield name, np.array(cost)
         if process.wait():
             words.seek(0)
-            raise UserError(f"A small run of the stages fails, as the run itself would:\n{words.read()[-4000:]}")
+            raise UserError(f"A small run of the stages fails:\n{words.read()[-4000:]}")
 
 
 def python_cost() -> Cost:
@@ -153,7 +164,7 @@ def shrunk(params: Params, counts: tuple[int, int], times: int, passes: int) -> 
         "readout_images": part(params.interventions.readout_images),
         "onboarding_images": [part(each) for each in params.interventions.onboarding_images],
     }
-    raw["maximise"] |= {"steps": -(-params.maximise.steps * times // MANY**2)}
+    raw["maximise"] |= {"steps": -(-params.maximise.steps * times**2 // MANY**4)}
     raw["runtime"] |= {"store": "data/activations", "processes": 1, "dask": None, "tracker": None}
     for model in params.models:
         raw["zoo"][model]["backbone"] |= _network(params.zoo[model].backbone)
