@@ -7,7 +7,6 @@ The networks have random weights, so that nothing is downloaded; the page has to
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -95,7 +94,8 @@ def test_the_verdict_is_that_nothing_may_be_read_and_names_both_networks(checkou
 
 def test_the_page_says_so_before_anything_else(checkout):
     page = (checkout / "reports" / "index.html").read_text()
-    text = re.sub(r"<[^>]+>", "", page)
-    assert "Not readable" in text
-    assert UNTRAINED.replace("`", "") in text.replace("`", "")
+    assert "Not readable" in page
+    said = page[: page.index("have random weights")]
+    assert "resnet10t" in said
+    assert "vit_tiny" in said
     assert page.index("have random weights") < page.index('id="refused"') < page.index('class="tiles"')
