@@ -1,6 +1,6 @@
 """Assemble and render the page (stage `report`): overview, figures, panels, and the data that its script shows.
 
-The template, its style and its scripts lie beside this file and end up inside the page, so that it opens anywhere.
+The template, its style and its scripts lie in `web/` and end up inside the page, so that it opens anywhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ from usae.showing.results.choice import support
 from usae.showing.results.run import Run
 from usae.showing.scripts import Json, script_text
 
-HERE = Path(__file__).parent
+WEB = Path(__file__).parent / "web"
 SCRIPTS = ("words", "state", "files", "pairs", "table", "map", "take", "heat", "card", "image", "main")
 FIGURES = Path("figures")
 APPENDIX = ("planted",)  # figures of other activations than the run's
@@ -134,14 +134,14 @@ def page_text(
     run: Run, first: Json, drawn: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]
 ) -> str:
     """The page with its `first` data; REST stands where the others go."""
-    templates = environment(HERE)
+    templates = environment(WEB)
     templates.filters |= {"number": number, "share": share, "decimals": decimals, "quoted": quoted}
     models = run.params.models
     return templates.get_template("template.html.jinja").render(
         params=run.params,
         colours=model_colours(models),
-        style=inlined([HERE / "style.css"]),
-        script=inlined(HERE / f"{name}.js" for name in SCRIPTS),
+        style=inlined([WEB / "style.css"]),
+        script=inlined(WEB / f"{name}.js" for name in SCRIPTS),
         data=Markup(script_text(first)),
         rest=REST,
         story=story(run.reports, models),
