@@ -17,6 +17,7 @@ from usae.showing.explorer.cards import images_of, make_cards
 from usae.showing.explorer.charts import chart_uri
 from usae.showing.explorer.image_files import image_files
 from usae.showing.explorer.kinds import kinds
+from usae.showing.explorer.neighbours import random_nearest
 from usae.showing.explorer.opening import judgement, step_rows
 from usae.showing.explorer.overview import code_version, left_out, models_table, r2_rows, tiles
 from usae.showing.explorer.panels import Panel, panels
@@ -102,12 +103,20 @@ def payload(run: Run) -> Json:
         "perModel": model_columns(tables["concept_models"], tables["concepts"], params.models),
         "fullCards": params.report.concepts,
         "palette": palette(),
+        "randomNearest": random_cosines(run),
         "grid": params.extract.grid,
         "threshold": params.measure.threshold,
         "cards": cards,
         "photos": album.photos_of(images),
         "captions": {str(image): caption(run, image) for image in sorted(images)},
     }
+
+
+def random_cosines(run: Run) -> dict[str, float]:
+    """By model the decoder cosine that the nearest of as many random directions would have."""
+    sae = run.usae()
+    shapes = {model: sae.dictionary(model).shape for model in run.params.models}
+    return {model: round(random_nearest(*shape, run.params.seed), 3) for model, shape in shapes.items()}
 
 
 def render(
