@@ -107,9 +107,10 @@ def in_reading_order(runs: Iterable[str]) -> list[str]:
 
 def measure_name(measure: str) -> str:
     """`lift_median` -> 'lift, median'; of one half in the other, `..._in_half-2` says so."""
-    name, inside, other = measure.partition("_in_")
-    base = MEASURES.get(measure) or MEASURES.get(name)
-    return measure if base is None else f"{base}, in {run_name(other)}" if inside and name in MEASURES else base
+    if measure in MEASURES:
+        return MEASURES[measure]
+    name, _, other = measure.partition("_in_")
+    return f"{MEASURES[name]}, in {run_name(other)}" if name in MEASURES else measure
 
 
 def heading(column: str, value: str = "value") -> str:
