@@ -232,7 +232,7 @@ EDITS = {
     "a column of table ood": ("usae/evidence/ood/tables.py", "mean squared error", "squared error, mean", {"ood"}),
     "a column of table training": ("usae/training/tables.py", "number of the step", "step's number", {"train"}),
     "a figure": ("usae/showing/figures/ood.py", '"""', '"""Drawn: ', {"report"}),
-    "the page": ("usae/showing/explorer/style.css", ":root", "html", {"report"}),
+    "the page": ("usae/showing/explorer/web/style.css", ":root", "html", {"report"}),
     "a shipped checkpoint": (
         "usae/backbones/weights/shipped/language.safetensors", "{", " {", {"weights@one", "weights@two"},
     ),

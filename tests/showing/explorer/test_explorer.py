@@ -27,10 +27,10 @@ from usae.showing.explorer.bands import BINS, band_images, firing_images, histog
 from usae.showing.explorer.cards import STRIP, chosen, images_of, make_cards, ranked_concepts
 from usae.showing.explorer.charts import chart_uri, dark_style
 from usae.showing.explorer.image_files import LOUDEST, QUIET, image_files, large_photo, plane_bits
-from usae.showing.explorer.neighbours import Cofiring, near_directions
+from usae.showing.explorer.neighbours import Cofiring, near_directions, random_nearest
 from usae.showing.explorer.overview import code_version, tiles
 from usae.showing.explorer.page import payload, render
-from usae.showing.explorer.panels import LAYOUTS, make_panel, panels
+from usae.showing.explorer.panels import LAYOUTS, make_panel, panels, two_digits
 from usae.showing.explorer.parts import FILE_BYTES, places, split, within
 from usae.showing.explorer.payload import half_columns, half_tips, tips
 from usae.showing.explorer.story import NOTHING, added, story
@@ -258,7 +258,7 @@ def test_the_story_says_what_training_adds(run):
         "Before the first step it is 25 and 1",
         f"The difference is 3 shared concepts (95 % interval 0 to 8): {NOTHING}",
         "Training adds 4 concepts that come back (95 % interval 4 to 5)",
-        "In further SAEs, in shared concepts: 5 (seed-1), \u22121 (half-1)",
+        "In further SAEs, in shared concepts: 5 (another seed, 1), \u22121 (half of the images, 1)",
     ]
     page = Page(render(replace(run, reports=tables), [], [], {})[0])
     assert f"{'. '.join(story(tables, MODELS))}." in page.words
@@ -426,6 +426,12 @@ def test_cofiring_is_the_jaccard_index_of_tokens(run):
     assert cofiring.near()[2][0] == (int(np.argmax(shares)), pytest.approx(max(shares)))
 
 
+def test_random_dictionaries_have_nearest_rows_too():
+    assert random_nearest(2, 10_000, seed=0) == pytest.approx(0, abs=0.05)  # in many dimensions no row is near
+    assert random_nearest(2000, 8, seed=0) > random_nearest(2000, 64, seed=0) > 0.3
+    assert random_nearest(500, 16, seed=1) == random_nearest(500, 16, seed=1)
+
+
 def test_near_directions_are_the_largest_cosines(run):
     sae = run.usae()
     found = near_directions(sae, "distilled", [4])[4]
@@ -446,30 +452,48 @@ def test_a_page_beyond_the_budget_names_three_parameters(tmp_path):
 def test_panels_show_the_tables_that_there_are(run, written):
     funnel = contrasted.funnel()
     panel = make_panel("funnel", funnel, LAYOUTS["funnel"])
-    assert panel.header == ["run", "start", *contrasted.STEPS]
+    assert panel.header == ["run", "before the first step", *contrasted.STEPS]
     assert panel.body[:3] == [
-        ["usae", "no", "512", "465", "268", "42", "28", "5"],
-        ["usae", "yes", "512", "512", "229", "33", "25", "1"],
-        ["seed-1", "no", "512", "458", "265", "42", "22", "\u2013"],
+        ["the run", "no", "512", "465", "268", "42", "28", "5"],
+        ["the run", "yes", "512", "512", "229", "33", "25", "1"],
+        ["another seed, 1", "no", "512", "458", "265", "42", "22", "\u2013"],
     ]
     assert panel.numeric == [False, False, *[True] * 6]
     levels = pd.concat([funnel, funnel.query("run == 'usae' and not start").assign(level=1, concepts=3)])
-    assert make_panel("funnel", levels, LAYOUTS["funnel"]).body[-1] == ["usae, level 1", "no", *["3"] * 6]
+    assert make_panel("funnel", levels, LAYOUTS["funnel"]).body[-1] == ["the run, level 1", "no", *["3"] * 6]
     odd = make_panel("stitching", pd.DataFrame({"a": [1.23456, np.nan], "b": ["x", None]}), LAYOUTS["stitching"])
-    assert odd.body == [["1.23", "x"], ["\u2013", "\u2013"]]
+    assert odd.body == [["1.2", "x"], ["\u2013", "\u2013"]]
     long = make_panel("paper", pd.DataFrame({"n": range(50)}), LAYOUTS["paper"])
     assert (len(long.body), long.left_out) == (40, 10)
     ablation = pd.DataFrame(
         {"concept_id": [0, 1, 2], "effect": [0.1, np.nan, 0.3], "agreement": [0.2, np.nan, 0.9]}
     )
     ranked = make_panel("ablation", ablation.assign(agrees=[True, None, False], p=1.0), LAYOUTS["ablation"])
-    assert ranked.header == ["concept_id", "effect", "agreement", "agrees"]
+    assert ranked.header == ["concept", "effect", "agreement", "agrees"]
     assert [ranked.body, ranked.left_out] == [[["2", "0.3", "0.9", "no"], ["0", "0.1", "0.2", "yes"]], 1]
     loss = pictures(run.reports, MODELS, 0.1)[-3]
     assert panels(run.reports.having(funnel=funnel, paper=funnel.iloc[:0]), {"funnel": loss})[0].picture is loss
     text = render(run, [], [panel], {"funnel": written.parent / "figures/loss.svg"})[0]
     assert 'id="panel-funnel"' in text
     assert 'id="panel-paper"' not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *(
+            (0.838, "0.84"),
+            (-0.000138, "0"),
+            (0.02, "0.02"),
+            (-0.0286, "\u22120.029"),
+            (11.94, "12"),
+            (166.0, "166"),
+        ),
+        *((1234.5, "1,234"), (6.43, "6.4")),
+    ],
+)
+def test_numbers_of_panels_have_two_digits(value, text):
+    assert two_digits(value) == text
 
 
 def test_panels_of_controls_tell_counts_what_comes_back_and_what_training_adds_apart(run):
@@ -481,27 +505,37 @@ def test_panels_of_controls_tell_counts_what_comes_back_and_what_training_adds_a
         "sensitivity", "repeated", "controls", "controls", "controls"
     ]  # fmt: skip
     assert by_name["sensitivity"].header == [
-        "threshold", "value", "shared", "shared, start", "universal", "universal, start"
+        "threshold", "value", "shared by all models", "shared by all models, before the first step",
+        "universal", "universal, before the first step",
     ]  # fmt: skip
-    assert by_name["sensitivity"].body[0] == ["agreement", "0.02", "57", "45", "6", "1"]
-    assert by_name["repeated"].body[1] == ["yes", "even", "beyond controls", "18", "9", "0.5", "0.03"]
+    assert by_name["sensitivity"].body[0] == ["least agreement", "0.02", "57", "45", "6", "1"]
+    assert by_name["repeated"].body[1] == ["yes", "even images", "beyond controls", "18", "9", "0.5", "0.03"]
     assert by_name["stability"].body == [
-        ["half-1", "comes_back_share", "0.04", "0", "0.03", "0.01"],
-        ["half-1", "correlation_mean_in_half-2", "0.39", "0", "0.38", "0.01"],
+        ["half of the images, 1", "comes back, share", "0.04", "0", "0.03", "0.01"],
+        [
+            "half of the images, 1",
+            "correlation of codes, mean, in half of the images, 2",
+            "0.39",
+            "0",
+            "0.38",
+            "0.01",
+        ],
     ]
-    assert by_name["adds"].header == ["measure", "value", "start", "adds", "adds_low", "adds_high"]
+    assert by_name["adds"].header == [
+        "measure", "after training", "before the first step", "training adds", "from", "to"
+    ]  # fmt: skip
     assert by_name["adds"].body[:2] == [
-        ["shared", "28", "25", "3", "-0.025", "8"],
+        ["shared by all models", "28", "25", "3", "\u22120.025", "8"],
         ["universal", "5", "1", "4", "4", "5"],
     ]
     assert len(by_name["adds"].body) == 5
-    assert by_name["controls"].header == ["measure", "reading", "usae", "shuffled"]
+    assert by_name["controls"].header == ["measure", "reading", "the run", "re-paired images: all models"]
     assert by_name["controls"].body[:3] == [
-        ["shared", "value", "28", "0"],
-        ["shared", "start", "25", "0"],
-        ["universal", "value", "5", "\u2013"],
+        ["shared by all models", "after training", "28", "0"],
+        ["shared by all models", "before the first step", "25", "0"],
+        ["universal", "after training", "5", "\u2013"],
     ]
-    assert ["lift_median", "null", "15.4", "\u2013"] in by_name["controls"].body
+    assert ["lift, median", "re-paired", "15", "\u2013"] in by_name["controls"].body
     assert all(panel.how.endswith(".") for panel in by_name.values())
     text = render(run, [], list(by_name.values()), {})[0]
     assert text.count("<code>reports/controls.parquet</code>") == 3

@@ -31,7 +31,7 @@ from usae.showing.figures.ood import ood_picture
 from usae.showing.figures.planted import planted_picture
 from usae.showing.figures.stability import stability_picture
 from usae.showing.figures.theme import OKABE_ITO, model_colours, percent
-from usae.showing.names import in_reading_order, run_name
+from usae.showing.names import in_reading_order, measure_name, run_name
 from usae.showing.results.choice import (
     Choice,
     chosen_concepts,
@@ -646,3 +646,12 @@ def test_colours_and_numbers():
         "99.8 %",
         "100 %",
     ]
+
+
+def test_measures_have_one_name_each():
+    named = {
+        "alive_in_all_models": "alive in all models",
+        "cosine_mean_in_half-2": "decoder cosine, mean, in half of the images, 2",
+        "else": "else",
+    }
+    assert {measure: measure_name(measure) for measure in named} == named

@@ -20,7 +20,7 @@ from usae.showing.comparison.words import (
 )
 from usae.showing.explorer.charts import chart_uri
 from usae.showing.explorer.opening import Judgement, judgement
-from usae.showing.explorer.page import HERE as EXPLORER
+from usae.showing.explorer.page import WEB as EXPLORER
 from usae.showing.figures import Picture, method_pictures
 from usae.showing.figures.sharing import RUN_NAMES, sharing_counts
 from usae.showing.pages import environment, inlined

@@ -9,7 +9,7 @@ from pathlib import Path
 from usae.showing.figures.theme import INK, MUTED, OKABE_ITO, PAPER, RULE
 from usae.showing.scripts import data_uri
 
-DARK_CARD = "#1d232b"  # --card of style.css
+DARK_CARD = "#1d232b"  # --card of web/style.css
 DARK = {INK: "#e8ebef", MUTED: "#a3adb8", RULE: "#333c47"} | dict(
     zip(
         OKABE_ITO,

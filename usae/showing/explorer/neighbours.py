@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from usae.common.seeds import generator
 from usae.evidence.codes.rows import fired_rows
 from usae.evidence.codes.store import CodeChunk
 from usae.sae.universal import UniversalSAE
 
 COUNT = 5
+RANDOM_ROWS = 256  # of a random dictionary, whose nearest are looked for
 LEAST_SHARE = 0.01  # of tokens in common; concepts with fewer are not near
 
 Near = list[tuple[int, float]]  # other concepts and how close, nearest first
@@ -55,6 +57,17 @@ def near_directions(sae: UniversalSAE, model: str, chosen: Sequence[int]) -> dic
     dictionary = sae.dictionary(model)  # (concepts, width)
     cosines = (dictionary[list(chosen)] @ dictionary.T).numpy()  # (chosen, concepts)
     return {concept: nearest(row, concept) for concept, row in zip(chosen, cosines, strict=True)}
+
+
+def random_nearest(concepts: int, width: int, seed: int) -> float:
+    """What a dictionary of random directions gives: the cosine of a row with its nearest other, mean of rows."""
+    drawn = generator(seed, "random dictionary", width)
+    rows = drawn.standard_normal((concepts, width), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    asked = np.arange(min(concepts, RANDOM_ROWS))
+    cosines = rows[asked] @ rows.T  # (asked, concepts)
+    cosines[asked, asked] = -1
+    return float(cosines.max(axis=1).mean())
 
 
 def nearest(values: np.ndarray, itself: int, count: int = COUNT) -> Near:

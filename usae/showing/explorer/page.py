@@ -1,6 +1,6 @@
 """Assemble and render the page (stage `report`): overview, figures, panels, and the data that its script shows.
 
-The template, its style and its scripts lie beside this file and end up inside the page, so that it opens anywhere.
+The template, its style and its scripts lie in `web/` and end up inside the page, so that it opens anywhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from usae.showing.explorer.cards import images_of, make_cards
 from usae.showing.explorer.charts import chart_uri
 from usae.showing.explorer.image_files import image_files
 from usae.showing.explorer.kinds import kinds
+from usae.showing.explorer.neighbours import random_nearest
 from usae.showing.explorer.opening import judgement, step_rows
 from usae.showing.explorer.overview import code_version, left_out, models_table, r2_rows, tiles
 from usae.showing.explorer.panels import Panel, panels
@@ -44,7 +45,7 @@ from usae.showing.results.choice import support
 from usae.showing.results.run import Run
 from usae.showing.scripts import Json, script_text
 
-HERE = Path(__file__).parent
+WEB = Path(__file__).parent / "web"
 SCRIPTS = ("words", "state", "files", "pairs", "table", "map", "take", "heat", "card", "image", "main")
 FIGURES = Path("figures")
 APPENDIX = ("planted",)  # figures of other activations than the run's
@@ -103,12 +104,20 @@ def payload(run: Run) -> Json:
         "perModel": model_columns(tables["concept_models"], tables["concepts"], params.models),
         "fullCards": params.report.concepts,
         "palette": palette(),
+        "randomNearest": random_cosines(run),
         "grid": params.extract.grid,
         "threshold": params.measure.threshold,
         "cards": cards,
         "photos": album.photos_of(images),
         "captions": {str(image): caption(run, image) for image in sorted(images)},
     }
+
+
+def random_cosines(run: Run) -> dict[str, float]:
+    """By model the decoder cosine that the nearest of as many random directions would have."""
+    sae = run.usae()
+    shapes = {model: sae.dictionary(model).shape for model in run.params.models}
+    return {model: round(random_nearest(*shape, run.params.seed), 3) for model, shape in shapes.items()}
 
 
 def render(
@@ -135,14 +144,14 @@ def page_text(
     run: Run, first: Json, drawn: Sequence[Picture], added: Sequence[Panel], files: Mapping[str, Path]
 ) -> str:
     """The page with its `first` data; REST stands where the others go."""
-    templates = environment(HERE)
+    templates = environment(WEB)
     templates.filters |= {"number": number, "share": share, "decimals": decimals, "quoted": quoted}
     models = run.params.models
     return templates.get_template("template.html.jinja").render(
         params=run.params,
         colours=model_colours(models),
-        style=inlined([HERE / "style.css"]),
-        script=inlined(HERE / f"{name}.js" for name in SCRIPTS),
+        style=inlined([WEB / "style.css"]),
+        script=inlined(WEB / f"{name}.js" for name in SCRIPTS),
         data=Markup(script_text(first)),
         rest=REST,
         story=story(run.reports, models),

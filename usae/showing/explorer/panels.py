@@ -1,6 +1,7 @@
 """Panels for the tables that a run may have: a sentence how to read it, a figure, a small table (stage
 `report`)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,11 @@ from usae.showing.explorer.readings import (
     without_empty,
 )
 from usae.showing.figures.theme import MISSING, Picture
+from usae.showing.names import READINGS, heading, in_words
 from usae.showing.results.reports import Reports
 
 MOST_ROWS = 40
+MINUS = "\u2212"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class PanelLayout:
 
     selected: the columns of a table shown as it is, all where empty. needs: a column; rows where it is null are
     left out. order: a column to sort by, largest first. table: where it is not the panel's name. prepared: the
-    table before all this (`readings.py`).
+    table before all this (`readings.py`). value_is: the heading of a column `value`.
     """
 
     title: str
@@ -42,6 +45,7 @@ class PanelLayout:
     order: str | None = None
     table: str | None = None
     prepared: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    value_is: str = "value"
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,8 @@ LAYOUTS = {
         "Shared by all models, and found again",
         "Each number counts the concepts that pass a step and all before it. Those that pass \u201cbeyond "
         "controls\u201d are shared by all models; those that pass \u201cstable\u201d too, asked of the run "
-        "and of its twin alone, are called universal. The controls say how many do so by accident, the start"
-        " (yes: before the "
-        "first step) how many do so without training.",
+        "and of its twin alone, are called universal. The controls say how many do so by accident, the run "
+        "before its first step, how many do so without training.",
         ("run", "start"),
         "step",
         "concepts",
@@ -86,17 +89,18 @@ LAYOUTS = {
     ),
     "repeated": PanelLayout(
         "The same count on other images",
-        "Concepts were chosen on every second held-out image and asked again on the others. Column share: of the "
-        "chosen ones, those that pass there too; column anyhow: the share of all concepts that passes there, "
+        "Concepts were chosen on every second held-out image and asked again on the others. Share: of the "
+        "chosen ones, those that pass there too; share of all: of all concepts, those that pass there, "
         "which is what a choice without any meaning would give.",
         selected=("start", "chosen_by", "step", "concepts", "repeated", "share", "anyhow"),
     ),
     "stability": PanelLayout(
         "Found again by another SAE",
-        "Concepts are matched one to one with those of another SAE by what they do on held-out tokens. half-1 and "
-        "half-2 saw one half of the training images each, seeds saw all of them. Column null is the partner of "
-        "another concept, column start both SAEs before their first step: only what is above it was learnt.",
+        "Concepts are matched one to one with those of another SAE by what they do on held-out tokens. The SAEs "
+        "of half of the images saw one half each, those of another seed all of them. Re-paired is the partner of "
+        "another concept, before the first step is of both SAEs: only what is above it was learnt.",
         selected=("run", "measure", "value", "null", "start", "adds"),
+        value_is=READINGS["value"],
         table="controls",
         prepared=found_again_readings,
     ),
@@ -107,13 +111,14 @@ LAYOUTS = {
         " adds nothing that it can tell from 0. Of a count only the agreement is asked anew of every resample;"
         " the other steps stay as they are, so its interval is rather too narrow.",
         selected=("measure", "value", "start", "adds", "adds_low", "adds_high"),
+        value_is=READINGS["value"],
         table="controls",
         prepared=training_readings,
     ),
     "controls": PanelLayout(
         "The run and its controls",
-        "Each column is the run or a control, measured on the same held-out images: after training (value), with "
-        "one model re-paired (null), and before the first step (start). What a control reaches too is no evidence "
+        "Each column is the run or a control, measured on the same held-out images: after training, with "
+        "one model re-paired, and before the first step. What a control reaches too is no evidence "
         "of shared concepts, what the start reaches none of training.",
         ("measure", "reading"),
         "run",
@@ -122,7 +127,7 @@ LAYOUTS = {
     ),
     "paper": PanelLayout(
         "The paper and this run",
-        "The paper's numbers are of another setting, and no target; column differs of the table says how. "
+        "The paper's numbers are of another setting, and no target; column differs of the file says how. "
         "A difference stands here only where models and held-out images are the paper's.",
         selected=("where", "quantity", "paper", "ours", "difference"),
         needs="ours",
@@ -145,8 +150,8 @@ LAYOUTS = {
     "onboarding": PanelLayout(
         "A newcomer",
         "One model was kept out and then learnt the frozen dictionary of the others from few images; columns are "
-        "numbers of images, values are held-out R\u00b2. Dictionary start: that of the others before its first "
-        "step; shuffled: learnt from re-paired images. What they reach too, the regression reaches.",
+        "numbers of images, values are held-out R\u00b2. Dictionaries before the first "
+        "step or of re-paired images have nothing to offer. What they reach too, the regression reaches.",
         ("dictionary", "setting", "source", "target"),
         "images",
         "r2",
@@ -154,7 +159,7 @@ LAYOUTS = {
     "stitching": PanelLayout(
         "Stitching",
         "What a readout trained on one model's tokens still does on tokens that another model's codes rebuilt. "
-        "Columns are the models that are rebuilt; method start: the same codes before the first step.",
+        "Columns are the models that are rebuilt.",
         ("method", "score", "source"),
         "target",
         "value",
@@ -162,7 +167,7 @@ LAYOUTS = {
     "ablation": PanelLayout(
         "Taking concepts out",
         "What a readout loses when a concept is taken out of one model; a shared concept costs all models alike. "
-        "The concepts whose effects agree most come first; sae start: before the first step.",
+        "The concepts whose effects agree most come first.",
         selected=("sae", "concept_id", "label", "images", "effect", "selectivity", "agreement", "q", "agrees"),
         needs="effect",
         order="agreement",
@@ -186,8 +191,16 @@ def make_panel(name: str, frame: pd.DataFrame, layout: PanelLayout, picture: Pic
     named = {*layout.rows, layout.columns, layout.value} - {None}
     spread = bool(named) and named <= set(frame.columns)
     cells = _spread(frame, layout) if spread else _rows(frame, layout)
-    header = [str(column) for column in cells.columns]
-    body = [[cell(value) for value in row] for row in cells.head(MOST_ROWS).itertuples(index=False)]
+    columns = [str(column) for column in cells.columns]
+    across = {*columns} - {*layout.rows} if spread else set()  # values of the column that goes over columns
+    header = [
+        in_words(str(layout.columns), name) if name in across else heading(name, layout.value_is)
+        for name in columns
+    ]
+    body = [
+        [in_words(name, cell(value)) for name, value in zip(columns, row, strict=True)]
+        for row in cells.head(MOST_ROWS).itertuples(index=False)
+    ]
     left_out = len(cells if spread else frame) - len(body)
     numeric = [is_numeric_dtype(cells[column]) and not is_bool_dtype(cells[column]) for column in cells]
     table = layout.table or name
@@ -201,8 +214,18 @@ def cell(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        return two_digits(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def two_digits(value: float) -> str:
+    """Two significant digits, of which none is beyond the third decimal; whole numbers stay whole."""
+    if not math.isfinite(value):
+        return str(value)
+    if value.is_integer() or abs(value) >= 100:
+        return f"{value:,.0f}".replace("-", MINUS)
+    decimals = min(3, 1 - math.floor(math.log10(abs(value))))
+    return f"{round(value, decimals):zg}".replace("-", MINUS)
 
 
 def _spread(frame: pd.DataFrame, layout: PanelLayout) -> pd.DataFrame:

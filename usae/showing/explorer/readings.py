@@ -3,6 +3,7 @@
 import pandas as pd
 
 from usae.evidence.controls.names import RUN
+from usae.showing.names import MEASURES, run_name
 
 COUNTS = ("shared", "universal")
 FOUND_AGAIN = ("comes_back_share", "correlation_mean", "jaccard_mean", "cosine_mean")  # of one SAE in another
@@ -11,13 +12,14 @@ FOUND_AGAIN = ("comes_back_share", "correlation_mean", "jaccard_mean", "cosine_m
 def funnel_readings(funnel: pd.DataFrame) -> pd.DataFrame:
     """The counts of one level alone under the run's name and the level's."""
     level = (", level " + funnel["level"].astype("Int8").astype("string")).fillna("")
-    return funnel.assign(run=funnel["run"] + level)
+    return funnel.assign(run=funnel["run"].map(run_name) + level)
 
 
 def sensitivity_readings(sensitivity: pd.DataFrame) -> pd.DataFrame:
     """threshold, value, counted (shared, universal, each also of the start), concepts."""
     long = sensitivity.melt(["threshold", "value", "start"], list(COUNTS), "counted", "concepts")
-    return long.assign(counted=long["counted"] + long["start"].map({True: ", start", False: ""}))
+    before = long["start"].map({True: ", before the first step", False: ""})
+    return long.assign(counted=long["counted"].map(MEASURES) + before)
 
 
 def found_again_readings(controls: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from usae.evidence.controls.names import HALF, RUN, SEED, TWIN
 from usae.evidence.verdict.levels import is_readable
 from usae.showing.figures.funnel import FunnelCounts, run_counts
 from usae.showing.figures.theme import percent
+from usae.showing.names import run_name
 from usae.showing.results.reports import Reports
 
 COUNTED = {
@@ -74,7 +75,8 @@ def _elsewhere(controls: pd.DataFrame) -> list[str]:
     if controls.empty:
         return []
     again = controls[controls["run"].str.startswith((TWIN, SEED, HALF)) & (controls["measure"] == "shared")]
-    differences = [f"{_plain(adds)} ({run})" for run, adds in zip(again["run"], again["adds"], strict=True)]
+    names = again["run"].map(run_name)
+    differences = [f"{_plain(adds)} ({name})" for name, adds in zip(names, again["adds"], strict=True)]
     return [f"In further SAEs, in shared concepts: {', '.join(differences)}"] if differences else []
 
 

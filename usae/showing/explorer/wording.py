@@ -1,4 +1,4 @@
-"""Numbers as the page writes them; `words.js` has the same rules (stage `report`)."""
+"""Numbers as the page writes them; `web/words.js` has the same rules (stage `report`)."""
 
 import math
 import re

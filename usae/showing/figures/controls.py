@@ -7,20 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from usae.evidence.controls.names import RUN, SHUFFLED, TWIN, beside_controls
-from usae.evidence.metrics.firing.counts import HIGH_ENTROPY
 from usae.showing.figures.theme import INK, MISSING, MUTED, OKABE_ITO, RC, Picture, headline, sentence
-from usae.showing.names import in_reading_order, run_name
+from usae.showing.names import MEASURES, in_reading_order, run_name
 
-PANELS = {
-    "shared": "shared by all, concepts",
-    "significant_share": "significant, share",
-    "cofire_proportion_min_median": "agreement, median",
-    "lift_median": "lift, median",
-    "r2_cross_mean": "cross R²",
-    "cofire_proportion_mean": "co-fire proportion",
-    "firing_entropy_median": "firing entropy, median",
-    "firing_entropy_high_share": f"entropy above {HIGH_ENTROPY}, share",
-}
+PANELS = (
+    *("shared", "significant_share", "cofire_proportion_min_median", "lift_median", "r2_cross_mean"),
+    *("cofire_proportion_mean", "firing_entropy_median", "firing_entropy_high_share"),
+)
 TWIN_NOTE = (
     "The controls learnt from fewer images or for fewer epochs than the run. The twin is the run's recipe with as "
     "few: compare the controls with it."
@@ -39,8 +32,8 @@ def controls_picture(controls: pd.DataFrame) -> Picture:
     figure = Figure(figsize=(12.0, 2.6 + 0.46 * len(runs)), layout="constrained")
     headline(figure, claim)
     grid = np.ravel(figure.subplots(2, 4, sharey=True))
-    for axes, (measure, title) in zip(grid, PANELS.items(), strict=True):
-        _panel(axes, controls[controls["measure"] == measure].set_index("run").reindex(runs), title)
+    for axes, measure in zip(grid, PANELS, strict=True):
+        _panel(axes, controls[controls["measure"] == measure].set_index("run").reindex(runs), MEASURES[measure])
     grid[0].invert_yaxis()
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     note = (

@@ -13,7 +13,7 @@ from PIL import Image
 
 from usae.common.files.whole import write_output
 from usae.sae.sparse import SparseCodes
-from usae.showing.explorer.page import HERE as EXPLORER
+from usae.showing.explorer.page import WEB as EXPLORER
 from usae.showing.explorer.wording import number
 from usae.showing.figures.heat import heat_rgba
 from usae.showing.figures.theme import model_colours

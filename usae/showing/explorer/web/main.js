@@ -102,6 +102,13 @@ addEventListener("keydown", (event) => {
 for (const anchor of document.querySelectorAll("[data-section]")) anchor.addEventListener("click", (event) => { event.preventDefault(); at(anchor.dataset.section).scrollIntoView(); });
 addEventListener("hashchange", update);
 addEventListener("popstate", update);
+// A table as CSV, into the clipboard.
+const csvOf = (table) => [...table.rows].map((row) => [...row.cells].map((cell) => csvCell(cell.textContent.trim())).join(",")).join("\n");
+const prepareCopies = () => {
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.addEventListener("click", () => copyText(csvOf(button.closest(".whole").querySelector("table")), "copied", button.nextElementSibling));
+  }
+};
 // The first cards come early in the file, the others at its end.
 const merge = () => {
   const rest = JSON.parse(at("rest").textContent);
@@ -115,4 +122,5 @@ prepare();
 update();
 document.documentElement.dataset.ready = String(Math.round(performance.now()));
 addEventListener("DOMContentLoaded", merge);
+addEventListener("DOMContentLoaded", prepareCopies);
 load("maximised", "").then((made) => { if (made && (state.view === "cards" || state.concept)) update(); });

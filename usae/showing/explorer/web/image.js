@@ -58,7 +58,7 @@ const imageView = (image) => {
   };
   const chip = (model) => ({ concept: id, code, tokens }) => h("a", { class: "spot", href: link({ concept: id, image: "" }), "data-concept": id,
     onpointerenter: () => light(model, id), onpointerleave: () => light(null, null), onfocus: () => light(model, id), onblur: () => light(null, null) },
-    h("b", {}, String(id)), " ", labelText(ROW.get(id)), h("small", {}, ` ${number(code)}${tokens ? ` on ${tokens}` : ""}`));
+    h("b", {}, String(id)), " ", h("span", { class: isFaint(DATA.labels[ROW.get(id)][0]) ? "faint" : null }, labelText(ROW.get(id))), h("small", {}, ` ${number(code)}${tokens ? ` on ${tokens}` : ""}`));
   const fill = (model, found) => lists[model].replaceChildren(...found.slice(0, LISTED).map(chip(model)), found.length > LISTED ? h("small", {}, `and ${number(found.length - LISTED)} more`) : found.length ? "" : h("small", {}, "none fires"));
   // What fires at a cell; without one, in all of the image, by the largest code.
   const list = (token) => {

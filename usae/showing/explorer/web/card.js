@@ -115,9 +115,11 @@ const maximisedBlock = (id) => {
 const numbersTable = (row) => h("div", { class: "scroll" }, h("table", { class: "numbers-by-model" }, h("caption", {}, "In each model, on the held-out images"),
   h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "model"), DATA.modelColumns.filter((c) => DATA.perModel[MODELS[0]][c.name]).map((column) => h("th", { scope: "col", class: "number" }, tip(column.label, column.tip))))),
   h("tbody", {}, MODELS.map((model) => h("tr", {}, h("th", { scope: "row" }, name(model)), DATA.modelColumns.filter((c) => DATA.perModel[model][c.name]).map((column) => h("td", { class: "number" }, shown(column, DATA.perModel[model][column.name][row]))))))));
+const SAME = 0.9; // decoder cosine above which two concepts are nearly one
 const nearList = (card) => h("div", { class: "near" }, h("h4", {}, "Nearest concepts"), Object.entries(card.near).map(([way, pairs]) => h("p", {},
   way === "tokens" ? tip("by tokens", "tokens on which both fire, of those on which either does, summed over models") : h("span", {}, "decoder cosine, ", name(way)), ": ",
-  pairs.length ? pairs.map(([id, close]) => h("span", { class: "neighbour" }, thumb(id), concept(id), " ", labelText(ROW.get(id)), h("small", {}, ` ${way === "tokens" ? share(close) : decimals(close)}`))) : "none")));
+  pairs.length ? pairs.map(([id, close]) => h("span", { class: "neighbour" }, thumb(id), concept(id), " ", labelText(ROW.get(id)), h("small", {}, ` ${way === "tokens" ? share(close) : decimals(close)}`), way !== "tokens" && close > SAME ? h("b", { class: "same" }, `same as ${id} in ${way}`) : "")) : "none",
+  DATA.randomNearest?.[way] === undefined ? "" : h("small", {}, `random rows: ${decimals(DATA.randomNearest[way])}`))));
 const thumb = (id) => {
   const image = Object.values(DATA.cards[id]?.rankings ?? {})[0]?.images[0];
   return image === undefined ? "" : h("img", { src: DATA.photos[image], alt: "" });
