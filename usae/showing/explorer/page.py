@@ -116,8 +116,8 @@ def payload(run: Run) -> Json:
 def random_cosines(run: Run) -> dict[str, float]:
     """By model the decoder cosine that the nearest of as many random directions would have."""
     sae = run.usae()
-    shapes = {model: sae.dictionary(model).shape for model in run.params.models}
-    return {model: round(random_nearest(*shape, run.params.seed), 3) for model, shape in shapes.items()}
+    seed, widths = run.params.seed, sae.widths
+    return {model: round(random_nearest(sae.concepts, widths[model], seed), 3) for model in run.params.models}
 
 
 def render(
