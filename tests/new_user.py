@@ -45,6 +45,8 @@ def checkout(tmp_path_factory, photographs):
         source = ROOT / name
         root.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, root / name)
+    (root / "data" / "methods").mkdir(parents=True)
+    shutil.copyfile(ROOT / "data" / "methods" / "README.md", root / "data" / "methods" / "README.md")
     typed(root, "git", "init", "-q")
     typed(root, "dvc", "init", "-q")
     models = (f"{name}=random" for name in NETWORKS)
