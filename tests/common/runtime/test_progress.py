@@ -33,7 +33,7 @@ def test_without_a_terminal_the_log_has_a_line_now_and_then(caplog):
     bar = progress(range(8), total=8, description="train", unit="step", every=0)
     for step in bar:
         bar.set_postfix_str(f"loss {step}", refresh=False)
-    assert re.fullmatch(r"train: 4 of 8, [\d.]+ step/s, loss 3, 00:00 left", caplog.messages[4])
+    assert re.fullmatch(r"train: 4 of 8, [\d.]+step/s, loss 3, 00:00 left", caplog.messages[4])
     assert len(caplog.messages) == 9  # the first before the first step
 
 

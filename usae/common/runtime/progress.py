@@ -53,7 +53,7 @@ def progress(
         total=total,
         initial=done,
         desc=description,
-        unit=f" {unit}",
+        unit=unit,
         disable=hidden,
         leave=False,
         **where,
