@@ -531,7 +531,7 @@ def test_painted_cells_are_those_that_have_a_code(run, visit):
 def point_at(tab, cell, grid):
     """A cell of the first model's first heatmap, until the hint comes: what arrives late draws the cards again."""
     tile = "document.querySelectorAll('#opened .row')[1].querySelector('.tile')"
-    scroll = "document.querySelector('#opened .rows').scrollIntoView({ block: 'center' })"
+    scroll = "document.querySelector('#opened .rows').scrollIntoView({ block: 'center', behavior: 'instant' })"
     later = "new Promise((seen) => setTimeout(() => seen(!document.querySelector('.hint').hidden), 100))"
     for moves in range(100):
         tab.run(scroll)
