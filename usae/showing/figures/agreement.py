@@ -1,5 +1,7 @@
 """How far the models agree on a concept, and how the counts hang on what is asked (stage `report`)."""
 
+import textwrap
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -10,15 +12,10 @@ from matplotlib.ticker import PercentFormatter
 from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.evidence.controls.names import RUN
 from usae.showing.figures.theme import INK, OKABE_ITO, RC, Picture, canvas, headline, percent, sentence
+from usae.showing.names import THRESHOLDS
 
 BINS = 30
-THRESHOLDS = {  # of table `sensitivity`
-    "agreement": "least agreement",
-    "support": "fires in each model",
-    "bar": "quantile of the\ncontrols",
-    "matched": "correlation with\nthe partner",
-    "threshold": "code above which\na concept fires",
-}
+WRAPPED = 18  # characters of an axis' label in a line
 COUNTED = {"shared": ("shared by all models", OKABE_ITO[0]), "universal": ("and found again", OKABE_ITO[1])}
 
 
@@ -61,7 +58,7 @@ def sensitivity_picture(sensitivity: pd.DataFrame) -> Picture:
     headline(figure, claim)
     row = np.ravel(figure.subplots(1, len(names), sharey=True))
     for axes, name in zip(row, names, strict=True):
-        _panel(axes, sensitivity[sensitivity["threshold"] == name], THRESHOLDS[name])
+        _panel(axes, sensitivity[sensitivity["threshold"] == name], textwrap.fill(THRESHOLDS[name], WRAPPED))
     row[0].set(ylabel="concepts", ylim=(0, None))
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     note = "One threshold is moved, the others stay as they are. Dashed: the same SAE before its first step."

@@ -26,6 +26,7 @@ from usae.showing.figures.theme import (
     style_line,
     style_marker,
 )
+from usae.showing.names import METHODS
 
 CONTROLS = {"shuffled": ":", "untrained": "-."}  # line styles of models that should learn little
 DICTIONARIES = {  # of old models that have learnt nothing, or nothing in common: marker, words
@@ -39,12 +40,12 @@ LINES: dict[LineStyle, str] = {
     "-.": "its codes, with random weights",
 }
 JOINT = ("D", "one SAE of all models from the first step")
-METHODS = {  # with the colour of each
-    "usae": ("universal codes", OKABE_ITO[2]),
-    "twin": ("codes of its twin", OKABE_ITO[1]),
-    "start": ("before the first step", OKABE_ITO[5]),
-    "ridge": ("best linear map", OKABE_ITO[7]),
-    "independent": ("matched own codes", OKABE_ITO[4]),
+COLOURS = {
+    "usae": OKABE_ITO[2],
+    "twin": OKABE_ITO[1],
+    "start": OKABE_ITO[5],
+    "ridge": OKABE_ITO[7],
+    "independent": OKABE_ITO[4],
 }
 
 
@@ -98,11 +99,11 @@ def stitching_picture(stitching: pd.DataFrame) -> Picture:
     figure, axes = canvas(claim)
     skill = rows[rows["method"] == "usae"].set_index(["source", "target"])["recovered"]
     pairs = skill.sort_values(ascending=False, kind="stable").index.to_list()
-    methods = [method for method in METHODS if method in means]
+    methods = [method for method in COLOURS if method in means]
     for m, method in enumerate(methods):
         recovered = rows[rows["method"] == method].set_index(["source", "target"])["recovered"].reindex(pairs)
         heights = np.arange(len(pairs)) + 0.8 * ((m + 0.5) / len(methods) - 0.5)
-        label, colour = METHODS[method]
+        label, colour = METHODS[method], COLOURS[method]
         axes.barh(heights, recovered, height=0.72 / len(methods), color=colour, label=label)
     axes.set_yticks(range(len(pairs)), [f"{source} → {target}" for source, target in pairs])
     axes.invert_yaxis()

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from usae.showing.figures.theme import INK, MUTED, OKABE_ITO, RC, Picture, canvas, percent, sentence, style_marker
+from usae.showing.names import MEASURES
 
 NULLS = {  # the first three re-pair one model at a time, the one that costs least counts
     "images": "one model re-paired",
@@ -17,11 +18,7 @@ NULLS = {  # the first three re-pair one model at a time, the one that costs lea
     "joint": "all re-paired at once",
 }
 MOST_GROUPS = 16
-MEASURES = {  # table's name -> words, and the part of a space's name that says what is compared
-    "mutual_knn": ("neighbours in common", "image means"),
-    "cka_unbiased": ("CKA, unbiased", "image means"),
-    "buddies": ("mutual nearest units", "all tokens"),
-}
+SPACES = {"mutual_knn": "image means", "cka_unbiased": "image means", "buddies": "all tokens"}  # of each measure
 COLOURS = {"codes": OKABE_ITO[0], "activations": OKABE_ITO[1]}
 SIDES = {"codes": -1, "activations": 1}
 APART = 0.17  # of codes and activations, from the middle of their row
@@ -85,14 +82,14 @@ def alignment_picture(alignment: pd.DataFrame) -> Picture:
     if rows.empty:
         return sentence("alignment", "One model alone is like no other", "Name two or more under `models`.")
     means = rows.groupby(["measure", "of"])[["value", "null_mean"]].mean()
-    measures = [measure for measure in MEASURES if measure in means.index]
+    measures = [measure for measure in SPACES if measure in means.index]
     claim = _more_alike(means)
     figure, axes = canvas(claim, height=1.9 + 0.8 * len(measures))
     for row, measure in enumerate(measures):
         for of, side in SIDES.items():
             pairs = rows[(rows["measure"] == measure) & (rows["of"] == of)]
             _likeness(axes, row + APART * side, pairs, COLOURS[of])
-    axes.set_yticks(range(len(measures)), [MEASURES[measure][0] for measure in measures])
+    axes.set_yticks(range(len(measures)), [MEASURES[measure] for measure in measures])
     axes.set(xlabel="likeness, 1 = identical", xlim=(-0.02, 1), ylim=(len(measures) - 0.5, -0.5))
     axes.grid(visible=False, axis="y")
     signs = [Line2D([], [], color=colour, marker="o", markersize=9, label=of) for of, colour in COLOURS.items()]
@@ -108,10 +105,10 @@ def alignment_picture(alignment: pd.DataFrame) -> Picture:
 
 
 def _drawn(alignment: pd.DataFrame) -> pd.DataFrame:
-    """The rows of MEASURES in the space that each names; `of`: codes or activations."""
+    """The rows of SPACES in the space that each names; `of`: codes or activations."""
     parts = alignment["space"].str.split(", ", n=1, expand=True)  # (of, over what)
     rows = alignment.assign(of=parts[0], over=parts[1])
-    over = rows["measure"].map({measure: over for measure, (_, over) in MEASURES.items()})
+    over = rows["measure"].map(SPACES)
     return rows[(rows["over"] == over) & rows["of"].isin(list(COLOURS))]
 
 
