@@ -10,28 +10,10 @@ export DVC_NO_ANALYTICS := 1
 
 .PHONY: demo test lint clean environment
 
-# As `dvc repro`, which does one stage after another, but two at a time where neither needs the other.
 demo: environment
-	@$(MAKE) --no-print-directory --jobs=2 page pictures
 	dvc repro
 	@echo
 	@echo "The report: $(abspath reports/index.html)"
-
-# What each `dvc` does, and what has to be there before (tests/test_makefile.py compares it with dvc.yaml).
-STAGES := dvc --wait-for-lock repro --single-item
-.PHONY: inputs planted activations untrained controls training contrast codes measures methods page pictures
-inputs:                              ; $(STAGES) images weights
-planted:                             ; $(STAGES) planted
-activations: inputs                  ; $(STAGES) extract
-untrained: inputs                    ; $(STAGES) untrained
-controls: activations untrained      ; $(STAGES) controls
-training: activations untrained      ; $(STAGES) train methods onboarding
-contrast: controls training          ; $(STAGES) contrast
-codes: controls training             ; $(STAGES) encode interventions ood
-measures: contrast codes planted     ; $(STAGES) measure
-methods: contrast                    ; $(STAGES) compare
-page: measures methods               ; $(STAGES) report
-pictures: measures                   ; $(STAGES) maximise
 
 # A process for each core, one thread each; a file's tests stay together and share what they make.
 test: export OMP_NUM_THREADS := 1
