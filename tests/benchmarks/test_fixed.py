@@ -22,7 +22,7 @@ def test_a_process_is_watched():
     assert cost.after == "one"
     assert 1.9 < cost.silent < cost.wall
     assert cost.cpu > 0
-    assert 5 < cost.peak < 500
+    assert cost.peak > 5  # a process starts as a copy of the one that starts it, here of all the tests
     assert row("train", Cost(1.6, 2.4, 1234.5, 1.0, "a | b")) == "| `train` | 2 | 2 | 1,234 | 1 | a / b |"
 
 

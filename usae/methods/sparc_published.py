@@ -199,7 +199,7 @@ def start(given: Start) -> PublishedSparcMethod:
     widths = {model: manifest.width for model, manifest in given.manifests.items()}
     train = given.params.model_dump() | {"levels": None}
     about = {"models": {}, "train": train, "seed": given.variant.seed, "method": given.variant.method}
-    with drawn_from(seed_of(given.variant.seed, "first weights of published SPARC")):
+    with drawn_from(given.variant.seed, "first weights of published SPARC"):
         sae = PublishedSparc(widths, given.params.dictionary, given.variant.k, about)
     for model, manifest in given.manifests.items():
         set_statistics(sae, model, manifest, given.params)

@@ -6,13 +6,16 @@ from contextlib import contextmanager
 
 import torch
 
+from usae.common.seeds import seed_of
+
 _ONE_AT_A_TIME = threading.Lock()  # torch draws weights from one generator, the process's
 
 
 @contextmanager
-def drawn_from(seed: int) -> Iterator[None]:
-    """What torch draws here on the CPU follows from `seed`, whatever other threads do; afterwards its generator is
-    where it was before."""
+def drawn_from(seed: int, name: str) -> Iterator[None]:
+    """What torch draws here on the CPU follows from `seed` and `name`, whatever other threads do; afterwards its
+    generator is where it was before.
+    """
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of(seed, name))
         yield

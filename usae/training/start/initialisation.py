@@ -63,7 +63,7 @@ def sae_and_starts(
         "seed": variant.seed,
     }
     widths = {model: manifest.width for model, manifest in manifests.items()}
-    with drawn_from(seed_of(variant.seed, "first weights")):
+    with drawn_from(variant.seed, "first weights"):
         sae = UniversalSAE(widths, params.dictionary, variant.k, about, params.levels or ())
     for model, manifest in manifests.items():
         set_statistics(sae, model, manifest, params)
