@@ -8,7 +8,11 @@ import numpy as np
 from tests.support.imports import ROOT
 from usae.common.seeds import generator, seed_of
 
-DRAWERS = ("generator", "seed_of", "torch_generator")
+DRAWERS = ("generator", "seed_of", "torch_generator", "drawn_from")
+HAND_ON = {
+    "usae/showing/maximisation/ascent.py",
+    "usae/training/start/first_weights.py",
+}  # a name that is given them
 PARTS: list[tuple[int | str, ...]] = [(), (0,), (1,), (0, 0), (0, 0, 0), (1, 0), ("train", 0), ("0",)]
 # The shipped networks were trained on these scenes, from these seeds: their own way of drawing belongs to them.
 OLDER = {
@@ -50,7 +54,7 @@ def draws(rng: np.random.Generator) -> bytes:
 def test_every_stream_has_a_name_of_its_own():
     assert len(names()) >= 20
     assert len(set(names())) == len(names())
-    assert unnamed() == {"usae/showing/maximisation/ascent.py"}  # torch_generator, which hands its name on
+    assert unnamed() == HAND_ON
 
 
 def test_no_stream_equals_another():

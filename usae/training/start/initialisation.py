@@ -15,7 +15,6 @@ from torch import Tensor
 from usae.activations.sampling import PairedActivations
 from usae.activations.store.manifests import Manifest
 from usae.common.params import TrainParams
-from usae.common.seeds import seed_of
 from usae.common.variant import Variant
 from usae.sae.universal import UniversalSAE
 from usae.training.start.clusters import start_at_clusters
