@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export DVC_NO_ANALYTICS := 1
+# What is imported is compiled once, not by every stage anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint clean environment
 
@@ -27,7 +29,7 @@ lint: environment
 
 environment: $(VENV)/.installed
 
-# Python compiles what is imported, when it is; to compile all that is installed takes as long as to unpack it.
+# To compile all that is installed takes as long as to unpack it; Python compiles what is imported.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet --no-compile $(PINS) -e .[dev]
