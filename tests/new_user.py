@@ -2,7 +2,8 @@
 
 pytest tests/new_user.py    # all stages: minutes, so `.ci/run` does it and `make test` does not
 
-The networks have random weights, so that nothing is downloaded; the page has to say that this is worth nothing.
+Two networks with random weights, so that nothing is downloaded: the page has to say that this is worth nothing.
+And two trained ones with 200 real photographs, where they are in data/external (its README.md: what goes there).
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from usae.evidence.verdict.levels import LEVELS, WORDS, level_of
 from usae.images.sources.shapes.scenes import scene
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +28,9 @@ CODE = ("usae", "pipeline", "presets", "dvc.yaml", "params.yaml", ".dvcignore", 
 PHOTOGRAPHS = 200
 NETWORKS = ("resnet10t", "vit_tiny_patch16_224")
 UNTRAINED = "`resnet10t` and `vit_tiny` have random weights"
+EXTERNAL = ROOT / "data" / "external"
+PRESET = "imagenet-sample"
+TRAINED = ("mobilenet_v2", "mobilenet_v1")
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +46,43 @@ def photographs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory, photographs):
     """The repository after the three commands; a smaller SAE and shorter studies than the second one proposes."""
-    root = tmp_path_factory.mktemp("new_user") / "usae"
+    root = cloned(tmp_path_factory.mktemp("new_user") / "usae")
+    models = (f"{name}=random" for name in NETWORKS)
+    typed(root, "python", "-m", "usae", "start", "--images", str(photographs), "--models", *models)
+    shorten(root / "params.yaml")
+    typed(root, "dvc", "repro")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The repository after a preset's two commands, with 200 of its photographs and two of its networks."""
+    for needed in (EXTERNAL / PRESET, EXTERNAL / "weights" / "mobilenet_v2_1.0_224.safetensors"):
+        if not needed.exists():
+            pytest.skip(f"no {needed.relative_to(ROOT)}: data/external/README.md says what goes there")
+    root = cloned(tmp_path_factory.mktemp("trained") / "usae")
+    (root / "data" / "external").symlink_to(EXTERNAL.resolve())
+    shutil.copyfile(root / "presets" / f"{PRESET}.yaml", root / "params.yaml")
+    shorten(root / "params.yaml")
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["models"] = list(TRAINED)
+    params["train"]["epochs"] = 12
+    params["images"] |= {"train": PHOTOGRAPHS * 4 // 5, "val": PHOTOGRAPHS // 5}
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    typed(root, "dvc", "repro")
+    return root
+
+
+def cloned(root: Path) -> Path:
+    """The repository's files, with git and DVC beside them."""
+    root.mkdir()
     for name in CODE:
         source = ROOT / name
-        root.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, root / name)
     (root / "data" / "methods").mkdir(parents=True)
     shutil.copyfile(ROOT / "data" / "methods" / "README.md", root / "data" / "methods" / "README.md")
     typed(root, "git", "init", "-q")
     typed(root, "dvc", "init", "-q")
-    models = (f"{name}=random" for name in NETWORKS)
-    typed(root, "python", "-m", "usae", "start", "--images", str(photographs), "--models", *models)
-    shorten(root / "params.yaml")
-    typed(root, "dvc", "repro")
     return root
 
 
@@ -101,3 +131,33 @@ def test_the_page_says_so_before_anything_else(checkout):
     assert "resnet10t" in said
     assert "vit_tiny" in said
     assert page.index("have random weights") < page.index('id="refused"') < page.index('class="tiles"')
+
+
+def test_trained_networks_are_judged_by_what_was_measured(trained):
+    verdict = table(trained, "verdict").set_index("question")
+    assert verdict["asked"].all()
+    assert verdict.loc["trained networks", "level"] == "readable"
+    assert verdict.loc["different networks", "level"] == "readable"
+    explained = table(trained, "reconstruction").query("sae == 'usae' and source == target")["r2_channel"]
+    assert verdict.loc["own variance", "value"] == pytest.approx(explained.min(), abs=1e-6)
+    funnel = table(trained, "funnel")
+    funnel = funnel[funnel["run"].eq("usae") & funnel["level"].isna()].set_index(["start", "step"])["concepts"]
+    shared, before = (funnel[start, "beyond controls"] for start in (False, True))
+    assert f"{before} concepts are shared before the first step, {shared}" in verdict.loc["the start", "reason"]
+    assert verdict.loc["other images", "value"] == pytest.approx(funnel[False, "stable"] / shared, abs=1e-6)
+    level = json.loads((trained / "reports" / "metrics.json").read_text())["verdict"]
+    assert level == max(verdict["level"], key=LEVELS.index)
+    assert (verdict["level"].eq("readable") == verdict["advice"].eq("")).all()
+
+
+def test_their_page_gives_each_reason_before_a_number_of_concepts(trained):
+    page, verdict = (trained / "reports" / "index.html").read_text(), table(trained, "verdict")
+    said = page[: page.index('class="tiles"')]
+    assert WORDS[level_of(verdict)] in said
+    for reason in verdict.loc[verdict["level"] != "readable", "reason"]:
+        assert unescape(said).count(reason.split("`")[0][:40]), reason
+
+
+def table(root: Path, name: str) -> pd.DataFrame:
+    """A table of the report."""
+    return pd.read_parquet(root / "reports" / f"{name}.parquet")

@@ -1,4 +1,4 @@
-"""Training in several processes: `torchrun --nproc-per-node N -m tests.support.shared_training FOLDER`.
+"""Training in two processes: `python -m tests.support.shared_training FOLDER`.
 
 Writes what each process ended with; run by test_shared_training.py, which compares it with one process.
 """
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from tests.support.pairs import codes, pair
 from tests.support.worlds import RECIPE, two_models
-from usae.common.runtime.ranks import Ranks, join_processes
+from usae.common.runtime.ranks import Ranks
 from usae.common.variant import Variant
 from usae.sae.universal import UniversalSAE
 from usae.training.loop.loop import RunOptions, train
@@ -39,7 +40,7 @@ def gradients(recipe: StepRecipe, ranks: Ranks) -> dict[str, torch.Tensor]:
 
 def main(folder: Path) -> None:
     """A step of every objective and auxiliary term, and a short run."""
-    join_processes(torch.device("cpu"))
+    torch.set_num_threads(1)
     ranks = Ranks.current()
     steps = {
         f"{loss}-{aux}": gradients(StepRecipe(loss=loss, update="all", aux=aux, aux_codes=3), ranks)
@@ -54,4 +55,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(codes(pair(main, Path(sys.argv[1]))) != [0, 0])

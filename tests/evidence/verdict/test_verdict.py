@@ -209,6 +209,9 @@ def test_a_loss_that_still_falls_asks_for_more_steps(sound):
     assert only_reason(other(sound, training=even))["value"] == pytest.approx(0.5, abs=0.1)
     two = pd.DataFrame({"step": [0, 1], "loss": [2.0, 1.0]})
     assert only_reason(other(sound, training=two))["value"] == 1
+    risen = only_reason(other(sound, training=pd.DataFrame({"loss": np.repeat([2.0, 4.0, 1.0], [20, 30, 50])})))
+    assert risen["value"] == pytest.approx(3)
+    assert risen["reason"].startswith("100 % of the fall")
     for loss in ([1.0, 2.0], [np.nan, np.nan], [1.0]):
         row = only_reason(other(sound, training=pd.DataFrame({"loss": loss})))
         assert (row["question"], row["level"]) == ("loss", UNREADABLE)

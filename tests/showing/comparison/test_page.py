@@ -8,7 +8,10 @@ from tests.support import compared as tables
 from tests.support.contrasted import verdict
 from tests.support.html_page import Page, assert_offline
 from usae.showing.comparison import write_comparison
+from usae.showing.comparison.page import render
 from usae.showing.explorer import write_report
+from usae.showing.explorer.opening import judgement
+from usae.showing.results.compared import Compared
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +45,12 @@ def test_the_rules_come_before_any_number(text):
     assert rules < text.index('id="standing"') < numbers
 
 
-def test_the_verdict_on_the_run_comes_first_in_one_line_and_links(compared, text, tmp_path):
+def test_the_verdict_on_the_run_comes_first_in_one_line_and_links(compared, text):
     assert text.index('id="verdict"') < text.index('id="rules"')
     assert '<a href="index.html#verdict">No verdict</a>' in text
-    judged = replace(compared, reports=compared.reports.having(verdict=verdict("not readable", "with caution")))
-    assert "Not readable: 2 of 3 bars are missed" in write_comparison(judged, tmp_path).read_text()
+    missed = judgement(verdict("not readable", "with caution"))
+    refused = render(Compared.of(compared.reports), compared.params.models, [], {}, missed)
+    assert "Not readable: 2 of 3 bars are missed" in refused
 
 
 def test_every_method_is_in_both_tables(page):

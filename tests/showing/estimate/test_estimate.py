@@ -22,9 +22,10 @@ def small(raw_params, tmp_path, monkeypatch) -> dict:
     raw = {**raw_params, "models": ["one", "other"]}
     raw["images"] = {**raw["images"], "source": "folder", "path": "nowhere"}
     raw["extract"] = {**raw["extract"], "grid": 4}
-    raw["train"] = {**raw["train"], "dictionary": 32, "levels": [8], "batch_images": 8, "epochs": 2}
+    raw["train"] = {**raw["train"], "dictionary": 32, "levels": [8], "batch_images": 32, "epochs": 2}
     raw["measure"] = {**raw["measure"], "permutations": 3}
     raw["planted"] = {**raw["planted"], "train": 64, "val": 64, "epochs": 1, "permutations": 3, "seeds": 2}
+    raw["report"] = {**raw["report"], "concepts": 2, "unique": 1, "images": 3, "own_images": 1}
     raw["maximise"] = {**raw["maximise"], "concepts": 1, "starts": 1, "steps": 8}
     raw["zoo"] = {"one": NETWORK, "other": {**NETWORK, "layer": 2}}
     return raw
@@ -38,7 +39,7 @@ def said(raw, tmp_path, capsys, *arguments):
 
 @pytest.mark.slow
 def test_every_stage_has_a_line_and_nothing_stays(small, tmp_path, capsys):
-    status, text = said(small, tmp_path, capsys, "--train", "1000", "--val", "100")
+    status, text = said(small, tmp_path, capsys, "--train", "1024", "--val", "100")
     assert status == 0, text.err
     rows = {line.split()[0]: line for line in text.out.splitlines() if re.search(r"  \d.* s|  \d.* min", line)}
     assert list(rows) == [
@@ -46,8 +47,8 @@ def test_every_stage_has_a_line_and_nothing_stays(small, tmp_path, capsys):
         "untrained@other", "train", "controls", "encode", "contrast", "planted", "measure", "ood", "interventions",
         "onboarding", "methods@crosscoder", "compare", "report", "maximise", "total",
     ]  # fmt: skip
-    assert "+ 250 SAE steps, " in rows["train"]
-    assert "+ 1100 images, " in rows["extract@other"]
+    assert "+ 64 SAE steps, " in rows["train"]
+    assert "+ 1124 images, " in rows["extract@other"]
     assert text.out.endswith("It fits.\n")
     assert list((tmp_path / "data/activations").iterdir()) == []
 

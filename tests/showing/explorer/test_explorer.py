@@ -5,7 +5,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.support.html_page import Page, assert_offline
 from tests.support.synthetic_run import CONCEPTS, MODELS, maximised_run, synthetic_run
 from usae.common.errors import UserError
 from usae.evidence.codes.store import aligned_chunks
+from usae.showing.commands import figures
 from usae.showing.explorer import write_report
 from usae.showing.explorer.album import Album
 from usae.showing.explorer.bands import BINS, band_images, firing_images, histograms, make_bands
@@ -386,25 +386,19 @@ def test_figures_of_listed_concepts(run, tmp_path):
     assert maximised_picture(run).claim == "Nothing was maximised"
 
 
-def test_the_command_draws_figures(run, tmp_path):
+def test_the_command_draws_figures(run, tmp_path, capsys):
     def draw(*arguments, root=run.root):
-        command = [
-            sys.executable,
-            "-m",
-            "usae",
-            "figures",
-            *arguments,
-            "--run",
-            str(root),
-            "--output",
-            str(tmp_path),
-        ]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        status = figures.main([*arguments, "--run", str(root), "--output", str(tmp_path)])
+        return status, capsys.readouterr()
 
-    drawn = draw("heatmaps", "2", "5", "--images", "3")
-    assert drawn.stdout.split() == [str(tmp_path / "heatmaps.svg"), str(tmp_path / "heatmaps.png")]
-    assert "found 999" in draw("heatmaps", "999").stderr
-    assert "There is no finished run in" in draw("maximised", root=tmp_path).stderr
+    status, drawn = draw("heatmaps", "2", "5", "--images", "3")
+    assert (status, drawn.out.split()) == (0, [str(tmp_path / "heatmaps.svg"), str(tmp_path / "heatmaps.png")])
+    status, refused = draw("heatmaps", "999")
+    assert status == 1
+    assert "found 999" in refused.err
+    status, refused = draw("maximised", root=tmp_path)
+    assert status == 1
+    assert "There is no finished run in" in refused.err
 
 
 def test_cofiring_is_the_jaccard_index_of_tokens(run):

@@ -16,13 +16,8 @@ ROOT = Path(__file__).parents[3]
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared")
     main(folder)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "tests.support.shared_training", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "tests.support.shared_training", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return {name: torch.load(folder / f"{name}.pt") for name in ("1-0", "2-0", "2-1")}
 

@@ -35,8 +35,8 @@ def loss(evidence: Evidence) -> Answer:
         question,
         worse(late > LATE_FALL, CAUTION),
         (late, LATE_FALL),
-        f"{share_text(max(late, 0))} of the fall of the loss came in the second half of the {len(steps):,} steps "
-        f"(at most {share_text(LATE_FALL)} asked)",
+        f"{share_text(min(max(late, 0), 1))} of the fall of the loss came in the second half of the "
+        f"{len(steps):,} steps (at most {share_text(LATE_FALL)} asked)",
         "Raise `train.epochs`",
     )
 

@@ -29,6 +29,7 @@ from usae.showing.results.inputs import DVC_FILE
 from usae.training.start.calibration import IMAGES
 
 FEWEST = IMAGES  # training images of the smaller run: as many as a start takes its statistics of
+HELD_OUT = 64  # held-out images there: of fewer, measures take no longer than they differ from run to run
 LEAST = 16  # of anything else there that goes with the number of images
 MANY = 2  # times as many images has the larger run
 PASSES = (2, 8)  # over the training images: in the smaller run, and most in the larger one
@@ -150,7 +151,7 @@ def shrunk(params: Params, counts: tuple[int, int], times: int, passes: int) -> 
     def share(passes: int | None) -> int | None:
         return None if passes is None else max(1, passes * epochs // params.train.epochs)
 
-    raw["images"] |= _pictures(params) | {"train": images, "val": part(counts[1])}
+    raw["images"] |= _pictures(params) | {"train": images, "val": part(counts[1], HELD_OUT)}
     raw["train"] |= {"epochs": epochs, "init": "paired" if params.train.init == "clusters" else params.train.init}
     raw["controls"] |= {
         "images": part(params.controls.images, params.train.batch_images),
