@@ -3,10 +3,10 @@
 Stages `onboarding` and `compare`. The maps are those of `ridge.py`. There one eigendecomposition serves all
 penalties, at some 9 c^3 operations for c columns. Here each penalty that is tried costs a factorisation, c^3 / 3,
 and a few are enough: the error on the validation tokens falls towards the best penalty and rises beyond it, so the
-search walks downhill.
+search walks downhill, best from the penalty of fewer tokens.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
@@ -16,50 +16,75 @@ from usae.common.numerics.ridge import PENALTIES, LinearMap, Products, Spans
 from usae.common.runtime.progress import counter
 from usae.common.types import Array
 
-FIRST = len(PENALTIES) // 2  # where the walk begins
+MIDDLE = len(PENALTIES) // 2  # where a walk begins that knows no better
 
-Errors = Mapping[str, float]
+Numbers = Mapping[str, int]  # target -> number of a penalty
+Errors = Callable[[float, tuple[str, ...]], Mapping[str, float]]  # of a penalty, of some targets
 
 
-def solved_maps(fit: Products, validation: Products, source: slice, targets: Spans) -> dict[str, LinearMap]:
-    """As `ridge.ridge_maps`: from the columns `source` to each of several targets, by name.
+def chosen_penalties(
+    fit: Products, validation: Products, source: slice, targets: Spans, begin: Numbers | None = None
+) -> dict[str, int]:
+    """Target -> number of the penalty of `PENALTIES` from which no neighbour errs less on `validation`.
 
-    Each has the penalty of `PENALTIES` from which no neighbour errs less on `validation`.
+    The maps run from the columns `source` to each of several targets, by name. begin: the numbers at which the
+    walks begin. Where every error falls and then rises, they end at the same penalties wherever they begin.
     """
-    indices = walked(_validated(fit, validation, source, targets), tuple(targets))
-    both, maps = fit.merged(validation), {}
+    start = dict.fromkeys(targets, MIDDLE) | dict(begin or {})
+    return walked(_validated(fit, validation, source, targets), start)
+
+
+def solved_maps(both: Products, source: slice, targets: Spans, chosen: Numbers) -> dict[str, LinearMap]:
+    """As `ridge.ridge_maps` of chosen penalties; both: the tokens to fit on and those of validation."""
     covariance, centre = both.block(both.mean, source, source), both.origin + both.mean
-    for index in sorted(set(indices.values())):
-        names = [name for name in targets if indices[name] == index]
+    maps: dict[str, LinearMap] = {}
+    for index in sorted(set(chosen.values())):
+        names = _having(chosen, index)
         cross = [both.block(both.mean, source, targets[name]) for name in names]
         for name, weights in zip(names, _solutions(covariance, float(PENALTIES[index]), cross), strict=True):
             maps[name] = LinearMap(weights, centre[targets[name]] - centre[source] @ weights)
     return {name: maps[name] for name in targets}
 
 
-def walked(errors: Callable[[float], Errors], targets: tuple[str, ...]) -> dict[str, int]:
-    """Target -> number of the penalty beside which none errs less; errors: penalty -> target -> its error."""
-    known = {FIRST: errors(float(PENALTIES[FIRST]))}
-    with counter(len(PENALTIES), description="penalties of a ridge regression", unit="penalty", done=1) as bar:
-        while asked := set(_neighbours(known, targets)) - set(known):
-            known |= {index: errors(float(PENALTIES[index])) for index in asked}
-            bar.update(len(asked))
-    return {target: _best(known, target) for target in targets}
+def walked(errors: Errors, begin: Numbers) -> dict[str, int]:
+    """Target -> number of the penalty beside which none errs less, walking downhill from `begin`."""
+    tried: dict[str, dict[int, float]] = {target: {} for target in begin}
+    asked = {index: _having(begin, index) for index in sorted(set(begin.values()))}
+    with counter(len(PENALTIES), description="penalties of a ridge regression, at most", unit="penalty") as bar:
+        while asked:
+            for index, targets in asked.items():
+                for target, error in errors(float(PENALTIES[index]), targets).items():
+                    tried[target][index] = error
+                bar.update()
+            asked = _neighbours(tried)
+    return {target: _best(own) for target, own in tried.items()}
 
 
-def _validated(fit: Products, validation: Products, source: slice, targets: Spans) -> Callable[[float], Errors]:
+def _neighbours(tried: Mapping[str, Mapping[int, float]]) -> dict[int, tuple[str, ...]]:
+    """Number -> the targets that have not tried it, and whose best one is beside it."""
+    beside = {target: {_best(own) - 1, _best(own) + 1} - set(own) for target, own in tried.items()}
+    asked = {
+        index: tuple(target for target, own in beside.items() if index in own) for index in range(len(PENALTIES))
+    }
+    return {index: targets for index, targets in asked.items() if targets}
+
+
+def _validated(fit: Products, validation: Products, source: slice, targets: Spans) -> Errors:
     """Error per validation token of the maps of a penalty, summed over the channels of each target."""
     mean = fit.mean
     covariance, square = (sums.block(mean, source, source) for sums in (fit, validation))
-    cross = [fit.block(mean, source, span) for span in targets.values()]
-    asked = [validation.block(mean, source, span) for span in targets.values()]
-    powers = [float(validation.variances(mean)[span].sum()) for span in targets.values()]
+    cross, asked = (
+        {target: sums.block(mean, source, span) for target, span in targets.items()} for sums in (fit, validation)
+    )
+    variances = validation.variances(mean)
 
-    def errors(penalty: float) -> Errors:
-        solutions = _solutions(covariance, penalty, cross)
+    def errors(penalty: float, names: tuple[str, ...]) -> dict[str, float]:
+        solutions = _solutions(covariance, penalty, [cross[name] for name in names])
         return {
-            target: power - 2 * float((w * right).sum()) + float((w * (square @ w)).sum())
-            for target, power, right, w in zip(targets, powers, asked, solutions, strict=True)
+            name: float(variances[targets[name]].sum())
+            - 2 * float((w * asked[name]).sum())
+            + float((w * (square @ w)).sum())
+            for name, w in zip(names, solutions, strict=True)
         }
 
     return errors
@@ -70,18 +95,17 @@ def _solutions(covariance: Array, penalty: float, cross: list[Array]) -> list[Ar
     variance = float(np.trace(covariance)) / len(covariance)
     if variance <= 0:
         return [np.zeros_like(each) for each in cross]
-    penalised = covariance.copy()
+    penalised = covariance.copy(order="F")  # LAPACK's order: factorised where it is
     penalised[np.diag_indices_from(penalised)] += penalty * variance
     factor = cho_factor(penalised, lower=True, overwrite_a=True, check_finite=False)
     return [cast(Array, cho_solve(factor, each, check_finite=False)) for each in cross]
 
 
-def _neighbours(known: Mapping[int, Errors], targets: Iterable[str]) -> list[int]:
-    """Numbers of the penalties beside the best one of each target."""
-    best = [_best(known, target) for target in targets]
-    return [beside for index in best for beside in (index - 1, index + 1) if 0 <= beside < len(PENALTIES)]
-
-
-def _best(known: Mapping[int, Errors], target: str) -> int:
+def _best(tried: Mapping[int, float]) -> int:
     """Of equal ones the first, as in `ridge.py`."""
-    return min(sorted(known), key=lambda index: known[index][target])
+    return min(sorted(tried), key=tried.__getitem__)
+
+
+def _having(numbers: Numbers, index: int) -> tuple[str, ...]:
+    """The targets of one number: a factorisation serves them all."""
+    return tuple(target for target, own in numbers.items() if own == index)
