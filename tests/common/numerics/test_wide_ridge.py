@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.common.numerics.test_ridge import products
+from usae.common.numerics import wide_ridge
 from usae.common.numerics.ridge import PENALTIES, LinearMap, Products, Regression, ridge_maps
 from usae.common.numerics.wide_ridge import chosen_penalties, solved_maps, walked
 
@@ -61,6 +62,14 @@ def test_wherever_the_walk_begins_the_penalties_are_those_of_least_error(tokens)
     least = {name: int(errors.argmin()) for name, errors in of_all.items()}
     for begin in range(len(PENALTIES)):
         assert chosen_penalties(fit, validation, SOURCE, TARGETS, dict.fromkeys(TARGETS, begin)) == least
+
+
+@pytest.mark.parametrize("some", [2, 7, 40])
+def test_few_columns_say_where_to_begin_and_not_what_is_chosen(some, monkeypatch):
+    fit, validation = products(codes_and_targets(0, 60)), products(codes_and_targets(1, 15))
+    expected = chosen_penalties(fit, validation, SOURCE, TARGETS)
+    monkeypatch.setattr(wide_ridge, "SOME", some)
+    assert chosen_penalties(fit, validation, SOURCE, TARGETS) == expected
 
 
 def test_a_walk_ends_at_the_least_error_from_everywhere_and_tries_no_more_than_the_way_and_its_sides():

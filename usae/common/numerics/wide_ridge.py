@@ -3,7 +3,7 @@
 Stages `onboarding` and `compare`. The maps are those of `ridge.py`. There one eigendecomposition serves all
 penalties, at some 9 c^3 operations for c columns. Here each penalty that is tried costs a factorisation, c^3 / 3,
 and a few are enough: the error on the validation tokens falls towards the best penalty and rises beyond it, so the
-search walks downhill, best from the penalty of fewer tokens.
+search walks downhill, from the best penalty of fewer tokens or fewer columns.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,11 @@ from typing import cast
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from usae.common.numerics.ridge import PENALTIES, LinearMap, Products, Spans
+from usae.common.numerics.ridge import PENALTIES, LinearMap, Products, Regression, Spans
 from usae.common.runtime.progress import counter
 from usae.common.types import Array
 
-MIDDLE = len(PENALTIES) // 2  # where a walk begins that knows no better
+SOME = 1024  # columns of which the best penalty is known in a second or two
 
 Numbers = Mapping[str, int]  # target -> number of a penalty
 Errors = Callable[[float, tuple[str, ...]], Mapping[str, float]]  # of a penalty, of some targets
@@ -28,9 +28,10 @@ def chosen_penalties(
     """Target -> number of the penalty of `PENALTIES` from which no neighbour errs less on `validation`.
 
     The maps run from the columns `source` to each of several targets, by name. begin: the numbers at which the
-    walks begin. Where every error falls and then rises, they end at the same penalties wherever they begin.
+    walks begin; None: at the best penalty of some of the columns. Where every error falls and then rises, they end
+    at the same penalties wherever they begin.
     """
-    start = dict.fromkeys(targets, MIDDLE) | dict(begin or {})
+    start = dict(begin or _of_some_columns(fit, validation, source, targets))
     return walked(_validated(fit, validation, source, targets), start)
 
 
@@ -44,6 +45,13 @@ def solved_maps(both: Products, source: slice, targets: Spans, chosen: Numbers) 
         for name, weights in zip(names, _solutions(covariance, float(PENALTIES[index]), cross), strict=True):
             maps[name] = LinearMap(weights, centre[targets[name]] - centre[source] @ weights)
     return {name: maps[name] for name in targets}
+
+
+def _of_some_columns(fit: Products, validation: Products, source: slice, targets: Spans) -> Numbers:
+    """Target -> number of the best penalty for every so many-th column of `source`, SOME at most."""
+    columns = np.arange(len(fit.origin))[source]
+    some = Regression(fit, columns[:: -(-len(columns) // SOME)])
+    return {target: some.best_penalty(validation, span) for target, span in targets.items()}
 
 
 def walked(errors: Errors, begin: Numbers) -> dict[str, int]:
