@@ -202,13 +202,14 @@ class Regression:
 
     def best_penalty(self, validation: Products, target: slice, rank: int | None = None) -> int:
         """Number of the penalty of `PENALTIES` that errs least; of equal ones the first."""
-        errors = self.errors(validation, target, PENALTIES, rank) if rank else self.all_errors(validation, target)
-        return int(np.argmin(errors))
+        if rank is None:
+            return int(np.argmin(self.all_errors(validation, target)))
+        return int(np.argmin(self.errors(validation, target, PENALTIES, rank)))
 
     def all_errors(self, test: Products, target: slice) -> Array:
-        """`errors` of all `PENALTIES` of maps of any rank, but for rounding, by about one product.
+        """(penalties,) `errors` of all `PENALTIES`, of any rank, at the price of about one; they round otherwise.
 
-        Weights are cross / spread, row by row, so that their products with `square` are sums over its cells.
+        Weights are rows of `cross` times a number of each row, so their quadratic form is one of these numbers.
         """
         turned = self.basis.T @ test.block(self.mean, self.source, target)  # (d_i, d_j)
         square = self.basis.T @ test.block(self.mean, self.source, self.source) @ self.basis  # (d_i, d_i)
