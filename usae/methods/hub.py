@@ -8,7 +8,7 @@ universal SAE gets (stage `onboarding`), for an SAE of one model.
 import numpy as np
 
 from usae.common.numerics.ridge import VALIDATION, LinearMap, Products, ridge_map
-from usae.common.numerics.wide_ridge import chosen_penalties, solved_maps
+from usae.common.numerics.wide_ridge import solved_maps
 from usae.evidence.onboarding.newcomer import add_codes
 from usae.methods.fitting.affine import AffineSAE
 from usae.methods.fitting.material import Material
@@ -32,8 +32,7 @@ def _decoders(material: Material, hub: str) -> dict[str, LinearMap]:
     fit, validation = code_products(material, hub)
     c = material.alone[hub].concepts
     targets = {m: slice(c + span.start, c + span.stop) for m, span in material.spans.items() if m != hub}
-    penalties = chosen_penalties(fit, validation, slice(0, c), targets)
-    return solved_maps(fit.merged(validation), slice(0, c), targets, penalties)
+    return solved_maps(fit, validation, slice(0, c), targets)
 
 
 def code_products(material: Material, hub: str) -> tuple[Products, Products]:

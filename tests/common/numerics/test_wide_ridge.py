@@ -5,7 +5,7 @@ import pytest
 
 from tests.common.numerics.test_ridge import products
 from usae.common.numerics import wide_ridge
-from usae.common.numerics.ridge import PENALTIES, LinearMap, Products, Regression, ridge_maps
+from usae.common.numerics.ridge import PENALTIES, Regression, ridge_maps
 from usae.common.numerics.wide_ridge import chosen_penalties, solved_maps, walked
 
 SOURCE = slice(0, 40)
@@ -20,11 +20,6 @@ def codes_and_targets(seed: int, tokens: int) -> np.ndarray:
     codes[:, [3, 17]] = 0
     noise = np.repeat([0.3, 5.0], [5, 7]) * rng.normal(size=(tokens, 12))
     return np.concatenate([codes, codes @ maps + noise], axis=1)
-
-
-def maps_of(fit: Products, validation: Products) -> dict[str, LinearMap]:
-    chosen = chosen_penalties(fit, validation, SOURCE, TARGETS)
-    return solved_maps(fit.merged(validation), SOURCE, TARGETS, chosen)
 
 
 def valley(least: int) -> np.ndarray:
@@ -48,28 +43,21 @@ def walked_in(errors: dict[str, np.ndarray], begin: dict[str, int]) -> tuple[dic
 def test_maps_and_penalties_are_those_of_the_eigendecomposition(tokens):
     fit, validation = products(codes_and_targets(0, tokens)), products(codes_and_targets(1, tokens // 4))
     expected = ridge_maps(fit, validation, SOURCE, TARGETS)
-    maps = maps_of(fit, validation)
+    maps = solved_maps(fit, validation, SOURCE, TARGETS)
     assert list(maps) == list(expected)
     for target, each in maps.items():
         np.testing.assert_allclose(each.weights, expected[target].weights, rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(each.offset, expected[target].offset, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("some", [2, 7, 20, 40])
 @pytest.mark.parametrize("tokens", [25, 60, 900], ids=["fewer than concepts", "few", "many"])
-def test_wherever_the_walk_begins_the_penalties_are_those_of_least_error(tokens):
+def test_whichever_columns_say_where_to_begin_the_penalties_are_those_of_least_error(tokens, some, monkeypatch):
     fit, validation = products(codes_and_targets(0, tokens)), products(codes_and_targets(1, tokens // 4))
-    of_all = {name: Regression(fit, SOURCE).errors(validation, span, PENALTIES) for name, span in TARGETS.items()}
-    least = {name: int(errors.argmin()) for name, errors in of_all.items()}
-    for begin in range(len(PENALTIES)):
-        assert chosen_penalties(fit, validation, SOURCE, TARGETS, dict.fromkeys(TARGETS, begin)) == least
-
-
-@pytest.mark.parametrize("some", [2, 7, 40])
-def test_few_columns_say_where_to_begin_and_not_what_is_chosen(some, monkeypatch):
-    fit, validation = products(codes_and_targets(0, 60)), products(codes_and_targets(1, 15))
-    expected = chosen_penalties(fit, validation, SOURCE, TARGETS)
+    of_all = Regression(fit, SOURCE)
+    least = {name: int(of_all.errors(validation, span, PENALTIES).argmin()) for name, span in TARGETS.items()}
     monkeypatch.setattr(wide_ridge, "SOME", some)
-    assert chosen_penalties(fit, validation, SOURCE, TARGETS) == expected
+    assert chosen_penalties(fit, validation, SOURCE, TARGETS) == least
 
 
 def test_a_walk_ends_at_the_least_error_from_everywhere_and_tries_no_more_than_the_way_and_its_sides():
@@ -97,6 +85,6 @@ def test_targets_share_a_factorisation_where_both_ask_for_it():
 def test_sources_that_never_vary_give_the_mean():
     rows = codes_and_targets(0, 50)
     rows[:, SOURCE] = 0
-    each = maps_of(products(rows[:40]), products(rows[40:]))["clear"]
+    each = solved_maps(products(rows[:40]), products(rows[40:]), SOURCE, TARGETS)["clear"]
     assert not each.weights.any()
     np.testing.assert_allclose(each.offset, rows[:, 40:45].mean(axis=0))

@@ -3,7 +3,7 @@
 Stages `onboarding` and `compare`. The maps are those of `ridge.py`. There one eigendecomposition serves all
 penalties, at some 9 c^3 operations for c columns. Here each penalty that is tried costs a factorisation, c^3 / 3,
 and a few are enough: the error on the validation tokens falls towards the best penalty and rises beyond it, so the
-search walks downhill, from the best penalty of fewer tokens or fewer columns.
+search walks downhill, from the best penalty for some of the columns.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,29 +22,27 @@ Numbers = Mapping[str, int]  # target -> number of a penalty
 Errors = Callable[[float, tuple[str, ...]], Mapping[str, float]]  # of a penalty, of some targets
 
 
-def chosen_penalties(
-    fit: Products, validation: Products, source: slice, targets: Spans, begin: Numbers | None = None
-) -> dict[str, int]:
-    """Target -> number of the penalty of `PENALTIES` from which no neighbour errs less on `validation`.
+def solved_maps(fit: Products, validation: Products, source: slice, targets: Spans) -> dict[str, LinearMap]:
+    """As `ridge.ridge_maps`: from the columns `source` to each of several targets, by name.
 
-    The maps run from the columns `source` to each of several targets, by name. begin: the numbers at which the
-    walks begin; None: at the best penalty of some of the columns. Where every error falls and then rises, they end
-    at the same penalties wherever they begin.
+    Each has the penalty of `PENALTIES` beside which none errs less on `validation`; for SOME columns or fewer
+    it is the one that errs least of all.
     """
-    start = dict(begin or _of_some_columns(fit, validation, source, targets))
-    return walked(_validated(fit, validation, source, targets), start)
-
-
-def solved_maps(both: Products, source: slice, targets: Spans, chosen: Numbers) -> dict[str, LinearMap]:
-    """As `ridge.ridge_maps` of chosen penalties; both: the tokens to fit on and those of validation."""
+    chosen = chosen_penalties(fit, validation, source, targets)
+    both, maps = fit.merged(validation), {}
     covariance, centre = both.block(both.mean, source, source), both.origin + both.mean
-    maps: dict[str, LinearMap] = {}
     for index in sorted(set(chosen.values())):
         names = _having(chosen, index)
         cross = [both.block(both.mean, source, targets[name]) for name in names]
         for name, weights in zip(names, _solutions(covariance, float(PENALTIES[index]), cross), strict=True):
             maps[name] = LinearMap(weights, centre[targets[name]] - centre[source] @ weights)
     return {name: maps[name] for name in targets}
+
+
+def chosen_penalties(fit: Products, validation: Products, source: slice, targets: Spans) -> dict[str, int]:
+    """Target -> number of its penalty in `PENALTIES`; see `solved_maps`."""
+    begin = _of_some_columns(fit, validation, source, targets)
+    return walked(_validated(fit, validation, source, targets), begin)
 
 
 def _of_some_columns(fit: Products, validation: Products, source: slice, targets: Spans) -> Numbers:

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from usae.common.numerics.ridge import LinearMap, Products, ridge_map
 from usae.common.numerics.sparse_sums import add_products
-from usae.common.numerics.wide_ridge import Numbers, chosen_penalties, solved_maps
+from usae.common.numerics.wide_ridge import solved_maps
 from usae.common.types import Array
 from usae.sae.layers import Encoder
 from usae.sae.levels import Levels
@@ -95,15 +95,9 @@ class PairedSums:
                 add_codes(self.codes[split], model_codes[tokens], side_by_side[tokens])
 
 
-def decoder_penalties(frozen: UniversalSAE, sums: PairedSums, begin: Numbers) -> dict[str, int]:
-    """The number of the decoder's penalty in each setting; begin: those of fewer images."""
-    return chosen_penalties(*sums.codes, slice(0, frozen.concepts), sums.targets, begin)
-
-
-def fit_newcomers(frozen: UniversalSAE, sums: PairedSums, penalties: Numbers) -> dict[str, Newcomer]:
-    """The newcomer of each setting to the frozen SAE of the old models; penalties: see `decoder_penalties`."""
-    fit, validation = sums.codes
-    decoders = solved_maps(fit.merged(validation), slice(0, frozen.concepts), sums.targets, penalties)
+def fit_newcomers(frozen: UniversalSAE, sums: PairedSums) -> dict[str, Newcomer]:
+    """The newcomer of each setting to the frozen SAE of the old models."""
+    decoders = solved_maps(*sums.codes, slice(0, frozen.concepts), sums.targets)
     return {
         setting: Newcomer(_encoder(frozen, paired), decoders[setting], frozen.levels)
         for setting, paired in sums.activations.items()

@@ -23,15 +23,7 @@ from usae.evidence.codes.store import CodeChunk
 from usae.evidence.metrics.firing.counts import FiringCounts, lift
 from usae.evidence.metrics.reconstruction.passes import features
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction, r2
-from usae.evidence.onboarding.newcomer import (
-    ROWS,
-    Newcomer,
-    PairedSums,
-    concatenated,
-    decoder_penalties,
-    fit_newcomers,
-    matrix,
-)
+from usae.evidence.onboarding.newcomer import ROWS, Newcomer, PairedSums, concatenated, fit_newcomers, matrix
 from usae.sae.sparse import SparseCodes
 from usae.sae.universal import UniversalSAE
 from usae.training.start import set_statistics
@@ -143,7 +135,6 @@ def _candidates(
     first = next(iter(setup.train.values()))
     ends, test = sorted({min(size, first.images) for size in sizes}), _test(setup)
     sums = PairedSums.none(setup.origins, setup.frozen.concepts, settings)
-    penalties: dict[str, int] = {}
     blocks, tokens, previous = _blocks(ends), first.tokens, None
     for images in progress(blocks, total=len(blocks), description="onboarding, fit", unit="block"):
         rows = setup.rows(setup.train, images)
@@ -154,8 +145,7 @@ def _candidates(
         new = {setting: shifted if setting == SHUFFLED else rows[0] for setting in settings}
         sums.update(new, rows[1:], codes, validation)
         if (count := int(images[-1]) + 1) in ends:
-            penalties = decoder_penalties(setup.frozen, sums, penalties)
-            for setting, newcomer in fit_newcomers(setup.frozen, sums, penalties).items():
+            for setting, newcomer in fit_newcomers(setup.frozen, sums).items():
                 ceilings = _ceilings(sums.activations[setting], test, setup)
                 yield _candidate(setup, setting, count, newcomer, ceilings, threshold)
 
