@@ -1,6 +1,6 @@
 """Time and memory of what grows with images and chunk files, at three sizes, and what ImageNet-1k would take.
 
-    python -m benchmarks.scale [--factor 1] [--only PART ...]
+    python -m benchmarks.scale [--factor 1 | --sizes 2500 5000 10000] [--only PART ...]
 
 Nothing is downloaded: images are hard links to a few pictures, stores are sparse files or tiny chunks, codes are
 one made-up chunk over and over (196 tokens, 6144 concepts, k 32, three models). Each part runs at three sizes, in
@@ -65,7 +65,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name in options.only or PARTS:
         part = PARTS[name]
-        sizes = [max(1, round(size * options.factor)) for size in part.sizes]
+        sizes = options.sizes or [max(1, round(size * options.factor)) for size in part.sizes]
         print(row(name, part, sizes, [measured(part, size) for size in sizes]), flush=True)
 
 
@@ -215,6 +215,9 @@ def _timed(function: Callable[[Path, int], None], folder: Path, size: int) -> tu
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--factor", type=float, default=1.0, help="of all sizes")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", metavar="N", help="two or more, in place of each part's own"
+    )
     parser.add_argument("--only", choices=list(PARTS), nargs="+", metavar="PART", help=f"of {', '.join(PARTS)}")
     return parser.parse_args()
 

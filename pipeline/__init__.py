@@ -18,6 +18,7 @@ gc.disable()  # until `stage`, which is called when all is imported, and leaves 
 from usae.common.errors import Interrupted, UserError  # noqa: E402
 from usae.common.files.whole import disk_sentence  # noqa: E402
 from usae.common.params import Params, load_params  # noqa: E402
+from usae.common.runtime.progress import spoken  # noqa: E402
 
 log = logging.getLogger("usae")
 
@@ -45,7 +46,8 @@ def stage(function: Callable[..., str]) -> Callable[[], None]:
             sys.exit(f"usage: python -m {name} {' '.join(argument.upper() for argument in wanted)}".rstrip())
         started = time.monotonic()
         try:
-            summary = function(load_params(), *sys.argv[1:])
+            with spoken():
+                summary = function(load_params(), *sys.argv[1:])
         except Interrupted as error:
             sys.stderr.write(f"\n{error}\n")
             sys.exit(error.status)

@@ -39,6 +39,25 @@ def test_an_origin_near_the_mean_keeps_the_digits_of_float32():
     np.testing.assert_allclose(sums.about(sums.mean), np.cov(rows.T.astype(np.float64), bias=True), atol=2e-4)
 
 
+@pytest.mark.parametrize("noise", [0.1, 1.0, 30.0])
+def test_errors_of_all_penalties_at_once_are_those_one_by_one(noise):
+    train, test = products(world(1, 40, noise)), products(world(2, 30, noise))
+    for source, target in (("a", "b"), ("b", "a"), ("a", "a")):
+        regression = Regression(train, SPANS[source])
+        one_by_one = regression.errors(test, SPANS[target], PENALTIES)
+        np.testing.assert_allclose(regression.all_errors(test, SPANS[target]), one_by_one, rtol=1e-9, atol=1e-12)
+        assert regression.best_penalty(test, SPANS[target]) == one_by_one.argmin()
+
+
+def test_a_source_that_never_varies_has_the_first_penalty_and_the_error_of_the_mean():
+    rows = world(1, 40, 1.0)
+    rows[:, :6] = 2
+    regression = Regression(products(rows), slice(0, 6))
+    expected = rows[:, 6:].var(axis=0).sum()
+    np.testing.assert_allclose(regression.all_errors(products(rows), SPANS["b"]), expected, rtol=1e-12)
+    assert regression.best_penalty(products(rows), SPANS["b"]) == 0
+
+
 @pytest.mark.parametrize("penalty", [0.0, 0.01, 3.0])
 def test_errors_equal_those_of_the_map_solved_directly(penalty):
     train, test = world(1, 300, 1.0), world(2, 200, 1.0)

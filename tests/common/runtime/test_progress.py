@@ -2,10 +2,11 @@ import io
 import logging
 import re
 import sys
+from itertools import count
 
 from tqdm import tqdm
 
-from usae.common.runtime.progress import about, advance, counter, progress
+from usae.common.runtime.progress import about, advance, counter, progress, spoken
 
 
 def test_the_bar_shows_images_and_bytes_a_second_and_the_time_left():
@@ -46,6 +47,30 @@ def test_a_line_a_minute_is_no_more_than_that(caplog, monkeypatch):
     for _ in bar:
         pass
     assert 3 <= len(caplog.messages) <= 6
+
+
+def test_short_bars_of_a_stage_share_the_minute(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "usae")
+    clock = count(1_000_000, 10)  # ten seconds a look, of which a bar of one step takes some
+    for module in ("time.time", "tqdm.std.time"):
+        monkeypatch.setattr(module, lambda: next(clock))
+    with spoken():
+        for number in range(100):
+            assert list(progress("a", description=f"bar {number}")) == ["a"]
+    seconds = next(clock) - 1_000_000
+    assert seconds / 60 / 3 < len(caplog.messages) <= seconds / 60
+    said = len(caplog.messages)
+    for number in range(100):
+        assert list(progress("a", description=f"bar {number}")) == ["a"]
+    assert len(caplog.messages) == said
+
+
+def test_lines_of_bars_inside_bars_hold_nothing_but_text(caplog):
+    caplog.set_level(logging.INFO, "usae")
+    for _ in progress("ab", description="outer", every=0):
+        assert list(progress("abc", description="inner", every=0)) == ["a", "b", "c"]
+    assert {message.split(":")[0] for message in caplog.messages} == {"outer", "inner"}
+    assert "\x1b" not in "".join(caplog.messages)
 
 
 def test_of_several_processes_one_shows(caplog):

@@ -65,6 +65,12 @@ def test_more_images_than_there_are_give_one_fit_with_all(setup):
     assert set(onboard(setup, (500, 1000), 0.1)["images"]) == {120}
 
 
+def test_what_is_fitted_on_fewer_images_before_does_not_change_a_newcomer(setup):
+    table, alone = onboard(setup, (50, 100), 0.1), onboard(setup, (100,), 0.1)
+    after = table[table["images"] == 100].reset_index(drop=True)
+    pd.testing.assert_frame_equal(after, alone, check_exact=True)
+
+
 def test_the_affine_map_is_the_encoder():
     torch.manual_seed(0)
     encoder = Encoder(6, 9)

@@ -157,7 +157,7 @@ def explained(
     variances = test.variances(test.mean)
     values = {}
     for target, span in targets.items():
-        best = int(np.argmin(trial.errors(validation, span, PENALTIES, rank)))
+        best = trial.best_penalty(validation, span, rank)
         error = float(final.errors(test, span, PENALTIES[[best]], rank)[0])
         total = float(variances[span].sum())
         values[target] = 1 - error / total if total > 0 else float("nan")
@@ -174,7 +174,7 @@ def ridge_maps(fit: Products, validation: Products, source: slice | Array, targe
     trial, final = Regression(fit, source), Regression(fit.merged(validation), source)
     maps = {}
     for target, span in targets.items():
-        best = int(np.argmin(trial.errors(validation, span, PENALTIES)))
+        best = trial.best_penalty(validation, span)
         maps[target] = final.linear_map(span, float(PENALTIES[best]))
     return maps
 
@@ -199,6 +199,25 @@ class Regression:
         power = float(test.variances(self.mean)[target].sum())
         weights = [self._weights(target, float(penalty), rank) for penalty in penalties]
         return np.array([power - 2 * (w * turned).sum() + (w * (square @ w)).sum() for w in weights])
+
+    def best_penalty(self, validation: Products, target: slice, rank: int | None = None) -> int:
+        """Number of the penalty of `PENALTIES` that errs least; of equal ones the first."""
+        if rank is None:
+            return int(np.argmin(self.all_errors(validation, target)))
+        return int(np.argmin(self.errors(validation, target, PENALTIES, rank)))
+
+    def all_errors(self, test: Products, target: slice) -> Array:
+        """(penalties,) `errors` of all `PENALTIES`, of any rank, at the price of about one; they round otherwise.
+
+        Weights are rows of `cross` times a number of each row, so their quadratic form is one of these numbers.
+        """
+        turned = self.basis.T @ test.block(self.mean, self.source, target)  # (d_i, d_j)
+        square = self.basis.T @ test.block(self.mean, self.source, self.source) @ self.basis  # (d_i, d_i)
+        cross, spread = self.cross[:, target], self.values + PENALTIES[:, None] * self.values.mean()
+        scales = 1 / np.where(spread > 0, spread, np.inf)  # (penalties, d_i)
+        explained = 2 * scales @ (cross * turned).sum(axis=1)
+        squares = (scales @ (square * (cross @ cross.T)) * scales).sum(axis=1)
+        return np.asarray(float(test.variances(self.mean)[target].sum()) - explained + squares)
 
     def linear_map(self, target: slice, penalty: float) -> LinearMap:
         """The regression of the columns `target`, with its intercept, in the units of the rows."""

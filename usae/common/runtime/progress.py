@@ -1,10 +1,16 @@
-"""Progress with rate and time left: a bar on a terminal, elsewhere a line of the log a minute."""
+"""Progress with rate and time left: a bar on a terminal, elsewhere a line of the log a minute.
+
+A stage has many bars, most of them shorter than a minute: inside `spoken` they share the minute, so that a stage
+is not silent for longer than one of their steps takes.
+"""
 
 import io
 import logging
 import sys
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from multiprocessing import parent_process
 from typing import Any, TypeVar
 
@@ -13,17 +19,32 @@ from tqdm import tqdm
 T = TypeVar("T")
 LINE_SECONDS = 60.0  # before the first line of the log, and between two
 LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}{postfix}, {remaining} left"
+LINE_UP = "\x1b[A"  # what tqdm writes to go back to the line of an outer bar
 
 log = logging.getLogger("usae")
 
 
 class _LogLines(io.TextIOBase):
-    """A file for tqdm: what it writes becomes lines of the log."""
+    """A file for tqdm: what it writes becomes lines of the log. last: when that was; None: not inside `spoken`."""
+
+    last: float | None = None
 
     def write(self, text: str) -> int:
-        if line := text.strip():
+        if line := text.replace(LINE_UP, "").strip():
             log.info("%s", line)
+            if _LogLines.last is not None:
+                _LogLines.last = time.time()
         return len(text)
+
+
+@contextmanager
+def spoken() -> Iterator[None]:
+    """Inside, the first line of a bar comes a minute after the last line of any, or after the beginning."""
+    _LogLines.last = time.time()
+    try:
+        yield
+    finally:
+        _LogLines.last = None
 
 
 def progress(
@@ -45,10 +66,16 @@ def progress(
     where: dict[str, Any] = (
         {"dynamic_ncols": True}
         if terminal
-        else {"file": _LogLines(), "bar_format": LINE, "mininterval": every, "delay": every, "miniters": 1}
+        else {
+            "file": _LogLines(),
+            "bar_format": LINE,
+            "mininterval": every,
+            "delay": min(every, 1e-3),
+            "miniters": 1,
+        }
     )
     hidden = not shown or (terminal and parent_process() is not None)
-    return tqdm(
+    bar = tqdm(
         iterable,
         total=total,
         initial=done,
@@ -58,6 +85,9 @@ def progress(
         leave=False,
         **where,
     )
+    if _LogLines.last is not None and not hidden:
+        bar.last_print_t = _LogLines.last
+    return bar
 
 
 def counter(

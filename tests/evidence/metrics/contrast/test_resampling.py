@@ -63,6 +63,7 @@ def test_weights_are_a_function_of_the_seed_and_count_each_image_once_on_average
     weights = image_weights(500, 3)
     np.testing.assert_array_equal(weights, image_weights(500, 3))
     assert not np.array_equal(weights, image_weights(500, 4))
+    assert weights.nbytes == weights.size  # of every image as many bytes as resamples
     assert weights.mean() == pytest.approx(1, abs=0.02)
     assert weights.var() == pytest.approx(1, abs=0.05)
 
