@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from collections import Counter
 from copy import deepcopy
 from pathlib import Path
 
@@ -42,9 +43,9 @@ torch.set_num_threads(1)  # for small arrays: further threads would only wait fo
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: of several processes none is left alone with one at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Files with the most slow tests first: of several processes none is left alone with one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_collection_finish() -> None:
