@@ -602,7 +602,7 @@ def test_an_opened_card_lies_below_the_controls_and_once(run, visit):
     tab.wait(f"{edge.format('.bar')}.top >= {edge.format('.controls')}.bottom - 1")
     assert concept not in cards(tab)
     assert tab.run("[...document.querySelectorAll('#opened .take button')].map((one) => one.textContent)") == [
-        "copy link", "JSON", "CSV"
+        "copy link", "copy for pandas", "JSON", "CSV"
     ]  # fmt: skip
     assert visit(concept=99999).run("document.title").startswith("No concept 99999")
     tab.press("?")
