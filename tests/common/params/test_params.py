@@ -225,6 +225,10 @@ def test_missing_and_broken_files(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
+def test_a_path_may_be_a_text():
+    assert load_params(str(ROOT / "presets/demo.yaml")) == load_params(ROOT / "presets/demo.yaml")
+
+
 def test_sections_are_frozen(params):
     with pytest.raises(ValidationError, match="frozen"):
         params.k = 3

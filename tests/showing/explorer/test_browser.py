@@ -1,5 +1,6 @@
 """The page in a real browser, from disk, without a network: what a reader sees is what the tables say."""
 
+import csv
 import re
 import shutil
 import urllib.parse
@@ -8,15 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tests.support import contrasted
 from tests.support.chromium import Tab, browser
 from tests.support.synthetic_run import CONCEPTS, MODELS, maximised_run, synthetic_run
 from usae.showing.explorer.cards import chosen, ranked_concepts
 from usae.showing.explorer.page import payload, render
+from usae.showing.explorer.panels import panels
 from usae.showing.explorer.parts import within, write_files
 from usae.showing.explorer.wording import decimals, number, share
 from usae.showing.maximisation.on_page import PAGE_PICTURES
+from usae.showing.results.run import Run
 
 pytestmark = pytest.mark.skipif(
     browser() is None, reason="no Chromium on this machine (apt-get install chromium, or set $CHROMIUM)"
@@ -485,6 +489,40 @@ def test_names_are_the_labels_that_fit_best(run, tab, tmp_path):
     assert all(disabled == told.endswith("(0)") for told, disabled in tab.run(options)[1:])
 
 
+def test_near_duplicates_are_marked_in_the_model_where_they_are(run, tab, tmp_path):
+    """One concept's direction at a cosine of 0.95 to another's, in one model; a third's at 0.85."""
+    same = Run.load(shutil.copytree(run.root, tmp_path / "run"))
+    concept, duplicate, close = [choice.concept for choice in chosen(same)][:3]
+    sae = same.usae()
+    with torch.no_grad():
+        rows = sae.part("distilled").dictionary.weight
+        one, other = sae.dictionary("distilled")[[concept, duplicate]]
+        across = torch.nn.functional.normalize(other - (one @ other) * one, dim=0)
+        rows[duplicate], rows[close] = (c * one + (1 - c**2) ** 0.5 * across for c in (0.95, 0.85))
+    sae.save_pretrained(same.root / "data/usae")
+    tab.open(f"{beside(same, same.root / 'reports')}#concept={concept}")
+    lines = tab.run("[...document.querySelectorAll('#opened .near p')].map((line) => line.textContent)")
+    assert [line.count("same as") for line in lines] == [0, 0, 1, 0]  # by tokens, then by model
+    assert f"0.95same as {duplicate} in distilled" in lines[2]
+    assert "0.85" in lines[2]
+
+
+def test_a_table_is_copied_as_csv(run, tab, tmp_path):
+    tables = run.reports.having(repeated=contrasted.repeated())
+    (panel,) = (panel for panel in panels(tables, {}) if panel.name == "repeated")
+    page = tmp_path / "index.html"
+    page.write_text(render(run, [], [replace(panel, header=['a "quoted", name', *panel.header[1:]])], {})[0])
+    tab.open(page.as_uri())
+    tab.ask("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    button = "document.querySelector('#panel-repeated [data-copy]')"
+    tab.run(f"{button}.closest('details').open = true")
+    tab.run(f"{button}.click()")
+    tab.wait(f"{button}.nextElementSibling.textContent === 'copied'")
+    copied = list(csv.reader(tab.run("navigator.clipboard.readText()").splitlines()))
+    assert copied == [['a "quoted", name', *panel.header[1:]], *panel.body]
+    tab.complaints.clear()  # this page has no maximised pictures
+
+
 def test_heatmaps_on_a_common_scale_over_colours_and_smooth(run, visit):
     concept = chosen(run)[0].concept
     tab = visit(concept=concept, scale="common", under="colour")
@@ -564,7 +602,7 @@ def test_an_opened_card_lies_below_the_controls_and_once(run, visit):
     tab.wait(f"{edge.format('.bar')}.top >= {edge.format('.controls')}.bottom - 1")
     assert concept not in cards(tab)
     assert tab.run("[...document.querySelectorAll('#opened .take button')].map((one) => one.textContent)") == [
-        "copy link", "JSON", "CSV"
+        "copy link", "copy for pandas", "JSON", "CSV"
     ]  # fmt: skip
     assert visit(concept=99999).run("document.title").startswith("No concept 99999")
     tab.press("?")

@@ -290,8 +290,8 @@ def test_training_may_take_away():
 def test_cards_and_table_have_the_correlations_with_the_halves(run):
     table = contrasted.stability()
     assert [(column["name"], column["label"]) for column in half_tips(table)] == [
-        ("half-1", "in half-1"),
-        ("half-2", "in half-2"),
+        ("half-1", "in half of the images, 1"),
+        ("half-2", "in half of the images, 2"),
     ]
     columns = half_columns(table, run.reports["concepts"])
     assert columns["half-1"][:4] == [0.9, 0.8, 0.75, None]
@@ -564,8 +564,8 @@ def test_hostile_names_are_escaped(run):
 
 
 def test_numbers_read_well():
-    values = (1234, 0.01234, 7.0, 1500.4, np.nan)
-    assert [number(value) for value in values] == ["1,234", "0.0123", "7", "1,500", "\u2013"]
+    values = (1234, 0.01234, 7.0, 1500.4, 20.81, 99.7, 134.2, np.nan)
+    assert [number(value) for value in values] == ["1,234", "0.012", "7", "1,500", "21", "100", "134", "\u2013"]
     assert [decimals(0.996), decimals(np.nan)] == ["1.00", "\u2013"]
     assert share(np.nan) == "\u2013"
 

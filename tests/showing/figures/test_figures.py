@@ -8,10 +8,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from tests.support import contrasted
-from tests.support.contrasted import COUNTS
+from tests.support.contrasted import COUNTS, STEPS
 from tests.support.synthetic_run import CONCEPTS, MODELS, make_run
 from usae.common.errors import UserError
 from usae.images.sources.shapes.scenes import ATTRIBUTES
@@ -30,7 +31,7 @@ from usae.showing.figures.matrix import r2_matrix, r2_picture
 from usae.showing.figures.ood import ood_picture
 from usae.showing.figures.planted import planted_picture
 from usae.showing.figures.stability import stability_picture
-from usae.showing.figures.theme import OKABE_ITO, model_colours, percent
+from usae.showing.figures.theme import OKABE_ITO, PAPER, model_colours, percent
 from usae.showing.names import in_reading_order, measure_name, run_name
 from usae.showing.results.choice import (
     Choice,
@@ -99,19 +100,21 @@ def test_the_funnel_compares_the_last_step_that_run_start_and_controls_were_aske
         "most 0"
     )
     assert "Stable: comes back in both SAEs" in picture.note
-    (axes,) = picture.figure.axes
-    drawn = [line.get_ydata().tolist() for line in axes.get_lines()]
-    assert drawn[-2:] == [list(COUNTS["usae", False]), [5]]  # the last step was asked of no control
-    assert axes.get_lines()[-1].get_label() == "controls not asked"
-    assert [line.get_ydata().tolist() for line in lines_of(axes, "--")] == [list(COUNTS["usae", True])]
-    assert list(COUNTS["shuffled", True]) not in drawn  # of the controls only what was trained
-    for step, (own, before) in enumerate(zip(COUNTS["usae", False], COUNTS["usae", True], strict=True)):
-        height = {text.xy[1]: text.xyann[1] for text in axes.texts if text.xy[0] == step}
-        assert own == before or (height[own] > height[before]) == (own > before)  # each beside its own point
-    no_halves = table[table["step"] != "stable"]
-    assert "controls not asked" not in [
-        line.get_label() for line in funnel_picture(no_halves).figure.axes[0].lines
+    runs = [
+        ("usae", False),
+        ("usae", True),
+        *((run, False) for run in ("seed-1", "untrained-language", "shuffled")),
     ]
+    for step, axes in enumerate(picture.figure.axes):  # beside every bar its count, in the row of its SAE
+        bars = {round(bar.get_y() + bar.get_height() / 2): bar for bar in axes.patches}
+        left = {row: COUNTS[run][step] for row, run in enumerate(runs) if step < len(COUNTS[run])}
+        assert {row: bar.get_width() for row, bar in bars.items()} == left
+        beside = {text.xy: text.get_text() for text in axes.texts}
+        assert beside == {(left.get(row, 0), row): str(left.get(row, "\u2013")) for row in range(len(runs))}
+        hollow = {to_hex(bar.get_facecolor()) == PAPER for bar in bars.values()}
+        assert hollow == {STEPS[step] == "stable"}  # the only step that was asked of no control
+    rows = [label.get_text() for label in picture.figure.axes[0].get_yticklabels()]
+    assert rows[:3] == ["the run", "the run, before the first step", "another seed, 1"]
     alone = table[(table["run"] == "usae") & ~table["start"]]
     assert funnel_picture(alone).claim == "All models share 28 of 512 alive concepts"
     assert not funnel_picture(table.head(0)).drawn

@@ -16,13 +16,13 @@ PARAMS_FILE = Path("params.yaml")
 S = TypeVar("S", bound=BaseModel)
 
 
-def load_params(path: Path = PARAMS_FILE) -> Params:
+def load_params(path: str | Path = PARAMS_FILE) -> Params:
     """The settings in `path`.
 
     Raises:
         UserError: the file is missing, is not YAML, or holds faults; all faults are listed.
     """
-    return parse_params(read_params(path), str(path))
+    return parse_params(read_params(Path(path)), str(path))
 
 
 def read_params(path: Path = PARAMS_FILE) -> Any:

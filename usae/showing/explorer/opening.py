@@ -104,9 +104,9 @@ def _unasked(missed: pd.DataFrame) -> Iterable[tuple[str, str]]:
 
 
 def _numbers(verdict: pd.DataFrame) -> list[str]:
-    """'0.88, bar 0.5' of each question."""
+    """'0.88, bar 0.5' of each question; a value that is close to its bar needs a third digit."""
     pairs = zip(verdict["value"].astype(float), verdict["bar"].astype(float), strict=True)
     return [
-        f"{number(float(f'{value:.3g}'))}, bar {number(bar)}" if value == value else MISSING
+        f"{number(value) if abs(value) >= 100 else f'{value:.3g}'}, bar {bar:,g}" if value == value else MISSING
         for value, bar in pairs
     ]

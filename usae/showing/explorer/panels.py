@@ -71,8 +71,8 @@ LAYOUTS = {
         "Shared by all models, and found again",
         "Each number counts the concepts that pass a step and all before it. Those that pass \u201cbeyond "
         "controls\u201d are shared by all models; those that pass \u201cstable\u201d too, asked of the run "
-        "and of its twin alone, are called universal. The controls say how many do so by accident, the run "
-        "before its first step, how many do so without training.",
+        "and of its twin alone, are called universal. The controls with nothing to share, orange, say how many "
+        "do so by accident, the run before its first step, how many do so without training.",
         ("run", "start"),
         "step",
         "concepts",

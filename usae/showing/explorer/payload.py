@@ -9,6 +9,7 @@ import pandas as pd
 from usae.common.errors import UserError
 from usae.common.params import Params
 from usae.evidence.controls.names import HALF, RUN
+from usae.showing.names import run_name
 from usae.showing.results.choice import STOPPED
 from usae.showing.scripts import Json, plain
 
@@ -79,7 +80,7 @@ def half_tips(stability: pd.DataFrame) -> list[Json]:
         "training images; a dash where either fires too seldom"
     )
     halves = dict.fromkeys(_in_halves(stability).get("against", ()))
-    return [{"name": half, "label": f"in {half}", "tip": tip, "share": False} for half in halves]
+    return [{"name": half, "label": f"in {run_name(half)}", "tip": tip, "share": False} for half in halves]
 
 
 def _in_halves(stability: pd.DataFrame) -> pd.DataFrame:

@@ -9,10 +9,10 @@ from usae.showing.figures.theme import MISSING, percent
 
 
 def number(value: float) -> str:
-    """1234 -> '1,234', 0.01234 -> '0.0123', NaN -> a dash."""
+    """Two significant digits, all of whole numbers and from 100 on: 0.01234 -> '0.012'; NaN -> a dash."""
     if not math.isfinite(value):
         return MISSING
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 100 else f"{float(f'{value:.2g}'):g}"
 
 
 def decimals(value: float) -> str:

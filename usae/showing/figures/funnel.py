@@ -1,17 +1,18 @@
 """Which concepts may be called universal, and what the same rule calls so where nothing is (stage `report`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
+from matplotlib.figure import Figure
 
-from usae.evidence.controls.names import ONE_SHUFFLED, ONE_UNTRAINED, RUN, SHUFFLED, TWIN, UNTRAINED, is_null
+from usae.evidence.controls.names import RUN, is_null
 from usae.evidence.metrics.funnel import BEYOND_CONTROLS, SHARED_STEPS, all_levels
-from usae.showing.figures.theme import MUTED, OKABE_ITO, PAPER, RC, Picture, canvas, sentence
+from usae.showing.figures.theme import MISSING, MUTED, OKABE_ITO, PAPER, RC, Picture, headline, sentence
+from usae.showing.names import in_reading_order, run_name
 
 STEPS = (
     "Alive: fires on a held-out token. In all models: in each of them. Significant: 20 fires in each, and more "
@@ -64,34 +65,27 @@ def most_by_accident(funnel: pd.DataFrame) -> "pd.Series[int]":
     return nulls.groupby("step", sort=False)["concepts"].max()
 
 
+STARTED = "the run, before the first step"
+
+
 @mpl.rc_context(RC)
 def funnel_picture(funnel: pd.DataFrame) -> Picture:
-    """How many concepts are left after each step, of the run, of its start and of its controls."""
+    """A column per step, a row per SAE, a bar with its count in each: what is left of every SAE, side by side."""
     run = run_counts(funnel)
     if run is None:
         text = "Run `dvc repro measure` to ask of each concept whether it may be called universal."
         return sentence("funnel", "No concept was put to the test", text)
     accidents = most_by_accident(funnel)
     claim = _claim(run, run_counts(funnel, start=True), accidents)
-    figure, axes = canvas(claim, width=8.4, height=5.0)
-    for name in dict.fromkeys(funnel["run"]):
-        if name != RUN:
-            _line(axes, _rows(funnel, name), *_named(str(name)), 1.3)
-    start, own = _rows(funnel, RUN, start=True), _rows(funnel, RUN)
-    _line(axes, start, OKABE_ITO[0], "before the first step", 1.8, "--")
-    _line(axes, own, OKABE_ITO[0], "the run", 2.6)
-    _hollow(axes, own, accidents)
-    counts, before = own["concepts"].tolist(), start["concepts"].tolist()
-    above = [own_count >= other for own_count, other in zip_longest(counts, before, fillvalue=0)]
-    _numbers(axes, counts, above)
-    _numbers(axes, before, [not each for each in above])
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set(ylabel="concepts", ylim=(-0.15, 2.2 * run.alive), xlabel="passes this step and all before it")
-    axes.set_yticks(ticks := [0, *(10**n for n in range(len(str(run.alive))))], [f"{tick:,}" for tick in ticks])
-    handles, labels = axes.get_legend_handles_labels()
-    lines = dict(zip(labels[::-1], handles[::-1], strict=True))  # one entry for all of a kind, the run first
-    axes.legend(list(lines.values()), list(lines), loc="upper left", bbox_to_anchor=(1, 1))
-    note = f"{STEPS} Dashed: the same SAE before its first step. The scale is logarithmic from 1 on."
+    counts = _counts(funnel)
+    steps = list(dict.fromkeys(funnel["step"].astype(str)))
+    figure = Figure(figsize=(12.0, 1.3 + 0.33 * len(counts)), layout="constrained")
+    headline(figure, claim)
+    grid = figure.subplots(1, len(steps), sharex=True, sharey=True, squeeze=False)[0]
+    grid[0].set(xlim=(0, 1.45 * run.alive), ylim=(len(counts) - 0.5, -0.5))
+    for axes, step in zip(grid, steps, strict=True):
+        _column(axes, step, counts, asked=step in accidents.index)
+    note = f"{STEPS} Orange: controls with nothing to share. All bars have one scale, in concepts."
     return Picture("funnel", claim, note, figure)
 
 
@@ -105,43 +99,50 @@ def _claim(run: FunnelCounts, start: FunnelCounts | None, accidents: "pd.Series[
     return claim
 
 
-def _hollow(axes: Axes, own: pd.DataFrame, accidents: "pd.Series[int]") -> None:
-    """The steps that no control was asked."""
-    alone = ~own["step"].isin(accidents.index)
-    if not alone.any():
-        return
-    steps = own.loc[alone, "step"].str.replace(" ", "\n", n=1)
-    label = "controls not asked"
-    axes.plot(steps, own.loc[alone, "concepts"], "o", color=OKABE_ITO[0], markerfacecolor=PAPER, markersize=7,
-              zorder=3, label=label)  # fmt: skip
-
-
 def _rows(funnel: pd.DataFrame, run: str, start: bool = False) -> pd.DataFrame:
     whole = all_levels(funnel)
     return whole[(whole["run"] == run) & (whole["start"] == start)]
 
 
-def _named(run: str) -> tuple[str, str]:
-    """Colour and name of a control's kind."""
-    if run == SHUFFLED or run.startswith(ONE_SHUFFLED):
-        return OKABE_ITO[1], "re-paired images,\nof all or one model"
-    if run == UNTRAINED or run.startswith(ONE_UNTRAINED):
-        return OKABE_ITO[4], "untrained networks,\nall or one"
-    if run == TWIN:
-        return OKABE_ITO[2], "the run's twin, trained\nas little as these"
-    return MUTED, "other seeds,\nhalves of the images"
+def _counts(funnel: pd.DataFrame) -> "dict[str, pd.Series[int]]":
+    """What is left of every SAE by step: of the run, of its start, then of the others in the order of reading."""
+    runs = in_reading_order(dict.fromkeys(funnel["run"].astype(str)))
+    left = {run: _left(funnel, run) for run in runs}
+    start = _left(funnel, RUN, start=True)
+    return {RUN: left.pop(RUN)} | ({STARTED: start} if len(start) else {}) | left
 
 
-def _line(axes: Axes, rows: pd.DataFrame, colour: str, label: str, width: float, style: str = "-") -> None:
-    steps = rows["step"].str.replace(" ", "\n", n=1)
-    axes.plot(steps, rows["concepts"], style, color=colour, label=label, linewidth=width, marker="o",
-              markersize=2 * width)  # fmt: skip
+def _left(funnel: pd.DataFrame, run: str, start: bool = False) -> "pd.Series[int]":
+    return _rows(funnel, run, start).set_index("step")["concepts"]
 
 
-def _numbers(axes: Axes, counts: Sequence[int], above: Sequence[bool]) -> None:
-    """Beside each point: above its line, or below it where the other line is the higher one."""
-    for step, concepts in enumerate(counts):
-        offset, side = ((5, 5), "left") if above[step] else ((-5, -14), "right")
-        where = (step, concepts), offset
-        axes.annotate(f"{concepts:,}", *where, textcoords="offset points", ha=side, color=OKABE_ITO[0],
-                      path_effects=[withStroke(linewidth=3, foreground=PAPER)])  # fmt: skip
+def _column(axes: Axes, step: str, counts: "Mapping[str, pd.Series[int]]", asked: bool) -> None:
+    """One step: in the row of every SAE a bar and its count; hollow where no control was asked."""
+    for row, (run, left) in enumerate(counts.items()):
+        if step in left:
+            _bar(axes, row, int(left[step]), run, filled=asked)
+        else:
+            _beside(axes, (0, row), MISSING, color=MUTED)
+    axes.set_title(step, fontweight="bold")
+    axes.set_yticks(range(len(counts)), [run_name(run) for run in counts])
+    axes.tick_params(length=0)
+    axes.set_xticks([])
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+
+
+def _bar(axes: Axes, row: int, concepts: int, run: str, filled: bool) -> None:
+    colour = _colour(run)
+    look = {"color": colour} if filled else {"color": PAPER, "edgecolor": colour, "linewidth": 1.2}
+    axes.barh(row, concepts, height=0.62, **look)
+    _beside(axes, (concepts, row), f"{concepts:,}", weight="bold" if run == RUN else "normal")
+
+
+def _beside(axes: Axes, point: tuple[float, float], text: str, **look: Any) -> None:
+    axes.annotate(text, point, xytext=(4, 0), textcoords="offset points", va="center", **look)
+
+
+def _colour(run: str) -> str:
+    if run in (RUN, STARTED):
+        return OKABE_ITO[0 if run == RUN else 5]
+    return OKABE_ITO[1] if is_null(run) else MUTED

@@ -23,7 +23,7 @@ const chips = (id, row, card) => {
     h("span", { class: "kind", style: { "--colour": colourOf(kind) ?? "inherit" } }, kindName(kind)),
     levelChip(row),
     DATA.labels[row].map((fit, place) => h("span", { class: `chip label${place ? " plain" : ""}${isFaint(fit) ? " faint" : ""}`, title: `${fits(fit)}. ${meaning}` }, fit.label, " ", h("small", {}, place ? `IoU ${decimals(fit.iou)}` : fits(fit)))),
-    (card?.labels ?? []).map((fit) => h("span", { class: "chip plain", title: `of all concepts, the one whose fires in ${fit.model} overlap most with the label's tokens` }, fit.label, " ", h("small", {}, `best of ${fit.model}, IoU ${number(fit.iou)}`))),
+    (card?.labels ?? []).map((fit) => h("span", { class: "chip plain", title: `of all concepts, the one whose fires in ${fit.model} overlap most with the label's tokens` }, fit.label, " ", h("small", {}, `best of ${fit.model}, IoU ${decimals(fit.iou)}`))),
     value("stops_at", row) ? h("span", { class: "chip plain", title: value("why", row) ?? "it passes every step" }, value("stops_at", row) === "universal" ? "passes the funnel" : `funnel: stops at \u201c${value("stops_at", row)}\u201d`) : "",
   ];
 };
@@ -55,7 +55,7 @@ const imageRows = (id, card) => {
 };
 
 // Bands of all images on which it fires: the best ones flatter.
-const BANDS = { top: "the best", middle: "around the median", weakest: "the weakest", random: "any, drawn by the seed" };
+const BANDS = { top: "highest codes", middle: "around the median", weakest: "lowest codes", random: "any, drawn by the seed" };
 const bandsBlock = (id, card) => {
   if (!card.bands) return "";
   const { images, heat, codes, of, peak } = card.bands;
@@ -99,13 +99,14 @@ const maximisedBlock = (id) => {
   const made = maximised()?.cells[id];
   const also = [...(maximised()?.also ?? []), id].join(",");
   if (!made) return h("p", { class: "empty maximise" }, "No maximised image yet. This adds it to those that there are: ", h("code", {}, `dvc exp run -S 'maximise.also=[${also}]'`));
+  const aboveOf = (i, j) => `above ${share(made.percentile[i][j] === null ? null : made.percentile[i][j] / 100)} of ${number(made.real_images)} real images`;
   const pictures = MODELS.map((model, i) => h("figure", { class: "best" },
     made.pictures[model] ? h("img", { src: made.pictures[model], alt: `Image that maximises concept ${id} for ${model}` }) : h("p", { class: "empty" }, "no file"),
     made.curves[model].length ? curve(made.curves[model], colourOf(model)) : "",
-    h("figcaption", {}, name(model), h("small", {}, made.curves[model].length ? `score ${decimals(made.curves[model][0])} to ${decimals(made.curves[model].at(-1))}` : ""), h("small", {}, `above ${number(made.percentile[i][i])} % of ${number(made.real_images)} real images`), h("small", {}, `again from another start: ${made.repeat[model] === null ? DASH : `cosine ${decimals(made.repeat[model])}`}`))));
+    h("figcaption", {}, name(model), h("small", {}, made.curves[model].length ? `score ${decimals(made.curves[model][0])} to ${decimals(made.curves[model].at(-1))}` : ""), h("small", {}, aboveOf(i, i)), h("small", {}, `again from another start: ${made.repeat[model] === null ? DASH : `cosine ${decimals(made.repeat[model])}`}`))));
   const head = h("tr", {}, h("th", { scope: "col" }, "made for"), MODELS.map((model) => h("th", { scope: "col", class: "number" }, name(model))));
   const shade = (z) => ({ "--shade": `${Math.max(0, Math.min(100, 20 * (z ?? 0)))}%` });
-  const body = MODELS.map((model, i) => h("tr", {}, h("th", { scope: "row" }, name(model)), made.z[i].map((z, j) => h("td", { class: "number shade", style: shade(z), title: `above ${number(made.percentile[i][j])} % of ${number(made.real_images)} real images` }, z === null ? DASH : z.toFixed(1).replace("-", "\u2212")))));
+  const body = MODELS.map((model, i) => h("tr", {}, h("th", { scope: "row" }, name(model)), made.z[i].map((z, j) => h("td", { class: "number shade", style: shade(z), title: aboveOf(i, j) }, z === null ? DASH : z.toFixed(1).replace("-", "\u2212")))));
   const random = maximised().control;
   const control = random ? `${random.directions} random directions, maximised in the same way: ${number(random.own)} in the own model, ${number(random.others)} in the others (means).` : "";
   return h("section", { class: "maximised" }, h("h4", {}, "Maximised"), h("div", { class: "bests" }, pictures,
@@ -117,8 +118,8 @@ const numbersTable = (row) => h("div", { class: "scroll" }, h("table", { class: 
   h("tbody", {}, MODELS.map((model) => h("tr", {}, h("th", { scope: "row" }, name(model)), DATA.modelColumns.filter((c) => DATA.perModel[model][c.name]).map((column) => h("td", { class: "number" }, shown(column, DATA.perModel[model][column.name][row]))))))));
 const SAME = 0.9; // decoder cosine above which two concepts are nearly one
 const nearList = (card) => h("div", { class: "near" }, h("h4", {}, "Nearest concepts"), Object.entries(card.near).map(([way, pairs]) => h("p", {},
-  way === "tokens" ? tip("by tokens", "tokens on which both fire, of those on which either does, summed over models") : h("span", {}, "decoder cosine, ", name(way)), ": ",
-  pairs.length ? pairs.map(([id, close]) => h("span", { class: "neighbour" }, thumb(id), concept(id), " ", labelText(ROW.get(id)), h("small", {}, ` ${way === "tokens" ? share(close) : decimals(close)}`), way !== "tokens" && close > SAME ? h("b", { class: "same" }, `same as ${id} in ${way}`) : "")) : "none",
+  h("span", { class: "way" }, way === "tokens" ? tip("by tokens", "tokens on which both fire, of those on which either does, summed over models") : ["decoder cosine, ", name(way)], ":"),
+  pairs.length ? pairs.map(([id, close]) => h("span", { class: "neighbour" }, thumb(id), concept(id), " ", labelText(ROW.get(id)), h("small", {}, ` ${way === "tokens" ? share(close) : decimals(close)}`), way !== "tokens" && close > SAME ? h("b", { class: "same" }, `same as ${id} in ${way}`) : "")) : h("span", {}, "none"),
   DATA.randomNearest?.[way] === undefined ? "" : h("small", {}, `random rows: ${decimals(DATA.randomNearest[way])}`))));
 const thumb = (id) => {
   const image = Object.values(DATA.cards[id]?.rankings ?? {})[0]?.images[0];

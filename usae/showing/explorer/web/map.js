@@ -11,6 +11,7 @@ const AXES = [
   ...MODELS.map((model) => ({ key: `fires in ${model}`, label: `fires in ${model}`, log: true, at: (row) => DATA.perModel[model].fires[row] })),
 ];
 const axisOf = (key, standard) => AXES.find((axis) => axis.key === key) ?? AXES.find((axis) => axis.key === standard) ?? AXES[0];
+const [NARROWEST, WIDEST] = [320, 1100]; // of the map, in pixels
 const ZERO = 22; // pixels between the line of zeros and the axis
 
 const scaleOf = (axis, rows, from, to) => {
@@ -38,7 +39,8 @@ const showPoint = (event, id, told) => {
 
 const pickAxes = (x, y) => h("p", { class: "axes" }, [["x", x, "across"], ["y", y, "up"]].map(([key, axis, way]) => h("label", {}, way, " ", h("select", { "data-axis": key, onchange: (event) => go({ [key]: event.target.value }) }, AXES.map((each) => h("option", { value: each.key, selected: each.key === axis.key }, each.label))))));
 const mapView = (rows) => {
-  const [width, height, left, bottom] = [860, 460, 62, 46];
+  const width = Math.max(NARROWEST, Math.min(WIDEST, at("list").clientWidth - 24)); // as wide as it is drawn: text keeps its size
+  const [height, left, bottom] = [460, 62, 46];
   const [across, up] = [axisOf(state.x, "energy"), axisOf(state.y, "lift")];
   const points = rows.filter((row) => across.at(row) !== null && up.at(row) !== null);
   if (!points.length) return h("p", { class: "empty" }, `None of these concepts has both numbers, ${across.label} and ${up.label}.`);

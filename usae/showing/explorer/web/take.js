@@ -1,4 +1,4 @@
-// What can be taken away from a card: its link, its numbers, and its row of the tables.
+// What can be taken away from a card: its link, its numbers, and the line that reads its rows of a table.
 const save = (name, kind, text) => {
   const address = URL.createObjectURL(new Blob([text], { type: kind }));
   h("a", { href: address, download: name }).click();
@@ -21,6 +21,7 @@ const takeAway = (id, row, card) => {
   const button = (label, onclick) => h("button", { type: "button", onclick }, label);
   return h("p", { class: "take" },
     button("copy link", () => copyText(location.href.split("#")[0] + `#concept=${id}`, "copied", copied)),
+    button("copy for pandas", () => copyText(`pandas.read_parquet("reports/concept_models.parquet").query("concept_id == ${id}")`, "copied", copied)),
     button("JSON", () => save(`concept-${id}.json`, "application/json", JSON.stringify({ ...numbersOf(row), images: Object.fromEntries(Object.entries(card.rankings).map(([ranking, view]) => [ranking, view.images])), near: card.near }, null, 1))),
     button("CSV", () => save(`concept-${id}.csv`, "text/csv", asCsv(row))), copied);
 };

@@ -2,8 +2,8 @@
 const DASH = "\u2013";
 const number = (value) => {
   if (value === null || value === undefined) return DASH;
-  if (Number.isInteger(value) || Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
-  return String(Number(value.toPrecision(3)));
+  if (Number.isInteger(value) || Math.abs(value) >= 100) return Math.round(value).toLocaleString("en-US");
+  return String(Number(value.toPrecision(2)));
 };
 const share = (value) => {
   if (value === null || value === undefined) return DASH;
