@@ -49,7 +49,7 @@ METHODS = Table(
             " steps: updates in training; encoder_updates: those that move one model's encoder; gflop: products of"
             " encoders and decoders in training, but for those that revive dead concepts;"
             " retrieval_...: an atlas's concepts in other models, retrieval_label_...: those that labels find,"
-            " steering_...: what a push along these does to labels' readouts (docs/methods.md, `atlas`);"
+            " steering_...: what a push along these does to labels' readouts (docs/other_methods.md, `atlas`);"
             " comes_back_share, correlation_mean, jaccard_mean, cosine_mean: of its concepts in its other starts,"
             " mean over these, as in table controls, and absent where there are none; judged: of how many"
             " concepts; further ones as in table summary",
