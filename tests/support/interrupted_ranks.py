@@ -17,7 +17,7 @@ from tests.support.pairs import codes, pair
 from tests.support.worlds import two_models
 
 CASES = [(1, signal.SIGTERM), (0, signal.SIGINT)]
-EPOCHS = 6
+EPOCHS = 10
 
 
 def interrupted(folder: Path, rank: int, number: int) -> dict[str, object]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # an optimiser loads it late: here once, not in every run that is forked
 
 from tests.support.worlds import RECIPE, two_models
 from usae.common.errors import Interrupted

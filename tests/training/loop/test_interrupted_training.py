@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
-INTERRUPTIONS = 12
+INTERRUPTIONS = 20
 
 
 def run(*arguments: str) -> str:
@@ -18,14 +18,14 @@ def run(*arguments: str) -> str:
     return found.stdout
 
 
-def test_interruptions_change_no_bit(tmp_path):
+def test_twenty_interruptions_change_no_bit(tmp_path):
     counts = json.loads(
         run("tests.support.interrupted_training", str(tmp_path), str(INTERRUPTIONS), "0").splitlines()[-1]
     )
     assert counts["killed"] + counts["terminated"] == INTERRUPTIONS
-    assert counts["killed"] >= 6
+    assert counts["killed"] >= 10
     assert counts["terminated"] >= 1
-    assert counts["resumed"] >= 6  # otherwise the kills came before anything was saved
+    assert counts["resumed"] >= 10  # otherwise the kills came before anything was saved
 
 
 def test_a_signal_to_one_of_two_processes_ends_both_and_changes_no_bit(tmp_path):
