@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch._dynamo  # noqa: F401 - an optimiser loads it late: here once, not in every forked stage
 import yaml
 
 ROOT = Path(__file__).parents[2]

@@ -11,6 +11,7 @@ from multiprocessing.context import ForkProcess as Process
 from typing import Any
 
 import torch
+import torch._dynamo  # an optimiser loads it late: here once, not in both
 
 from usae.common.runtime.ranks import join_processes
 
