@@ -48,7 +48,7 @@ def test_every_stage_has_a_line_and_nothing_stays(small, tmp_path, capsys):
         "onboarding", "methods@crosscoder", "compare", "report", "maximise", "total",
     ]  # fmt: skip
     assert "+ 64 SAE steps, " in rows["train"]
-    assert "+ 1124 images, " in rows["extract@other"]
+    assert "+ 1124 images, " in rows["extract@one"]
     assert text.out.endswith("It fits.\n")
     assert list((tmp_path / "data/activations").iterdir()) == []
 
