@@ -65,8 +65,9 @@ def data(text):
     return data_of(text)
 
 
-def test_the_page_refers_to_nothing_outside(text, page):
+def test_the_page_refers_to_nothing_outside_and_to_no_methods_where_none_were_compared(text, page):
     assert_offline(text, page)
+    assert '<a href="methods.html">' not in text
 
 
 def test_every_image_says_what_it_shows(page):
