@@ -8,6 +8,7 @@ And two trained ones with 200 real photographs, where they are in data/external 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -152,10 +153,10 @@ def test_trained_networks_are_judged_by_what_was_measured(trained):
 
 def test_their_page_gives_each_reason_before_a_number_of_concepts(trained):
     page, verdict = (trained / "reports" / "index.html").read_text(), table(trained, "verdict")
-    said = page[: page.index('class="tiles"')]
+    said = unescape(re.sub("<[^>]*>", "", page[: page.index('class="tiles"')])).replace("\u00a0", " ")
     assert WORDS[level_of(verdict)] in said
     for reason in verdict.loc[verdict["level"] != "readable", "reason"]:
-        assert unescape(said).count(reason.split("`")[0][:40]), reason
+        assert reason.replace("`", "") in said
 
 
 def table(root: Path, name: str) -> pd.DataFrame:
