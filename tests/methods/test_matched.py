@@ -46,6 +46,19 @@ def test_mutual_pairs_and_the_wider_rule_of_dravid():
     assert (wider.left.tolist(), wider.right.tolist()) == ([0, 1], [0, 0])
 
 
+def test_of_units_that_are_equally_near_the_first_is_the_partner():
+    pairs = mutual(np.array([[0.9, 0.1], [0.9, 0.2], [0.3, 0.2]]))
+    assert (pairs.own.tolist(), pairs.partner.tolist()) == ([0], [0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mutual_pairs_are_one_to_one_and_the_same_from_both_sides(seed):
+    correlations = np.random.default_rng(seed).integers(-1, 3, (9, 7)) / 4  # many are equal
+    pairs, back = mutual(correlations), mutual(correlations.T)
+    assert sorted(zip(pairs.own, pairs.partner, strict=True)) == sorted(zip(back.partner, back.own, strict=True))
+    assert len(set(pairs.own)) == len(set(pairs.partner)) == len(pairs.own) > 0
+
+
 def test_numbers_are_the_hubs_and_what_is_nobodys_partner_comes_after():
     pairs = {"b": Partners(np.array([1]), np.array([0]), np.array([0.9]))}
     own = renumbered({"a": 2, "b": 3}, "a", pairs)

@@ -33,8 +33,9 @@ class Buddies:
 def best_buddies(correlations: Array, nearest: int = 1) -> Buddies:
     """Pairs of which the right unit is the left one's nearest, and the left one among the right's `nearest`.
 
-    `correlations` (left, right). 1: mutual nearest, the same from both sides; 5 is the variant of Dravid et al.
-    Units that correlate with nothing (never change) have no buddy.
+    `correlations` (left, right). 1: mutual nearest, one to one and the same from both sides: of units that are
+    equally near the first counts. 5 is the variant of Dravid et al. Units that correlate with nothing (never
+    change) have no buddy.
     """
     return buddies_of(correlations, [nearest])[0]
 
@@ -43,11 +44,23 @@ def buddies_of(correlations: Array, nearest: Sequence[int]) -> list[Buddies]:
     """`best_buddies` for each number of nearest units, by one look at the correlations."""
     right = correlations.argmax(axis=1)  # (left)
     value = correlations[np.arange(len(right)), right]
-    closer = np.zeros(len(right), dtype=np.int64)  # units that are nearer to the right one
-    for start in range(0, len(right), BLOCK_UNITS):
-        closer += (correlations[start : start + BLOCK_UNITS][:, right] > value).sum(axis=0)
-    kept = [np.flatnonzero((closer < most) & (value > 0)) for most in nearest]
+    back, closer = _nearest_left(correlations), np.zeros(len(right), dtype=np.int64)
+    if max(nearest) > 1:
+        for start in range(0, len(right), BLOCK_UNITS):  # units that are nearer to the right one
+            closer += (correlations[start : start + BLOCK_UNITS][:, right] > value).sum(axis=0)
+    among = (back[right] == np.arange(len(right)) if most == 1 else closer < most for most in nearest)
+    kept = [np.flatnonzero(each & (value > 0)) for each in among]
     return [Buddies(left, right[left], value[left]) for left in kept]
+
+
+def _nearest_left(correlations: Array) -> Array:
+    """(right,) the first of the nearest left units; row by row, as `argmax` of columns takes 16 times as long."""
+    right = correlations.shape[1]
+    best, found = np.full(right, -np.inf, correlations.dtype), np.zeros(right, np.int64)
+    for left, row in enumerate(correlations):
+        found[row > best] = left
+        np.maximum(best, row, out=best)
+    return found
 
 
 def rosetta_units(correlations: Mapping[Pair, Array], models: tuple[str, ...]) -> Array:
