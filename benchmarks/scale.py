@@ -2,10 +2,11 @@
 
     python -m benchmarks.scale [--factor 1 | --sizes 2500 5000 10000] [--only PART ...]
 
-Nothing is downloaded: images are hard links to a few pictures, stores are sparse files or tiny chunks, codes are
-one made-up chunk over and over (196 tokens, 6144 concepts, k 32, three models). Each part runs at three sizes, in
-a process of its own each time: its peak memory is its own. Growth is the exponent between the first and the last
-size: 1 is linear. The last columns follow from the line through the last two sizes; they were not run.
+Nothing is downloaded: images are hard links to a few pictures, stores are sparse files, tiny chunks or links to a
+few, codes are one made-up chunk over and over (196 tokens, 6144 concepts, k 32, three models). Each part runs at
+three sizes, in a process of its own each time: its peak memory is its own. Growth is the exponent between the
+first and the last size: 1 is linear. The last columns follow from the line through the last two sizes; they were
+not run.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from usae.sae.universal import UniversalSAE
 
 TRAIN, VAL, CHUNKS = 1_281_167, 50_000, 10_010  # of ImageNet-1k, in chunks of 128 images
 LINKS = 30_000  # to one picture: file systems allow some 65 000
+MADE = 8  # chunks of activations that are drawn; the others are links to these
 TOKENS = GRID**2
 CPU = torch.device("cpu")
 
@@ -152,9 +154,17 @@ def shuffled(folder: Path, size: int) -> None:
 
 
 def activations(folder: Path, size: int) -> None:
-    """Random activations of all models."""
-    for model, width in zip(MODELS, WIDTHS, strict=True):
-        written(folder / model, width, argparse.Namespace(images=size, tokens=TOKENS, chunk=CHUNK))
+    """Random activations of all models: a few chunks over and over, as links, which take no room."""
+    for number, width in enumerate(WIDTHS):
+        store = ActivationStore.create(folder / MODELS[number], (size, TOKENS, width), CHUNK, "float16", {})
+        rng = np.random.default_rng(number)
+        for chunk in range(store.chunks):
+            path, shape = store.chunk_path(chunk), (len(store.span(chunk)), TOKENS, width)
+            if chunk < MADE or chunk == store.chunks - 1:
+                store.write(chunk, rng.standard_normal(shape, np.float32).astype(np.float16))
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(store.chunk_path(chunk % MADE), path)
 
 
 def encode(folder: Path, _: int) -> None:
