@@ -65,6 +65,18 @@ def test_short_bars_of_a_stage_share_the_minute(caplog, monkeypatch):
     assert len(caplog.messages) == said
 
 
+def test_rate_and_time_left_are_those_of_the_bar_whenever_the_last_line_was(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "usae")
+    now = [1_000_000.0]
+    for module in ("time.time", "tqdm.std.time"):
+        monkeypatch.setattr(module, lambda: now[0])
+    with spoken():
+        now[0] += 600
+        for _ in progress("abcd", total=4, description="bar", unit="step"):
+            now[0] += 30
+    assert caplog.messages[:2] == ["bar: 1 of 4, 30.00s/step, 01:30 left", "bar: 3 of 4, 30.00s/step, 00:30 left"]
+
+
 def test_lines_of_bars_inside_bars_hold_nothing_but_text(caplog):
     caplog.set_level(logging.INFO, "usae")
     for _ in progress("ab", description="outer", every=0):

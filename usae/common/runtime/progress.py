@@ -72,6 +72,7 @@ def progress(
             "mininterval": every,
             "delay": min(every, 1e-3),
             "miniters": 1,
+            "smoothing": 0,  # the mean since the bar began: it need not have made the last line
         }
     )
     hidden = not shown or (terminal and parent_process() is not None)
