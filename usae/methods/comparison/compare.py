@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 from usae.common.layout import Layout
 from usae.common.params import Params
 from usae.common.runtime.parallel import side_by_side
-from usae.common.runtime.progress import progress
 from usae.common.tables import Table, no_rows, read_table
+from usae.evidence.metrics.contrast.measured import most_bytes
 from usae.evidence.metrics.contrast.tables import CONTROL_CONCEPTS
 from usae.evidence.metrics.funnel import Thresholds, control_bar
 from usae.evidence.metrics.summary import HELD_OUT
@@ -33,8 +33,8 @@ def compare(params: Params, layout: Layout, store_root: Path, device: torch.devi
     judge = judge_of(opened)
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     with threadpool_limits(1 if threads > 1 else None, user_api="blas"):  # one opens, the others judge
-        judged = side_by_side(judge.judge, opened.members(), device)
-        found = list(progress(judged, description="compare", unit="member"))
+        most = most_bytes(opened.material.held_out, params.train.dictionary)
+        found = list(side_by_side(judge.judge, opened.members(), device, most))
     return {**tables(found), METHOD_SHARING: sharing(opened)}
 
 

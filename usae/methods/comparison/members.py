@@ -17,6 +17,7 @@ from usae.common.layout import Layout
 from usae.common.methods import method_module
 from usae.common.params import Params
 from usae.common.runtime.amounts import say_fewer
+from usae.common.runtime.progress import progress
 from usae.common.tables import read_table
 from usae.common.types import Array
 from usae.evidence.controls.names import SEED
@@ -112,41 +113,50 @@ class OpenedMethods:
 
     def members(self) -> Iterator[Member]:
         """Everything, the universal SAE first, opened one after another."""
-        yield from self._usae()
-        for name in self.params.methods.trained:
-            yield from self._trained(name)
-        for name in self.params.methods.fitted:
-            module = method_module(name)
-            for material in (self.material, self.before, self.material.repaired()):
-                for reading in module.fit(material):
-                    yield Member(getattr(module, "BLOCK", FITTED), name, material.run, reading)
+        for opened in progress(self._openings(), description="compare", unit="run"):
+            yield from opened
 
-    def _usae(self) -> Iterator[Member]:
+    def _openings(self) -> list[Iterator[Member]]:
+        """The runs of every method, each opened when it is asked for."""
+        methods, materials = self.params.methods, (self.material, self.before, self.material.repaired())
+        return [
+            *(self._usae(run, folder) for run, folder in self._universal_folders().items()),
+            *(self._trained(name, run) for name in methods.trained for run in self._distinct(name)),
+            *(self._fitted(name, material) for name in methods.fitted for material in materials),
+        ]
+
+    def _universal_folders(self) -> dict[str, Path]:
+        """Where the universal SAE and its controls are, by run."""
         folders = {RUN: self.layout.usae, START: self.layout.usae / BEFORE}
         seeds = range(1, min(self.params.controls.seeds, self.params.methods.seeds) + 1)
         nulls = (SHUFFLED, UNTRAINED) if self.params.methods.nulls else (SHUFFLED,)
         twin = (TWIN,) if self.layout.twin.is_dir() else ()
         controls = (*twin, *(f"{SEED}{number}" for number in seeds), *nulls)
-        folders |= {name: self.layout.controls / name for name in controls}
-        for run, folder in folders.items():
-            sae = _universal(folder, self.material.device)
-            numbers = self._cost(sae) if run == RUN else {}
-            again = universal_again(self.stability, start=run == START) if run in (RUN, START) else {}
-            yield Member(JOINT, USAE, run, Reading(concepts=sae, numbers={**numbers, **again}))
-            if run in (RUN, START, TWIN, SHUFFLED):
-                yield Member(JOINT, USAE, run, refitted(sae, self.material))
+        return folders | {name: self.layout.controls / name for name in controls}
 
-    def _trained(self, name: str) -> Iterator[Member]:
+    def _usae(self, run: str, folder: Path) -> Iterator[Member]:
+        sae = _universal(folder, self.material.device)
+        numbers = self._cost(sae) if run == RUN else {}
+        again = universal_again(self.stability, start=run == START) if run in (RUN, START) else {}
+        yield Member(JOINT, USAE, run, Reading(concepts=sae, numbers={**numbers, **again}))
+        if run in (RUN, START, TWIN, SHUFFLED):
+            yield Member(JOINT, USAE, run, refitted(sae, self.material))
+
+    def _trained(self, name: str, run: str) -> Iterator[Member]:
         module = method_module(name)
         block, batch_tokens = getattr(module, "BLOCK", JOINT), getattr(module, "BATCH_TOKENS", None)
-        for run in self._distinct(name):
-            for called, inside in ((run, ""), (START, BEFORE)) if run == RUN else ((run, ""),):
-                sae = self._opened(name, run, inside)
-                numbers = self._cost(sae, batch_tokens) if called == RUN else {}
-                again = self._again(name, inside) if run == RUN else {}
-                for reading in readings(sae, self.material):
-                    found = {**numbers, **again.get(reading.form, {})}
-                    yield Member(block, name, called, replace(reading, numbers=found))
+        for called, inside in ((run, ""), (START, BEFORE)) if run == RUN else ((run, ""),):
+            sae = self._opened(name, run, inside)
+            numbers = self._cost(sae, batch_tokens) if called == RUN else {}
+            again = self._again(name, inside) if run == RUN else {}
+            for reading in readings(sae, self.material):
+                found = {**numbers, **again.get(reading.form, {})}
+                yield Member(block, name, called, replace(reading, numbers=found))
+
+    def _fitted(self, name: str, material: Material) -> Iterator[Member]:
+        module = method_module(name)
+        for reading in module.fit(material):
+            yield Member(getattr(module, "BLOCK", FITTED), name, material.run, reading)
 
     def _again(self, name: str, inside: str) -> dict[str, dict[str, float]]:
         """By form: which of the run's concepts, or its twin's, come back from its other starts; empty where there

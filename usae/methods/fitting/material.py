@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from usae.activations.store import ActivationStore, image_spans
 from usae.common.numerics.ridge import VALIDATION, Products
+from usae.common.runtime.progress import progress
 from usae.common.seeds import generator
 from usae.common.types import Array
 from usae.evidence.metrics.labels.single import LabelledImages
@@ -61,7 +62,8 @@ class Material:
     def blocks(self) -> Iterator[dict[str, Float[Array, "n _"]]]:
         """Standardised training tokens of every model, some images at a time; row r is the same token in all."""
         size = max(1, min(BLOCK_IMAGES, len(self.images) // VALIDATION))
-        for span in image_spans(range(len(self.images)), size):
+        spans = list(image_spans(range(len(self.images)), size))
+        for span in progress(spans, description="training tokens", unit="block"):
             yield {model: self._rows(model, np.asarray(span)) for model in self.models}
 
     @cached_property
