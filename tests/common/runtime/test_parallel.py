@@ -50,6 +50,23 @@ def test_a_part_is_taken_when_there_is_a_process_for_it():
     assert list(results) == list(range(1, 9))
 
 
+def alone(folder: Path) -> tuple[int, int]:
+    """How many of these are at work, and the process."""
+    own = folder / str(os.getpid())
+    own.touch()
+    time.sleep(0.1)
+    others = len(list(folder.iterdir()))
+    own.unlink()
+    return others, os.getpid()
+
+
+@pytest.mark.parametrize(("each", "at_once"), [(0, 2), (1 << 60, 1)])
+def test_as_many_at_once_as_have_room(tmp_path, each, at_once):
+    counts, processes = zip(*side_by_side(alone, [tmp_path] * 4, CPU, each), strict=True)
+    assert max(counts) == at_once
+    assert len(set(processes) - {os.getpid()}) == 4
+
+
 def test_products_are_those_of_one_process():
     rows = torch.randn(300, 200, generator=torch.Generator().manual_seed(0))
     assert all(torch.equal(rows.T @ rows, each) for each in side_by_side(lambda _: rows.T @ rows, range(2), CPU))

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from usae.common.errors import UserError
 from usae.common.runtime.interrupts import SIGNALS
+from usae.common.runtime.memory import with_room
 from usae.common.runtime.progress import use_own_lock
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>: the signal that a process gets when the one that started it ends
@@ -33,11 +34,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def side_by_side(function: Callable[[T], R], parts: Iterable[T], device: torch.device) -> Iterator[R]:
+def side_by_side(
+    function: Callable[[T], R], parts: Iterable[T], device: torch.device, each_bytes: int = 0
+) -> Iterator[R]:
     """`function` of every part, in order: on a CPU a process each, as many at once as torch has threads.
 
     A part is taken when there is a process for it. Nothing may have been differentiated here before: autograd
-    refuses to go on in a forked process.
+    refuses to go on in a forked process. each_bytes: memory that a part may need, where that is much; no more
+    processes than have room are at work then.
 
     Raises:
         UserError: as `function` does; or a process was killed.
@@ -45,7 +49,7 @@ def side_by_side(function: Callable[[T], R], parts: Iterable[T], device: torch.d
     if torch.get_num_threads() == 1 or device.type != "cpu" or sys.platform != "linux":
         yield from map(function, parts)
         return
-    forks = Forks(torch.get_num_threads())
+    forks = Forks(with_room(torch.get_num_threads(), each_bytes))
     try:
         for number, part in enumerate(parts):
             forks.start(number, lambda part=part: function(part))  # type: ignore[misc]

@@ -27,6 +27,7 @@ from usae.sae.universal import UniversalSAE
 Split = tuple[Products, Products]  # of the tokens to fit on, and of those by which a penalty is chosen
 
 ROWS = 8192  # tokens encoded at once: bounds the dense pre-codes in memory
+COPIES = 7  # as large as the sums of codes, that fitting a dictionary holds at once: 6.4 at 6144 concepts
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class PairedSums:
                     paired[split].update(np.concatenate([new[setting][tokens], rows[tokens]], axis=1))
             for model_codes in codes:
                 add_codes(self.codes[split], model_codes[tokens], side_by_side[tokens])
+
+
+def fit_bytes(concepts: int, width: int, settings: int) -> int:
+    """Memory that fitting takes at most: of a newcomer with `width` channels, in several settings."""
+    return COPIES * 8 * (concepts + settings * width) ** 2
 
 
 def fit_newcomers(frozen: UniversalSAE, sums: PairedSums) -> dict[str, Newcomer]:

@@ -15,6 +15,7 @@ from usae.common.runtime.parallel import side_by_side
 from usae.common.runtime.progress import progress
 from usae.common.tables import no_rows
 from usae.common.variant import Variant
+from usae.evidence.onboarding.newcomer import fit_bytes
 from usae.evidence.onboarding.onboarding import MATCHED, SHUFFLED, UNTRAINED, onboard, open_setup
 from usae.evidence.onboarding.tables import ONBOARDING
 from usae.sae.estimator import Estimator
@@ -85,7 +86,9 @@ def _table(
         return onboard(setup, sizes, params.measure.threshold, settings).assign(dictionary=name)
 
     device = next(cast(UniversalSAE, saes[TRAINED]).parameters()).device
-    frames = side_by_side(frame, asked, device)
+    width = max(manifest.width for manifest in manifests.values())
+    most = fit_bytes(params.train.dictionary, width, max(len(settings) for *_, settings in asked))
+    frames = side_by_side(frame, asked, device, most)
     return pd.concat(
         progress(frames, total=len(asked), description="onboarding", unit="setting"), ignore_index=True
     )

@@ -1,6 +1,5 @@
 """Does the run fit on the disk, in memory and on the GPU; and where not, what to change."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from usae.activations.sampling.order import TOKEN_WINDOW
 from usae.activations.sampling.resident import ROOM
 from usae.common.files.whole import size_text
 from usae.common.params import Params
+from usae.common.runtime.memory import free_memory
 from usae.showing.estimate.small import Sizes
 from usae.showing.estimate.stages import STATE_BYTES, StageCost, Training
 
@@ -27,10 +27,7 @@ class Machine:
 
 def machine(disk: int, device: torch.device) -> Machine:
     """This one, as it is now."""
-    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with open("/proc/meminfo", encoding="ascii") as file:
-        available = [int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable")]
-    return Machine(disk, max([memory, *available]), gpu_free(device))
+    return Machine(disk, free_memory(), gpu_free(device))
 
 
 def gpu_free(device: torch.device) -> int | None:

@@ -27,7 +27,7 @@ from usae.common.types import Array
 from usae.evidence.controls.names import HALF, RUN, SEED, beside_controls
 from usae.evidence.controls.variants import controls
 from usae.evidence.estimators import load_estimator
-from usae.evidence.metrics.contrast.measured import HeldOut, Measured
+from usae.evidence.metrics.contrast.measured import HeldOut, Measured, most_bytes
 from usae.evidence.metrics.contrast.numbers import control_numbers, stability_numbers
 from usae.evidence.metrics.contrast.sensitivity import repeated_frame, sensitivity_frame
 from usae.evidence.metrics.contrast.stability import HeldOutCodes, all_matches
@@ -82,11 +82,17 @@ class Contrasts:
             sae, {model: self.stores[model] for model in sae.models}, self.params, self.seed, self.device
         )
 
+    @property
+    def most_bytes(self) -> int:
+        """Memory that measuring the universal SAE takes at most, and so each of the controls."""
+        opened = self.opened(RUN, start=False)
+        return most_bytes(opened.stores, opened.sae.concepts)
+
     def measured(self, there: Workers = HERE) -> dict[Trained, Measured]:
         """Every SAE, before and after training: each a task of the workers, or a process of this machine."""
         each = [(start, run) for run in self.folders for start in (False, True)]
         if there.client is None:
-            found = side_by_side(self._measured, each, self.device)
+            found = side_by_side(self._measured, each, self.device, self.most_bytes)
         else:
             found = there.in_order(self.anywhere().measured_there, each)
         return dict(zip(each, progress(found, total=len(each), description="contrast", unit="SAE"), strict=True))
@@ -160,7 +166,7 @@ def contrast_tables(contrasts: Contrasts, dask: str | None = None) -> dict[Table
         REPEATED: partial(repeated_frame, variants, concepts, models, asked),
     }
     frames = progress(
-        side_by_side(_called, list(further.values()), contrasts.device),
+        side_by_side(_called, list(further.values()), contrasts.device, contrasts.most_bytes),
         total=len(further),
         description="thresholds and halves of the images",
         unit="table",

@@ -18,18 +18,29 @@ from usae.common.numerics.significance import FALSE_DISCOVERY_RATE
 from usae.common.params import MeasureParams
 from usae.common.runtime.progress import counter
 from usae.common.types import Array
-from usae.evidence.codes.encoding import code_chunk
+from usae.evidence.codes.encoding import ROWS, code_chunk
 from usae.evidence.codes.store import CodeChunk
 from usae.evidence.estimators import contribution_norms
 from usae.evidence.metrics.contrast.resampling import Draws, Resampled, image_weights
 from usae.evidence.metrics.firing.counts import FiringCounts
 from usae.evidence.metrics.firing.evidence import evidence
-from usae.evidence.metrics.firing.nulls import IMAGES, CofireNulls
-from usae.evidence.metrics.firing.packed import pack
+from usae.evidence.metrics.firing.nulls import BLOCK_IMAGES, IMAGES, CofireNulls
+from usae.evidence.metrics.firing.packed import WORD, pack
 from usae.evidence.metrics.reconstruction.passes import decoded, standardised
 from usae.evidence.metrics.reconstruction.r2 import Reconstruction
 from usae.evidence.metrics.summary import HELD_OUT, USAE, concept_numbers, nulls_beside, reconstruction_numbers
 from usae.sae.estimator import Concepts
+
+PRE_CODES = 4  # as large as the dense pre-codes of a block of tokens, that encoding and counting hold at once
+
+
+def most_bytes(stores: Mapping[str, ActivationStore], concepts: int) -> int:
+    """Memory that `HeldOut.measured` takes at most: pre-codes of a block of tokens, and which tokens fire in a
+    block of images to be re-paired, were it all concepts in each of them.
+    """
+    images = min(BLOCK_IMAGES, *(store.images for store in stores.values()))
+    words = -(-next(iter(stores.values())).tokens // WORD)
+    return PRE_CODES * 4 * ROWS * concepts + len(stores) * images * concepts * 8 * (words + 1)
 
 
 class Accumulator(Protocol):
