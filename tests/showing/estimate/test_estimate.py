@@ -10,6 +10,7 @@ from usae.showing.commands import estimate
 from usae.showing.estimate.estimate import duration
 
 NETWORK = {"backbone": {"timm": "test_resnet", "weights": "random", "size": 64}, "layer": -1, "norm": True}
+LARGER = {**NETWORK, "backbone": {**NETWORK["backbone"], "size": 96}}
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def small(raw_params, tmp_path, monkeypatch) -> dict:
     raw["planted"] = {**raw["planted"], "train": 64, "val": 64, "epochs": 1, "permutations": 3, "seeds": 2}
     raw["report"] = {**raw["report"], "concepts": 2, "unique": 1, "images": 3, "own_images": 1}
     raw["maximise"] = {**raw["maximise"], "concepts": 1, "starts": 1, "steps": 8}
-    raw["zoo"] = {"one": NETWORK, "other": {**NETWORK, "layer": 2}}
+    raw["zoo"] = {"one": NETWORK, "other": LARGER}
     return raw
 
 
@@ -48,7 +49,9 @@ def test_every_stage_has_a_line_and_nothing_stays(small, tmp_path, capsys):
         "onboarding", "methods@crosscoder", "compare", "report", "maximise", "total",
     ]  # fmt: skip
     assert "+ 64 SAE steps, " in rows["train"]
-    assert "+ 1124 images, " in rows["extract@one"]
+    for stage in ("extract@one", "extract@other", "untrained@other"):
+        assert "+ 1124 images, " in rows[stage]
+    assert "s of SAE steps" in rows["onboarding"]
     assert text.out.endswith("It fits.\n")
     assert list((tmp_path / "data/activations").iterdir()) == []
 

@@ -12,7 +12,7 @@ from usae.showing.estimate.clocks import Cost
 from usae.showing.estimate.fits import Machine, resident, training_bytes, verdicts
 from usae.showing.estimate.rehearsal import STAGES, all_stages
 from usae.showing.estimate.small import MANY, Sizes, SmallRun, few_images, shrunk
-from usae.showing.estimate.stages import count, stage_costs, trainings
+from usae.showing.estimate.stages import JOINING, count, sae_steps, stage_costs, trainings
 from usae.showing.estimate.starts import START
 
 WIDTHS = {"supervised": 96, "distilled": 112, "language": 96}
@@ -30,6 +30,7 @@ def small_runs(params, sizes, each, fixed=1.0):
         own = shrunk(params, (sizes.train, sizes.val), times, passes)
         there = Sizes(own.images.train, own.images.val, sizes.widths)
         seconds = {s: fixed + each(s) * count(s, own, there)[0] for s in [*all_stages(own), START]}
+        seconds[JOINING] += each("train") * sae_steps(JOINING, own, there)
         runs.append(SmallRun(own, there, {s: np.array([own, 2 * own, 0.0]) for s, own in seconds.items()}))
     return runs
 
@@ -58,7 +59,8 @@ def test_what_is_counted_of_the_demo(params):
     assert counts["train"] == steps
     universal, independent, brief = 11, 1, 1 / 3  # an SAE of each of three models is one of all
     assert counts["controls"] == pytest.approx(steps * (universal + independent + brief))
-    assert counts["onboarding"] == pytest.approx(2 * 2 / 3 * steps)
+    assert counts["onboarding"] == max(params.interventions.onboarding_images) + 600
+    assert sae_steps("onboarding", params, SIZES) == pytest.approx(2 * 2 / 3 * steps)
     assert counts["methods@crosscoder"] == 2 * 47
     assert (counts["encode"], counts["contrast"], counts["planted"], counts["maximise"]) == (1200, 600, 5, 64)
     assert counts[START] == 64 * 256
@@ -70,11 +72,22 @@ def test_a_stage_takes_pythons_start_its_fixed_part_and_its_count(params):
     took = seconds(found)
     starts = {"train": 1, "controls": 13, "onboarding": 4 / 3}  # each takes `fixed`
     for stage in all_stages(params):
-        line = 2.0 + 0.5 * count(stage, params, SIZES)[0]
+        line = 2.0 + 0.5 * (count(stage, params, SIZES)[0] + (stage == JOINING) * 376)
         assert took[stage] == 3.0 + line + 2.0 * starts.get(stage, 0.0), stage
     train = next(cost for cost in found if cost.stage == "train")
     assert train.cost.cpu == pytest.approx(2.0 + 2 * (train.seconds - 3.0))
     assert train.does == "5.0 s + 282 SAE steps, 2 a second"
+
+
+def test_extractions_go_by_the_image_that_was_timed_alone(params):
+    few, many = small_runs(params, SIZES, lambda stage: 0.1)
+    timed = replace(many, costs={**many.costs, "image@language": np.array([0.11, 0.2, 0.0])})
+    took = seconds(stage_costs(params, SIZES, (few, timed), PYTHON, 1e9, 10**15))
+    there = count("extract@language", timed.params, timed.sizes)[0]
+    for stage in ("extract", "untrained"):
+        assert took[f"{stage}@supervised"] == 3.0 + 1.0 + 0.1 * 3600
+        assert took[f"{stage}@language"] == 3.0 + max(0.0, 1.0 - 0.01 * there) + 0.11 * 3600
+    assert took["images"] == 3.0 + 1.0 + 0.1 * 3600
 
 
 def test_clusters_of_tokens_are_counted_once_there_are_enough(params):

@@ -17,6 +17,7 @@ from usae.common.runtime.device import configure
 from usae.images.survey import survey
 from usae.showing.estimate.disk import read_rate
 from usae.showing.estimate.fits import Machine, machine, resident, training_bytes, verdicts
+from usae.showing.estimate.passes import IMAGE
 from usae.showing.estimate.small import MANY, PASSES, Sizes, SmallRun, more_passes, python_cost, shrunk
 from usae.showing.estimate.stages import StageCost, Training, stage_costs, trainings
 from usae.showing.estimate.starts import START
@@ -110,11 +111,13 @@ def estimate(params: Params, train: int | None = None, val: int | None = None) -
 def rehearsals(params: Params, counts: tuple[int, int], scratch: Path) -> tuple[SmallRun, SmallRun]:
     """The smaller and the larger of two small runs, in folders of `scratch`.
 
-    What takes as long in both is in one of them: networks' weights in the smaller, the report in the larger one.
+    What takes as long in both is in one of them: networks' weights in the smaller one, the report and what one
+    image takes in the larger one.
     """
     start = [] if params.train.init == "clusters" else [START]
+    timed = [f"{IMAGE}@{model}" for model in params.models]
     own = shrunk(params, counts, 1, PASSES[0])
-    few = SmallRun.rehearsed(own, scratch / "few", [*start, "report"])
+    few = SmallRun.rehearsed(own, scratch / "few", [*start, *timed, "report"])
     weights = [f"weights@{model}" for model in params.models]
     own = shrunk(params, counts, MANY, more_passes(few))
     many = SmallRun.rehearsed(own, scratch / "many", [*start, *weights], Layout(scratch / "few").weights)

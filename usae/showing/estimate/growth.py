@@ -23,6 +23,12 @@ class Growth:
         each = np.clip((dear - cheap) / (more - less), 0.0, dear / more)
         return cls(dear - each * more, each)
 
+    @classmethod
+    def at_rate(cls, each: Array, many: tuple[float, Array]) -> "Growth":
+        """The line through one (count, cost), of a known slope; its fixed part not below zero."""
+        count, cost = many
+        return cls(np.maximum(0.0, cost - each * count), each)
+
     def at(self, count: float) -> Array:
         """The cost of so many."""
         return self.fixed + self.each * count

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from usae.common.params import Params, load_params
 from usae.showing.estimate.clocks import Cost, clocks, took
+from usae.showing.estimate.passes import IMAGE, image_cost
 from usae.showing.estimate.starts import START, start_cost
 
+SOON = 20.0  # seconds of the CPU of an extraction, most of them its images' where it takes longer
 EACH_MODEL = ("weights", "extract", "untrained")
 STAGES = (
     "images", *EACH_MODEL, "train", "controls", "encode", "contrast", "planted", "measure", "ood", "interventions",
@@ -34,13 +36,18 @@ def all_stages(params: Params) -> list[str]:
 
 
 def rehearse(params: Params, left_out: Sequence[str] = ()) -> Iterator[tuple[str, Cost]]:
-    """Every stage and its cost, Python's start left out; under START what one SAE takes before its first step."""
+    """Every stage and its cost, Python's start left out; under START what one SAE takes before its first step, and
+    under IMAGE@MODEL what an image takes in an extraction that is soon through.
+    """
     scripts = {stage: import_module(f"pipeline.{stage}") for stage in STAGES}
     for name in (each for each in all_stages(params) if each not in left_out):
         stage, _, item = name.partition("@")
         before, disk = clocks(), written()
         scripts[stage].main.__wrapped__(params, *([item] if item else []))
-        yield name, took(before, written() - disk)
+        yield name, (cost := took(before, written() - disk))
+        timed = f"{IMAGE}@{item}"
+        if stage == "extract" and cost.cpu < SOON and timed not in left_out and (each := image_cost(params, item)):
+            yield timed, each
         if START not in left_out and name == f"extract@{params.models[-1]}":
             yield START, start_cost(params)
 

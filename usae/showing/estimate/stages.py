@@ -8,6 +8,7 @@ import numpy as np
 
 from usae.common.methods import UNIVERSAL
 from usae.common.params import Params
+from usae.common.types import Array
 from usae.common.variant import Variant
 from usae.evidence.controls.names import RUN
 from usae.evidence.controls.variants import controls, independent
@@ -15,12 +16,15 @@ from usae.evidence.onboarding.run import dictionaries
 from usae.methods.runs.variants import method_runs
 from usae.showing.estimate.clocks import Cost
 from usae.showing.estimate.growth import Growth
+from usae.showing.estimate.passes import IMAGE
 from usae.showing.estimate.rehearsal import all_stages
 from usae.showing.estimate.small import Sizes, SmallRun
 from usae.showing.estimate.starts import START, start_tokens
 from usae.training.portion import Portion, control_portion, run_portion
 
 STATE_BYTES = 16  # a parameter: itself, its gradient, and two moments of AdamW
+READING = ("extract", "untrained")
+JOINING = "onboarding"  # trains few steps in a small run and fits much: its steps take what those of `train` do
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,8 @@ def trainings(params: Params, images: int) -> list[Training]:
 
 def count(stage: str, params: Params, sizes: Sizes) -> tuple[float, str]:
     """How much a stage has to do, and of what; 0 where no number of images, steps or pictures changes it."""
-    found = [each.sae_steps(params, sizes) for each in trainings(params, sizes.train) if each.stage == stage]
-    if found:
-        return sum(found), "SAE steps"
+    if stage != JOINING and (steps := sae_steps(stage, params, sizes)):
+        return steps, "SAE steps"
     images = sizes.train + sizes.val
     return {
         START: (start_tokens(params, sizes.train), "tokens"),
@@ -121,16 +124,40 @@ def count(stage: str, params: Params, sizes: Sizes) -> tuple[float, str]:
         "measure": (images, "images"),
         "ood": (min(params.ood.most, sizes.val), "images"),
         "interventions": (min(params.interventions.readout_images, sizes.train) + sizes.val, "images"),
+        "onboarding": (min(max(params.interventions.onboarding_images), sizes.train) + sizes.val, "images"),
         "compare": (sizes.val, "images"),
         "planted": (params.planted.seeds, "worlds"),
         "maximise": (params.maximise.steps, "steps"),
     }.get(stage.partition("@")[0], (0, ""))
 
 
+def sae_steps(stage: str, params: Params, sizes: Sizes) -> float:
+    """Steps of all SAEs that a stage trains."""
+    return sum(each.sae_steps(params, sizes) for each in trainings(params, sizes.train) if each.stage == stage)
+
+
 def growth(stage: str, runs: Sequence[SmallRun]) -> Growth:
-    """The line through what a stage took in the small runs."""
-    points = [(count(stage, run.params, run.sizes)[0], run.costs[stage]) for run in runs if stage in run.costs]
-    return Growth.through(points[0], points[-1])
+    """The line through what a stage took in the small runs, steps left out that are not what is counted; where it
+    reads images and one was timed alone, by that.
+    """
+    points = [
+        (
+            count(stage, run.params, run.sizes)[0],
+            np.maximum(0.0, run.costs[stage] - steps_cost(stage, run.params, run.sizes, runs)),
+        )
+        for run in runs
+        if stage in run.costs
+    ]
+    line, (name, _, model) = Growth.through(points[0], points[-1]), stage.partition("@")
+    timed = runs[-1].costs.get(f"{IMAGE}@{model}") if name in READING else None
+    return line if timed is None else Growth.at_rate(np.array([*timed[:2], line.each[2]]), points[-1])
+
+
+def steps_cost(stage: str, params: Params, sizes: Sizes, runs: Sequence[SmallRun]) -> Array:
+    """What SAE steps take that are not what is counted of a stage, as `train` tells; nothing in other stages."""
+    if stage != JOINING:
+        return np.zeros(3)
+    return growth("train", runs).each * (1, 1, 0) * sae_steps(stage, params, sizes)
 
 
 def stage_costs(
@@ -147,10 +174,13 @@ def stage_costs(
     for stage in all_stages(params):
         amount, noun = count(stage, params, sizes)
         line, own = growth(stage, runs), [each for each in trained if each.stage == stage]
-        cost = np.array(python) + line.at(amount) + start * sum(each.starts(params) for each in own)
+        steps = steps_cost(stage, params, sizes, runs)
+        cost = np.array(python) + line.at(amount) + steps + start * sum(each.starts(params) for each in own)
         waits = sum(each.waits(params, sizes, read, memory) for each in own)
         rate = f" + {amount:.0f} {noun}, {1 / line.each[0]:.3g} a second" if line.each[0] > 0 else ""
-        does = f"{python.wall + line.fixed[0]:.1f} s{rate}" + (", waits for the disk" if waits > cost[0] else "")
+        trains = f" + {steps[0]:.1f} s of SAE steps" if steps[0] else ""
+        does = f"{python.wall + line.fixed[0]:.1f} s{rate}{trains}"
+        does += ", waits for the disk" if waits > cost[0] else ""
         found.append(StageCost(stage, Cost(max(cost[0], waits), *cost[1:]), does))
     return found
 
