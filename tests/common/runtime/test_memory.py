@@ -24,5 +24,5 @@ def test_no_more_processes_than_have_room_and_one_at_least(monkeypatch, caplog, 
     monkeypatch.setattr(memory, "free_memory", lambda: 100)
     with caplog.at_level(logging.INFO):
         assert with_room(4, each) == room
-    said = f"{room} processes in place of 4: each may need {size_text(each)}, and 100B are free"
+    said = f"{room} at once in place of 4: {size_text(each)} each, 100B free"
     assert caplog.messages == ([said] if room < 4 else [])

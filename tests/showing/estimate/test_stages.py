@@ -81,12 +81,14 @@ def test_a_stage_takes_pythons_start_its_fixed_part_and_its_count(params):
 
 def test_extractions_go_by_the_image_that_was_timed_alone(params):
     few, many = small_runs(params, SIZES, lambda stage: 0.1)
-    timed = replace(many, costs={**many.costs, "image@language": np.array([0.11, 0.2, 0.0])})
+    apart = {"image@language": np.array([0.101, 0.2, 0.0]), "image@distilled": np.array([0.2, 0.4, 0.0])}
+    timed = replace(many, costs={**many.costs, **apart})
     took = seconds(stage_costs(params, SIZES, (few, timed), PYTHON, 1e9, 10**15))
     there = count("extract@language", timed.params, timed.sizes)[0]
     for stage in ("extract", "untrained"):
         assert took[f"{stage}@supervised"] == 3.0 + 1.0 + 0.1 * 3600
-        assert took[f"{stage}@language"] == 3.0 + max(0.0, 1.0 - 0.01 * there) + 0.11 * 3600
+        assert took[f"{stage}@language"] == 3.0 + (1.0 - 0.001 * there) + 0.101 * 3600
+        assert took[f"{stage}@distilled"] == 3.0 + 0.2 * 3600  # the fixed part is not below zero
     assert took["images"] == 3.0 + 1.0 + 0.1 * 3600
 
 

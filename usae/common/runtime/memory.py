@@ -25,8 +25,5 @@ def with_room(most: int, each: int) -> int:
     free = free_memory()
     room = max(1, min(most, free // max(1, each)))
     if room < most:
-        log.info(
-            "%d processes in place of %d: each may need %s, and %s are free",
-            room, most, size_text(each), size_text(free),
-        )  # fmt: skip
+        log.info("%d at once in place of %d: %s each, %s free", room, most, size_text(each), size_text(free))
     return room

@@ -1,5 +1,6 @@
 """Measuring controls on the fly gives what encoding, keeping and measuring gives, after training and before it."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from tests.support.worlds import store_at
 from usae.common.layout import START
+from usae.common.runtime import memory
 from usae.common.tables import write_table
 from usae.evidence.codes.encoding import encode_split
 from usae.evidence.codes.store import open_codes
@@ -249,6 +251,21 @@ def test_what_repeats_is_part_of_what_was_chosen(tables):
     assert (frame["repeated"] <= frame["concepts"]).all()
     both = frame.groupby(["start", "step"])["repeated"].nunique()
     assert (both == 1).all()  # in whichever order the halves choose
+
+
+def test_no_more_saes_at_once_than_memory_has_room_for(contrasts, tables, monkeypatch, caplog):
+    most = 4 * 4 * 8192 * 20 + 2 * 30 * 20 * 8 * 2  # four blocks of pre-codes; a word and a number of every pair
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * most)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with caplog.at_level(logging.INFO, "usae"):
+            found = contrast_tables(contrasts)
+    finally:
+        torch.set_num_threads(threads)
+    assert caplog.messages == ["2 at once in place of 3: 2.64MB each, 5.28MB free"] * 2
+    for declared, table in tables.items():
+        pd.testing.assert_frame_equal(found[declared], table, check_exact=True)
 
 
 def test_a_model_alone_has_no_null_and_nothing_to_come_back(stores, measure, tmp_path):
