@@ -254,7 +254,7 @@ def test_what_repeats_is_part_of_what_was_chosen(tables):
 
 
 def test_no_more_saes_at_once_than_memory_has_room_for(contrasts, tables, monkeypatch, caplog):
-    most = 4 * 4 * 8192 * 20 + 2 * 30 * 20 * 8 * 2  # four blocks of pre-codes; a word and a number of every pair
+    most = 4 * 4 * 8192 * 20 + 2 * 2 * 30 * 20 * (8 * 2 + 4)  # four blocks of pre-codes; every pair, twice a model
     monkeypatch.setattr(memory, "free_memory", lambda: 2 * most)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -263,7 +263,7 @@ def test_no_more_saes_at_once_than_memory_has_room_for(contrasts, tables, monkey
             found = contrast_tables(contrasts)
     finally:
         torch.set_num_threads(threads)
-    assert caplog.messages == ["2 at once in place of 3: 2.64MB each, 5.28MB free"] * 2
+    assert caplog.messages == ["2 at once in place of 3: 2.67MB each, 5.34MB free"] * 2
     for declared, table in tables.items():
         pd.testing.assert_frame_equal(found[declared], table, check_exact=True)
 

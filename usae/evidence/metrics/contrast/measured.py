@@ -35,12 +35,13 @@ PRE_CODES = 4  # as large as the dense pre-codes of a block of tokens, that enco
 
 
 def most_bytes(stores: Mapping[str, ActivationStore], concepts: int) -> int:
-    """Memory that `HeldOut.measured` takes at most: pre-codes of a block of tokens, and which tokens fire in a
-    block of images to be re-paired, were it all concepts in each of them.
+    """Memory that `HeldOut.measured` takes at most: pre-codes of a block of tokens, and of a block of images to be
+    re-paired which tokens fire and where that stands, for each model and for all others, were it all concepts.
     """
     images = min(BLOCK_IMAGES, *(store.images for store in stores.values()))
     words = -(-next(iter(stores.values())).tokens // WORD)
-    return PRE_CODES * 4 * ROWS * concepts + len(stores) * images * concepts * 8 * (words + 1)
+    fires = images * concepts * (8 * (words + 1) + 4)
+    return PRE_CODES * 4 * ROWS * concepts + 2 * len(stores) * fires
 
 
 class Accumulator(Protocol):
