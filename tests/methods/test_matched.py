@@ -46,6 +46,11 @@ def test_mutual_pairs_and_the_wider_rule_of_dravid():
     assert (wider.left.tolist(), wider.right.tolist()) == ([0, 1], [0, 0])
 
 
+def test_the_wider_rule_takes_no_more_than_so_many_of_a_unit():
+    columns = np.array([[0.9, 0.1], [0.8, 0.1], [0.7, 0.1], [0.6, 0.1]])
+    assert [best_buddies(columns, most).left.tolist() for most in (1, 2, 3)] == [[0], [0, 1], [0, 1, 2]]
+
+
 def test_of_units_that_are_equally_near_the_first_is_the_partner():
     pairs = mutual(np.array([[0.9, 0.1], [0.9, 0.2], [0.3, 0.2]]))
     assert (pairs.own.tolist(), pairs.partner.tolist()) == ([0], [0])

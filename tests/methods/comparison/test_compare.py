@@ -46,6 +46,9 @@ def test_of_two_models_all_others_are_the_other_one(small, tmp_path):
     tables = compared(
         tmp_path, finished(tmp_path, small(("sparc", "crosscoder"), ("linear", "hub", "rosetta")), "ab")
     )
+    runs = tables[METHODS].groupby("method")["run"].agg(set)
+    assert runs["linear"] == {"run", SHUFFLED}
+    assert runs["hub"] == {"run", "start", SHUFFLED}
     r2 = numbers(tables, "mode", "source", "target", "measure")
     others = {key: value for key, value in r2.items() if key[3] == OTHERS and key[5]}
     assert {key[0] for key in others} == {"usae", "sparc", "crosscoder", "linear", "hub", "rosetta"}

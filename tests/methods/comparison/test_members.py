@@ -51,6 +51,10 @@ def again(opened):
 
 
 def test_run_and_start_say_what_comes_back_in_every_form(opened):
+    runs = {(member.method, member.run) for member in opened.members()}
+    assert runs == {("usae", run) for run in ("run", "start", "seed-1", "shuffled")} | {
+        ("crosscoder", run) for run in ("run", "start", "seed-1")
+    }
     shares = again(opened)
     assert set(shares) == {("crosscoder", form, run) for form in FORMS for run in ("run", "start")}
     for form in FORMS:

@@ -24,14 +24,16 @@ PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 
 
 def small_runs(params, sizes, each, fixed=1.0):
-    """Both small runs: all stages take `fixed`, and `each` for one of what they count; the CPU twice as much."""
+    """Both small runs: all stages take `fixed`, and `each` for one of what they count; the CPU twice as much, and
+    five bytes a second.
+    """
     runs = []
     for times, passes in ((1, 2), (MANY, 4)):
         own = shrunk(params, (sizes.train, sizes.val), times, passes)
         there = Sizes(own.images.train, own.images.val, sizes.widths)
         seconds = {s: fixed + each(s) * count(s, own, there)[0] for s in [*all_stages(own), START]}
         seconds[JOINING] += each("train") * sae_steps(JOINING, own, there)
-        runs.append(SmallRun(own, there, {s: np.array([own, 2 * own, 0.0]) for s, own in seconds.items()}))
+        runs.append(SmallRun(own, there, {s: np.array([own, 2 * own, 5 * own]) for s, own in seconds.items()}))
     return runs
 
 
@@ -60,6 +62,7 @@ def test_what_is_counted_of_the_demo(params):
     universal, independent, brief = 11, 1, 1 / 3  # an SAE of each of three models is one of all
     assert counts["controls"] == pytest.approx(steps * (universal + independent + brief))
     assert counts["onboarding"] == max(params.interventions.onboarding_images) + 600
+    assert count("onboarding", params, Sizes(100, 60, WIDTHS))[0] == 160
     assert sae_steps("onboarding", params, SIZES) == pytest.approx(2 * 2 / 3 * steps)
     assert counts["methods@crosscoder"] == 2 * 47
     assert (counts["encode"], counts["contrast"], counts["planted"], counts["maximise"]) == (1200, 600, 5, 64)
@@ -90,6 +93,8 @@ def test_extractions_go_by_the_image_that_was_timed_alone(params):
         assert took[f"{stage}@language"] == 3.0 + (1.0 - 0.001 * there) + 0.101 * 3600
         assert took[f"{stage}@distilled"] == 3.0 + 0.2 * 3600  # the fixed part is not below zero
     assert took["images"] == 3.0 + 1.0 + 0.1 * 3600
+    disk = {each.stage: each.disk for each in stage_costs(params, SIZES, (few, timed), PYTHON, 1e9, 10**15)}
+    assert disk["extract@language"] == disk["extract@supervised"] == 5 + 0.5 * 3600
 
 
 def test_clusters_of_tokens_are_counted_once_there_are_enough(params):
