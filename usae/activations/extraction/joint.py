@@ -20,6 +20,7 @@ from usae.activations.extraction.forward import Features, forward_pass
 from usae.activations.extraction.work import Work
 from usae.activations.store import ActivationStore, NativeMoments, image_spans
 from usae.common.errors import UserError
+from usae.common.runtime.device import freed_memory_kept
 
 log = logging.getLogger("usae")
 
@@ -97,7 +98,8 @@ class Pass:
         Raises:
             UserError: an image, an activation or the store is not as it should be; chunks written stay.
         """
-        with ThreadPoolExecutor(self.runtime.workers) as readers, ThreadPoolExecutor(1) as writer:
+        workers = self.runtime.workers
+        with freed_memory_kept(), ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(1) as writer:
             for batch, features in self._features(readers):
                 for part, own in features:
                     self._take(part, own, batch.images, writer)

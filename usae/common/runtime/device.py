@@ -2,6 +2,8 @@
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -10,8 +12,9 @@ from usae.common.params import RuntimeParams
 from usae.common.runtime.compiler import postpone_compiler
 
 # <malloc.h>: give freed memory back only beyond so many bytes; get what is larger than the other from the kernel
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 KEPT, LARGEST = 2**31 - 1, 2**25  # glibc takes no more than 32 MiB for the second
+BLOCKS = 65_536  # at once, that may be got from the kernel where they are larger: glibc's own number
 
 
 def configure(runtime: RuntimeParams) -> torch.device:
@@ -43,3 +46,19 @@ def keep_freed_memory() -> bool:
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(M_TRIM_THRESHOLD, KEPT) and libc.mallopt(M_MMAP_THRESHOLD, LARGEST))
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Inside, so of blocks of any size, such as the maps that a network makes of each batch; then they are given
+    back.
+    """
+    libc = ctypes.CDLL(None) if keep_freed_memory() else None
+    if libc is not None:
+        libc.mallopt(M_MMAP_MAX, 0)
+    try:
+        yield
+    finally:
+        if libc is not None:
+            libc.mallopt(M_MMAP_MAX, BLOCKS)
+            libc.malloc_trim(0)
