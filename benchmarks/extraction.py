@@ -120,7 +120,7 @@ def extraction(model: str, source: Path, folder: Path, options: argparse.Namespa
             resident="auto",
             kernels="auto",
             processes=1,
-            layers="apart",
+            one_pass="none",
             dask=None,
             checkpoint_minutes=10,
             tracker=None,

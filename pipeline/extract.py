@@ -12,8 +12,8 @@ from usae.common.runtime.amounts import say_fewer
 def main(params: Params, model: str) -> str:
     """Fill the stores below `runtime.store` and write `data/manifests/MODEL.json`.
 
-    Other models that are layers of the same network are read in the same pass (`runtime.layers`); their own stages
-    find the chunks there and write their manifests.
+    Other models may be read in the same pass (`runtime.one_pass`); their own stages find the chunks there and
+    write their manifests.
     """
     weights = Layout().weights / checked_model(params, model)
     refuse_fine_grid(params, model)

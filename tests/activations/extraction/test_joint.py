@@ -1,4 +1,7 @@
-"""Layers of one network in one forward pass: the bytes of separate extraction, whatever is there already."""
+"""Models in one pass over the images: the bytes of separate extraction, whatever is there already.
+
+Layers of one network share its forward pass, networks share what is decoded.
+"""
 
 import dataclasses
 import logging
@@ -11,6 +14,7 @@ import torch
 from usae.activations.extraction.extract import companions_of, create_stores, extract, join
 from usae.activations.extraction.extractor import Extraction, Extractor
 from usae.activations.extraction.filling import portions
+from usae.activations.extraction.forward import calls
 from usae.activations.extraction.joint import ChunkPart, ImageBatch, Pass, image_batches
 from usae.activations.extraction.work import Work, announce
 from usae.activations.store import ActivationStore
@@ -18,6 +22,8 @@ from usae.backbones.networks.backbone import pin
 from usae.backbones.networks.building import build
 from usae.common.errors import UserError
 from usae.common.params import BackboneParams, ImagesParams
+from usae.images.pixels.geometry import Square
+from usae.images.pixels.index import ImageIndex
 from usae.images.sources.writing import write_images
 
 NETWORKS = {
@@ -28,6 +34,13 @@ NETWORKS = {
     ),
     "resnet": BackboneParams(
         timm="resnet10t", kwargs={"channels": [8, 12, 16, 20], "num_classes": 0}, weights="random", size=32
+    ),
+    "wide": BackboneParams(
+        timm="resnet10t",
+        kwargs={"channels": [8, 12, 16, 24], "num_classes": 0},
+        weights="random",
+        size=48,
+        interpolation="bilinear",
     ),
 }
 OVERWRITING = """
@@ -54,9 +67,14 @@ def layer(params, image_folder, tmp_path, monkeypatch):
     images = ImagesParams(source="folder", path=str(image_folder), train=None, val=None, val_share=0.3)
     write_images(tmp_path / "images", images, seed=0, workers=1)
 
-    def reading(network, number, store="together", chunk_images=4, batch_images=3, **extract):
+    def reading(network, number, store="together", chunk_images=4, batch_images=3, one_pass="layers", **extract):
         settings = {"grid": 4, "chunk_images": chunk_images, "statistics_images": None, **extract}
-        runtime = {"store": str(tmp_path / store), "workers": 2, "batch_images": batch_images}
+        runtime = {
+            "store": str(tmp_path / store),
+            "workers": 2,
+            "batch_images": batch_images,
+            "one_pass": one_pass,
+        }
         return Extraction(
             model=f"{network}{number}",
             weights=pinned(tmp_path / network, NETWORKS.get(network)),
@@ -171,13 +189,15 @@ def test_a_network_that_writes_over_its_layers_has_a_pass_for_each(layer, tmp_pa
     assert not list((tmp_path / "together").glob("own1-*/c"))
 
 
-def test_only_layers_of_the_pinned_network_are_companions(layer, tmp_path):
+def test_only_layers_of_the_pinned_network_are_companions_unless_models_are_asked_for(layer, tmp_path):
     extractor = Extractor.load(layer("vit", -1), torch.device("cpu"))
     pinned(tmp_path / "other", NETWORKS["vit"], seed=1)
     pinned(tmp_path / "damaged", NETWORKS["vit"])
     (tmp_path / "damaged" / "config.json").write_text("{")
     strangers = [dataclasses.replace(layer("vit", 0), weights=tmp_path / name) for name in ("other", "damaged")]
     assert join(extractor, [*strangers, layer("vit", 7)]) == []
+    known = [dataclasses.replace(each, runtime=layer("vit", 0, one_pass="models").runtime) for each in strangers]
+    assert [each.extraction.weights for each, _ in join(extractor, known)] == [tmp_path / "other"]
     ((companion, works),) = join(extractor, [*strangers, layer("vit", 0)])
     assert companion.extraction.layer == 0
     assert [len(work.chunks) for work in works] == [3, 1]
@@ -207,8 +227,74 @@ def test_companions_are_layers_of_the_same_entry_read_in_the_same_way(params):
     }
     run = params.model_copy(update={"zoo": zoo, "models": ("early", "path", "raw", "other", "asked")})
     assert [each.model for each in companions_of(run, "asked")] == ["early"]
-    apart = run.model_copy(update={"runtime": run.runtime.model_copy(update={"layers": "apart"})})
-    assert companions_of(apart, "asked") == []
+    assert companions_of(passing(run, "none"), "asked") == []
+
+
+def test_with_models_in_one_pass_companions_are_also_all_that_are_pinned(params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    zoo = dict.fromkeys(("asked", "same", "pinned", "coming", "unused"), params.zoo[params.models[0]])
+    for name in ("pinned", "coming"):
+        zoo[name] = zoo[name].model_copy(update={"backbone": NETWORKS["vit"]})
+    run = params.model_copy(update={"zoo": zoo, "models": ("same", "pinned", "coming", "asked")})
+    for name in ("pinned", "unused", "asked"):
+        pinned(tmp_path / "data" / "weights" / name, NETWORKS["vit"])
+    assert [each.model for each in companions_of(passing(run, "models"), "asked")] == ["same", "pinned"]
+
+
+def passing(run, one_pass):
+    return run.model_copy(update={"runtime": run.runtime.model_copy(update={"one_pass": one_pass})})
+
+
+def test_networks_in_one_pass_give_the_bytes_of_a_pass_for_each(layer, tmp_path):
+    sizes = {("vit", -1): 6, ("wide", -1): 3, ("resnet", 2): 6, ("vit", 0): 4, ("wide", 1): 8}  # images a chunk
+    models = [layer(*each, chunk_images=size, one_pass="models") for each, size in sizes.items()]
+    models.append(dataclasses.replace(models[0], model="normed", norm=True))  # as another call of the vit gives it
+    first = extract(models[0], models[1:])
+    before = stamps(tmp_path / "together")
+    manifests = [first, *(extract(each, models) for each in models[1:])]
+    assert stamps(tmp_path / "together") == before  # the first pass had filled all
+    assert len(list((tmp_path / "together").iterdir())) == 2 * len(models)
+    own = [dataclasses.replace(each, runtime=elsewhere(each.runtime, tmp_path / "apart")) for each in models]
+    assert [extract(each) for each in own] == manifests
+    assert contents(tmp_path / "together") == contents(tmp_path / "apart")
+
+
+def elsewhere(runtime, store):
+    return runtime.model_copy(update={"store": str(store)})
+
+
+def test_networks_that_want_the_same_pixels_have_them_decoded_and_resized_once(layer, monkeypatch):
+    opened, resized, images = [], [], ImageIndex.open
+    monkeypatch.setattr(ImageIndex, "open", lambda index, image: (opened.append(image), images(index, image))[1])
+    square = Square.of
+    monkeypatch.setattr(Square, "of", lambda own, image: (resized.append(own.size), square(own, image))[1])
+    models = [layer(name, -1, one_pass="models") for name in ("vit", "resnet", "wide")]
+    extractors = [Extractor.load(models[0], torch.device("cpu"))]
+    extractors += [companion for companion, _ in join(extractors[0], models[1:])]
+    works = [each.left("train", create_stores(each)["train"]) for each in extractors]
+    opened.clear()
+    resized.clear()
+    assert sum(Pass(extractors, works).run()) == 9
+    assert sorted(opened) == list(range(9))
+    assert sorted(resized) == [32] * 9 + [48] * 9
+
+
+def test_layers_of_another_network_share_its_forward_pass_too(layer):
+    models = [layer(*each, one_pass="models") for each in (("vit", -1), ("resnet", 1), ("resnet", 2), ("vit", 0))]
+    extractors = [Extractor.load(models[0], torch.device("cpu"))]
+    extractors += [companion for companion, _ in join(extractors[0], models[1:])]
+    assert calls([each.forward for each in extractors]) == [[0, 3], [1, 2]]
+
+
+def test_a_network_that_cannot_be_stored_is_left_to_its_own_stage(layer, tmp_path, caplog):
+    pinned(tmp_path / "resnet", NETWORKS["resnet"], lambda network: network.layer4[0].bn2.bias.fill_(1e6))
+    fine, large, other = (layer(name, -1, one_pass="models") for name in ("vit", "resnet", "wide"))
+    manifest = extract(fine, [large, other])
+    assert "'resnet-1' is left to its own extraction. 'resnet-1' gives activations up to 1e+06" in caplog.text
+    assert manifest == extract(layer("vit", -1, "apart"))
+    before = stamps(tmp_path / "together")
+    assert extract(other) == extract(layer("wide", -1, "apart"))
+    assert stamps(tmp_path / "together") == before
 
 
 def test_the_room_for_all_is_asked_before_anything_is_computed(layer):
@@ -219,7 +305,7 @@ def test_the_room_for_all_is_asked_before_anything_is_computed(layer):
         for each in (extractor, companion)
         for store in [create_stores(each)["train"]]
     ]
-    with pytest.raises(UserError, match=r"1.54PB are still .* `runtime.layers: apart` extracts 'vit-1' alone\.$"):
+    with pytest.raises(UserError, match=r"1.54PB are still .* `runtime.one_pass: none` extracts 'vit-1' alone\.$"):
         announce(huge)
 
 

@@ -6,9 +6,11 @@ import pytest
 from usae.activations.extraction.pixels import Decoder
 from usae.common.errors import UserError
 from usae.common.params import ImagesParams
-from usae.images.pixels.geometry import fit_image
+from usae.images.pixels.geometry import Square, fit_image
 from usae.images.pixels.index import load_splits
 from usae.images.sources.writing import write_images
+
+SMALL, LARGE = Square(8, "squash", "bicubic"), Square(16, "center", "bilinear")
 
 
 @pytest.fixture
@@ -20,19 +22,24 @@ def index(image_folder, tmp_path):
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 9])
 def test_batches_hold_their_images_in_order(index, ahead):
-    decoder = Decoder(index, 16, "squash", "bicubic")
+    wanted = [(range(3), [SMALL]), (range(3, 4), [LARGE]), (range(5, 8), [LARGE, SMALL])]
     with ThreadPoolExecutor(3) as pool:
-        batches = list(decoder.batches([range(3), range(3, 4), range(5, 8)], pool, ahead))
-    assert [len(batch) for batch in batches] == [3, 1, 3]
-    for image, row in zip([0, 1, 2, 3, 5, 6, 7], np.concatenate(batches), strict=True):
-        np.testing.assert_array_equal(row, fit_image(index.open(image), 16, "squash", "bicubic"))
+        batches = list(Decoder(index).batches(wanted, pool, ahead))
+    assert [{square: len(pixels) for square, pixels in batch.items()} for batch in batches] == [
+        dict.fromkeys(squares, len(images)) for images, squares in wanted
+    ]
+    for batch, (images, _) in zip(batches, wanted, strict=True):
+        for square, pixels in batch.items():
+            for image, row in zip(images, pixels.numpy(), strict=True):
+                expected = fit_image(index.open(image), square.size, square.fit, square.interpolation)
+                np.testing.assert_array_equal(row, expected)
 
 
 def test_no_more_is_decoded_than_asked_for(index):
     taken = []
-    spans = (taken.append(image) or range(image, image + 1) for image in range(8))
+    wanted = (taken.append(image) or (range(image, image + 1), [SMALL]) for image in range(8))
     with ThreadPoolExecutor(2) as pool:
-        batches = Decoder(index, 8, "squash", "bicubic").batches(spans, pool, ahead=2)
+        batches = Decoder(index).batches(wanted, pool, ahead=2)
         next(batches)
         assert taken == [0, 1, 2]
         next(batches)
@@ -42,4 +49,4 @@ def test_no_more_is_decoded_than_asked_for(index):
 def test_an_image_that_is_gone_is_named(index, image_folder):
     (image_folder / index.frame["key"][2]).unlink()
     with ThreadPoolExecutor(2) as pool, pytest.raises(UserError, match=r"Image 2 \('class"):
-        list(Decoder(index, 8, "squash", "bicubic").batches([range(8)], pool, ahead=1))
+        list(Decoder(index).batches([(range(8), [SMALL])], pool, ahead=1))

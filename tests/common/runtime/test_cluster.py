@@ -124,13 +124,18 @@ def test_two_workers_one_of_them_killed_give_the_same_bytes(extraction, workers,
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
 
-def test_layers_of_one_network_in_one_pass_of_the_workers_give_the_same_bytes(extraction, workers, tmp_path):
-    early = dataclasses.replace(extraction, model="early", layer=0)
-    here = [extract(extraction), extract(early)]
-    there = [elsewhere(each, workers, "there") for each in (extraction, early)]
+def test_layers_and_networks_in_one_pass_of_the_workers_give_the_same_bytes(extraction, workers, tmp_path):
+    early, other = (dataclasses.replace(extraction, model=name) for name in ("early", "other"))
+    torch.manual_seed(1)
+    pin(TINY, tmp_path / "other-weights", build(TINY))
+    runtime = extraction.runtime.model_copy(update={"one_pass": "models"})
+    models = [extraction, dataclasses.replace(early, layer=0)]
+    models.append(dataclasses.replace(other, weights=tmp_path / "other-weights", runtime=runtime))
+    here = [extract(each) for each in models]
+    there = [elsewhere(each, workers, "there") for each in models]
     first = extract(there[0], there[1:])
     stamps = {file: file.stat().st_mtime_ns for file in (tmp_path / "there").rglob("0")}
-    assert [first, extract(there[1])] == here
+    assert [first, *map(extract, there[1:])] == here
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "there").rglob("0")} == stamps
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from usae.activations.extraction.extractor import Extraction, Extractor
 from usae.activations.extraction.filling import check_precision, fill
-from usae.activations.extraction.forward import joint_fault
+from usae.activations.extraction.forward import calls, joint_fault
 from usae.activations.extraction.statistics import channel_moments, sample_moments
 from usae.activations.extraction.work import Work, announce
 from usae.activations.store import ActivationStore, chunk_images_for, store_root
 from usae.activations.store.location import fingerprint
 from usae.activations.store.manifests import Manifest, SplitManifest
 from usae.activations.store.store import NATIVE_GRID
+from usae.backbones.networks.backbone import is_pinned
 from usae.common.errors import UserError
 from usae.common.layout import Layout
 from usae.common.params import ModelParams, Params
@@ -52,22 +53,22 @@ def extraction_of(params: Params, model: str, name: str, weights: Path, most: in
 
 
 def companions_of(params: Params, model: str) -> list[Extraction]:
-    """The other models of the run that are layers of the same backbone, read in the same way.
-
-    None where `runtime.layers` says that each is a job of its own.
+    """The other models of the run that `runtime.one_pass` wants to be read together with this one: layers of the
+    same backbone, read in the same way, or all whose networks are known already, or none.
     """
-    asked, folder = params.zoo[model], Layout().weights
-    if params.runtime.layers == "apart":
+    asked, folder, which = params.zoo[model], Layout().weights, params.runtime.one_pass
+    if which == "none":
         return []
-    others = [slug for slug in params.models if slug != model and _joint(params.zoo[slug], asked)]
-    return [extraction_of(params, slug, slug, folder / slug) for slug in others]
+    known = {slug for slug in params.models if which == "models" and is_pinned(folder / slug)}
+    others = [slug for slug in params.models if slug in known or _joint(params.zoo[slug], asked)]
+    return [extraction_of(params, slug, slug, folder / slug) for slug in others if slug != model]
 
 
 def extract(extraction: Extraction, companions: Sequence[Extraction] = ()) -> Manifest:
     """Fill the stores of both splits and return the manifest that describes them.
 
-    companions: models whose stores may be filled in the same pass, where their pinned network is this one. What
-    they are, and whether they are there, changes no byte of this model's stores, nor of its manifest.
+    companions: models whose stores may be filled in the same pass. What they are, and whether they are there,
+    changes no byte of this model's stores, nor of its manifest.
 
     Raises:
         UserError: images, weights, disk, cluster or activations are not as they should be; what is done is kept.
@@ -87,9 +88,12 @@ def extract(extraction: Extraction, companions: Sequence[Extraction] = ()) -> Ma
 
 
 def join(extractor: Extractor, companions: Sequence[Extraction]) -> list[tuple[Extractor, list[Work]]]:
-    """Those of `companions` that are read in one pass with this model, and what their stores lack, by split."""
+    """Those of `companions` that are read in one pass with this model, and what their stores lack, by split.
+
+    Of a network whose layers are others when they are read in one call, one is read.
+    """
     joined = []
-    for companion in filter(None, map(extractor.beside, companions)):
+    for companion in filter(None, extractor.beside(companions)):
         try:
             works = [companion.left(split, store) for split, store in create_stores(companion).items()]
             if any(work.chunks for work in works):
@@ -97,14 +101,18 @@ def join(extractor: Extractor, companions: Sequence[Extraction]) -> list[tuple[E
                 joined.append((companion, works))
         except UserError:  # its own stage says it
             continue
-    if not joined:
-        return []
-    forwards = [extractor.forward, *(companion.forward for companion, _ in joined)]
-    pixels = extractor.pixels("train", min(JOINT_IMAGES, len(extractor.images["train"])))
-    if fault := joint_fault(forwards, pixels):
-        log.info("%s: each layer has a pass of its own; in one pass %s", extractor.extraction.model, fault)
-        return []
-    return joined
+    members, left = [extractor, *(companion for companion, _ in joined)], set[int]()
+    for first, *others in calls([member.forward for member in members]):
+        layers = [members[number] for number in (first, *others)]
+        if others and (fault := _joint_fault(layers)):
+            log.info("%s: each layer has a pass of its own; in one pass %s", layers[0].extraction.model, fault)
+            left |= set(others)
+    return [each for number, each in enumerate(joined, start=1) if number not in left]
+
+
+def _joint_fault(layers: Sequence[Extractor]) -> str:
+    pixels = layers[0].pixels("train", min(JOINT_IMAGES, len(layers[0].images["train"])))
+    return joint_fault([layer.forward for layer in layers], pixels)
 
 
 def create_stores(extractor: Extractor) -> dict[str, ActivationStore]:

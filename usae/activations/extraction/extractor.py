@@ -1,6 +1,7 @@
 """One model's layer, its images, and what of them a store still lacks (stages `extract` and `untrained`)."""
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,21 +69,21 @@ class Extractor:
         images["train"] = images["train"].first(extraction.most)
         return cls(extraction, Forward(backbone, extraction.params, device), images)
 
-    def beside(self, companion: Extraction) -> "Extractor | None":
-        """Another layer of this network, to be read in the same pass; None where the other model's pinned network
-        is another one, or has no such layer.
+    def beside(self, companions: Sequence[Extraction]) -> list["Extractor | None"]:
+        """Other models, to be read in the same pass: layers of this network, or (`runtime.one_pass: models`) of
+        others; None where there is no such layer, or another network is not to be read or cannot be.
 
         Where nothing is pinned yet, this network counts as the one that will be: a store's name carries the digest
         of the weights, so that others would never find it.
         """
-        backbone = self.forward.backbone
-        try:
-            if is_pinned(companion.weights) and read_identity(companion.weights) != backbone.identity:
-                return None
-            forward = dataclasses.replace(self.forward, backbone=backbone.at(companion.layer))
-        except UserError:
-            return None
-        return Extractor(companion, forward, self.images)
+        networks = [self.forward.backbone]
+        backbones = [_backbone(companion, networks) for companion in companions]
+        return [
+            None
+            if backbone is None
+            else Extractor(companion, dataclasses.replace(self.forward, backbone=backbone), self.images)
+            for companion, backbone in zip(companions, backbones, strict=True)
+        ]
 
     def left(self, split: str, store: ActivationStore) -> Work:
         """The chunks that `store` still lacks."""
@@ -91,16 +92,13 @@ class Extractor:
 
     def pixels(self, split: str, images: int) -> torch.Tensor:
         """The first `images` images of a split, [images, 3, size, size] bytes."""
+        square = self.forward.square
         with ThreadPoolExecutor(self.extraction.runtime.workers) as readers:
-            return next(self.decoder(split).batches([range(images)], readers, ahead=0))
+            return next(self.decoder(split).batches([(range(images), [square])], readers, ahead=0))[square]
 
     def decoder(self, split: str) -> Decoder:
-        """The images of a split as the network's pixels."""
-        identity = self.forward.backbone.identity
-        pinned = self.forward.device.type == "cuda"
-        return Decoder(
-            self.images[split], identity.size, self.extraction.params.fit, identity.interpolation, pinned
-        )
+        """The images of a split."""
+        return Decoder(self.images[split], pinned=self.forward.device.type == "cuda")
 
     def fetched(self, features: Features, span: range, split: str) -> Fetched:
         """What a forward pass gave for the images of `span`, waited for.
@@ -122,6 +120,23 @@ class Extractor:
                 f"('{key}'), which {_remedy(value, dtype)}"
             )
         return features.tokens.cpu().numpy(), None if features.native is None else features.native.cpu().numpy()
+
+
+def _backbone(companion: Extraction, networks: list[Backbone]) -> Backbone | None:
+    """Its network at its layer: one of `networks`, where it is the same, or loaded, and added to them."""
+    first, known = networks[0], is_pinned(companion.weights)
+    try:
+        identity = read_identity(companion.weights) if known else first.identity
+        for network in networks:
+            if network.identity == identity:
+                return network.at(companion.layer, companion.norm)
+        if companion.runtime.one_pass != "models":
+            return None
+        own = Backbone.load(companion.weights, companion.layer, first.grid, companion.norm).to(first.mean.device)
+    except UserError:
+        return None
+    networks.append(own)
+    return own
 
 
 def _remedy(value: float, dtype: str) -> str:

@@ -32,7 +32,7 @@ log = logging.getLogger("usae")
 def fill(extractors: Sequence[Extractor], works: Sequence[Sequence[Work]]) -> None:
     """Compute the chunks of all `works`, in this process or on the cluster that `runtime.dask` names.
 
-    works: those of one split each, in the order of `extractors`, which are layers of one network.
+    works: those of one split each, in the order of `extractors`, which are read together.
     """
     where = extractors[0].extraction.runtime.dask
     if works:
@@ -119,19 +119,19 @@ def _on_workers(client: "Client", passing: Pass) -> Iterator[int]:
         yield sum(len(batch.images) for batch in image_batches(lacking, passing.runtime.batch_images))
 
 
-_ONE_AT_A_TIME = threading.Lock()  # a worker process may have several threads, but has one backbone
+_ONE_AT_A_TIME = threading.Lock()  # a worker process may have several threads, but has room for one of these
 
 
 @functools.lru_cache(maxsize=1)
 def _loaded(extractions: tuple[Extraction, ...]) -> list[Extractor]:
-    """Layers of one network.
+    """Models that are read together.
 
     Raises:
-        UserError: a companion's pinned network is no longer this one.
+        UserError: a companion's network is no longer there.
     """
     asked, *companions = extractions
     extractor = Extractor.load(asked, cluster.worker_device(configure(asked.runtime)))
-    joined = [extractor.beside(companion) for companion in companions]
+    joined = extractor.beside(companions)
     if None in joined:
-        raise UserError("The weights of a layer of this network changed meanwhile. Run the same command again.")
+        raise UserError("Weights of a model that is read with it changed meanwhile. Run the same command again.")
     return [extractor, *filter(None, joined)]

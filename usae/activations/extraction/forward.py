@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from usae.activations.extraction.pixels import Pixels
 from usae.activations.extraction.statistics import image_moments
 from usae.backbones.networks.backbone import Backbone
 from usae.backbones.networks.feature_maps import REFUSALS, to_grid
 from usae.common.errors import UserError
 from usae.common.params import ExtractParams
+from usae.images.pixels.geometry import Square
 
 PRECISION_BOUND = 1e-3  # squared change over variance; an SAE leaves a hundred times as much unexplained
 
@@ -43,6 +45,12 @@ class Forward:
     params: ExtractParams
     device: torch.device
 
+    @property
+    def square(self) -> Square:
+        """The pixels that the network wants of an image."""
+        identity = self.backbone.identity
+        return Square(identity.size, self.params.fit, identity.interpolation)
+
     @functools.cached_property
     def native_shape(self) -> tuple[int, int, int]:
         """[d, rows, columns] of the layer's own map of one image."""
@@ -58,7 +66,7 @@ class Forward:
 
     def __call__(self, pixels: UInt8[Tensor, "b 3 size size"]) -> Features:
         """Start the forward pass of a batch."""
-        return forward_pass([self], pixels)[0]
+        return forward_pass([self], {self.square: pixels})[0]
 
     def features(self, maps: Float[Tensor, "b d rows columns"]) -> Features:
         """What is stored of the layer's own maps."""
@@ -102,15 +110,27 @@ class Forward:
         return self.joint_maps(pixels, [self.backbone.layer], precision)[0]
 
 
-def forward_pass(forwards: Sequence[Forward], pixels: UInt8[Tensor, "b 3 size size"]) -> list[Features]:
-    """Start one forward pass of a batch for several layers of one network."""
+def calls(forwards: Sequence[Forward]) -> list[list[int]]:
+    """The numbers of those that one call of a network gives, for every call."""
+    found: dict[object, list[int]] = {}
+    for number, forward in enumerate(forwards):
+        found.setdefault(forward.backbone.call, []).append(number)
+    return list(found.values())
+
+
+def forward_pass(forwards: Sequence[Forward], pixels: Pixels) -> list[Features]:
+    """Start the forward pass of a batch, a call of each network for all of its layers."""
+    features: dict[int, Features] = {}
     with torch.inference_mode():
-        maps = forwards[0].joint_maps(pixels, [forward.backbone.layer for forward in forwards])
-        return [forward.features(own) for forward, own in zip(forwards, maps, strict=True)]
+        for numbers in calls(forwards):
+            layers, first = [forwards[number].backbone.layer for number in numbers], forwards[numbers[0]]
+            maps = first.joint_maps(pixels[first.square], layers)
+            features |= {number: forwards[number].features(own) for number, own in zip(numbers, maps, strict=True)}
+    return [features[number] for number in range(len(forwards))]
 
 
 def joint_fault(forwards: Sequence[Forward], pixels: UInt8[Tensor, "b 3 size size"]) -> str:
-    """Why one pass does not give the bits that a pass for each layer gives; empty where it does.
+    """Why one pass of a network does not give the bits that a pass for each layer gives; empty where it does.
 
     Networks may write over a layer's map while they compute the next one, and ones that are not timm's may answer
     several layers in a way of their own.

@@ -1,7 +1,8 @@
-"""One pass over images that fills the stores of several layers of one network (stages `extract` and `untrained`).
+"""One pass over images that fills the stores of several models (stages `extract` and `untrained`): layers of one
+network, or of several.
 
-Decoding, network and writing overlap. A chunk depends on its own images alone and its batches start anew with it:
-a resumed run, a worker process that is given single chunks, and a pass for other layers beside it compute the same
+Decoding, networks and writing overlap. A chunk depends on its own images alone and its batches start anew with it:
+a resumed run, a worker process that is given single chunks, and a pass for other models beside it compute the same
 bytes as one run from end to end.
 """
 
@@ -21,6 +22,7 @@ from usae.activations.extraction.work import Work
 from usae.activations.store import ActivationStore, NativeMoments, image_spans
 from usae.common.errors import UserError
 from usae.common.runtime.device import freed_memory_kept
+from usae.images.pixels.geometry import Square
 
 log = logging.getLogger("usae")
 
@@ -63,7 +65,7 @@ def image_batches(works: Sequence[Work], size: int) -> list[ImageBatch]:
 
 
 class Pass:
-    """Layers of one network, and what the store of each still lacks of a split.
+    """Models that are read together, and what the store of each still lacks of a split.
 
     The first model is the one that was asked for. The others are its companions: one that cannot be stored is left
     out from there on, and its own stage says why.
@@ -79,7 +81,7 @@ class Pass:
 
     @property
     def images(self) -> int:
-        """How many images go through the network."""
+        """How many images are decoded."""
         return sum(len(batch.images) for batch in self.batches)
 
     @property
@@ -110,21 +112,25 @@ class Pass:
         """The features of every batch; each is asked for before the previous one is awaited."""
         chunk = min(work.store.chunk_images for work in self.works)
         ahead = 2 if self.runtime.batch_images * 2 <= chunk else 1
-        spans, split = [batch.images for batch in self.batches], self.works[0].split
-        decoded = self.extractors[0].decoder(split).batches(spans, readers, ahead)
+        decoder = self.extractors[0].decoder(self.works[0].split)
+        decoded = decoder.batches(map(self._wanted, self.batches), readers, ahead)
         asked: deque[Computed] = deque()
         try:
             for batch, pixels in zip(self.batches, decoded, strict=True):
                 parts = [part for part in batch.parts if part.model not in self._left_out]
                 forwards = [self.extractors[part.model].forward for part in parts]
-                given = forward_pass(forwards, pixels) if parts else []
-                asked.append((batch, list(zip(parts, given, strict=True))))
+                asked.append((batch, list(zip(parts, forward_pass(forwards, pixels), strict=True))))
                 if len(asked) > 1:
                     yield asked.popleft()
         except UserError:
             yield from asked  # of the images before the one that cannot be read
             raise
         yield from asked
+
+    def _wanted(self, batch: ImageBatch) -> tuple[range, list[Square]]:
+        """What is to be decoded for a batch."""
+        squares = [self.extractors[part.model].forward.square for part in batch.parts]
+        return batch.images, list(dict.fromkeys(squares))
 
     def _take(self, part: ChunkPart, features: Features, images: range, writer: ThreadPoolExecutor) -> None:
         """Fetch what is of one model, and have its chunk written where that was the last part of it."""

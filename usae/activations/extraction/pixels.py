@@ -1,7 +1,10 @@
-"""Image files to batches of pixels, decoded in threads ahead of the network that reads them (stage `extract`)."""
+"""Image files to batches of pixels, decoded in threads ahead of the networks that read them (stage `extract`).
+
+An image is decoded once for all networks of a batch, and resized once for all that want the same pixels of it.
+"""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,49 +12,55 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from usae.common.params import Fit
-from usae.images.pixels.geometry import fit_image
+from usae.images.pixels.geometry import Square
 from usae.images.pixels.index import ImageIndex
+
+Pixels = dict[Square, UInt8[Tensor, "b 3 size size"]]
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """How the images of an index become the pixels of a network.
+    """The images of an index, as pixels.
 
     pinned: into page-locked memory, from which a GPU copies without waiting.
     """
 
     index: ImageIndex
-    size: int
-    fit: Fit
-    interpolation: str
     pinned: bool = False
 
     def batches(
-        self, spans: Iterable[range], pool: ThreadPoolExecutor, ahead: int
-    ) -> Iterator[UInt8[Tensor, "b 3 size size"]]:
-        """Pixels of each span of images, while those of the next `ahead` spans are decoded.
+        self, wanted: Iterable[tuple[range, Sequence[Square]]], pool: ThreadPoolExecutor, ahead: int
+    ) -> Iterator[Pixels]:
+        """Pixels of each span of images, in every square that is wanted of it, while those of the next `ahead`
+        spans are decoded.
 
         Raises:
             UserError: an image can no longer be read.
         """
-        started: deque[tuple[Tensor, list[Future[None]]]] = deque()
-        for span in spans:
-            started.append(self._start(span, pool))
+        started: deque[tuple[Pixels, list[Future[None]]]] = deque()
+        for images, squares in wanted:
+            started.append(self._start(images, squares, pool))
             if len(started) > ahead:
                 yield _finished(*started.popleft())
         while started:
             yield _finished(*started.popleft())
 
-    def _start(self, span: range, pool: ThreadPoolExecutor) -> tuple[Tensor, list[Future[None]]]:
-        pixels = torch.empty((len(span), 3, self.size, self.size), dtype=torch.uint8, pin_memory=self.pinned)
-        return pixels, [pool.submit(self._decode, image, pixels[row]) for row, image in enumerate(span)]
+    def _start(
+        self, images: range, squares: Sequence[Square], pool: ThreadPoolExecutor
+    ) -> tuple[Pixels, list[Future[None]]]:
+        pixels = {square: self._empty(len(images), square.size) for square in squares}
+        return pixels, [pool.submit(self._decode, image, row, pixels) for row, image in enumerate(images)]
 
-    def _decode(self, image: int, out: Tensor) -> None:
-        out.numpy()[:] = fit_image(self.index.open(image), self.size, self.fit, self.interpolation)
+    def _empty(self, images: int, size: int) -> Tensor:
+        return torch.empty((images, 3, size, size), dtype=torch.uint8, pin_memory=self.pinned)
+
+    def _decode(self, image: int, row: int, out: Pixels) -> None:
+        opened = self.index.open(image)
+        for square, pixels in out.items():
+            pixels[row].numpy()[:] = square.of(opened)
 
 
-def _finished(pixels: Tensor, rows: list[Future[None]]) -> Tensor:
+def _finished(pixels: Pixels, rows: list[Future[None]]) -> Pixels:
     for row in rows:
         row.result()
     return pixels

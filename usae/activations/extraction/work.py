@@ -63,6 +63,6 @@ def announce(works: Iterable[Work]) -> None:
     except UserError as error:
         if len(models) == 1:
             raise
-        layers = f"They are layers of one network: {', '.join(models)}."
-        raise UserError(f"{error} {layers} `runtime.layers: apart` extracts '{models[0]}' alone.") from error
+        together = f"They are extracted in one pass: {', '.join(models)}."
+        raise UserError(f"{error} {together} `runtime.one_pass: none` extracts '{models[0]}' alone.") from error
     log.info("%s: need %s, have %s free", ", ".join(models), size_text(need), size_text(have))

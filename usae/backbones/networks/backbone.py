@@ -102,16 +102,21 @@ class Backbone(nn.Module):
         normalised = (pixels - self.mean) / self.std  # (b, 3, size, size)
         return feature_maps(self.network, normalised, layers, self.norm)
 
-    def at(self, layer: int | str) -> "Backbone":
+    @property
+    def call(self) -> tuple[nn.Module, bool, type]:
+        """What layers have in common that one call of a network gives: the network, its final norm or not, and
+        numbers or paths.
+        """
+        return self.network, self.norm, type(self.layer)
+
+    def at(self, layer: int | str, norm: bool) -> "Backbone":
         """The same network, read at another layer.
 
         Raises:
-            UserError: it has no such layer.
+            UserError: it has no such layer, or no such norm.
         """
-        check_layer(self.network, layer, self.size, self.identity.timm or str(self.identity.factory), self.norm)
-        return Backbone(self.network, self.identity, layer=layer, norm=self.norm, grid=self.grid).to(
-            self.mean.device
-        )
+        check_layer(self.network, layer, self.size, self.identity.timm or str(self.identity.factory), norm)
+        return Backbone(self.network, self.identity, layer=layer, norm=norm, grid=self.grid).to(self.mean.device)
 
 
 def identity_of(

@@ -248,7 +248,7 @@ class RuntimeParams(Section):
     kernels: Kernels  # auto: Triton's on a GPU, where they agree with torch on the first batch | torch: never
     resident: Literal["auto", "never", "always"]  # training set in the device's memory; auto: a GPU with room
     processes: Count  # that train together under torchrun, one a GPU
-    layers: Literal["together", "apart"]  # of one network: extracted in one pass | each by its own job alone
+    one_pass: Literal["layers", "models", "none"]  # over the images: what is extracted together (params.yaml)
     dask: str | None  # null = in this process | local:N worker processes | tcp://HOST:PORT | a scheduler file
     checkpoint_minutes: NonNegative  # between checkpoints of a training run; 0 = after every step
     tracker: str | None  # live curves: null | tensorboard:FOLDER | wandb:PROJECT

@@ -100,11 +100,12 @@ class OodEvaluation:
             UserError: an image can no longer be read, or gives activations that the type cannot hold.
         """
         spans = self._spans(images)
+        squares = list(dict.fromkeys(network.square for network in self.networks.values()))
         with ThreadPoolExecutor(self.runtime.workers) as pool:
-            readers = [self._decoder(index, network).batches(spans, pool, 1) for network in self.networks.values()]
-            for span, pixels in zip(spans, zip(*readers, strict=True), strict=True):
-                inputs = zip(self.networks.items(), pixels, strict=True)
-                yield span, {model: self._tokens(model, network, own) for (model, network), own in inputs}
+            decoded = Decoder(index).batches(((span, squares) for span in spans), pool, ahead=1)
+            for span, pixels in zip(spans, decoded, strict=True):
+                given = ((model, network, pixels[network.square]) for model, network in self.networks.items())
+                yield span, {model: self._tokens(model, network, own) for model, network, own in given}
 
     def _measured(self, images: str, count: int, batches: Iterator[ImageBatch]) -> pd.DataFrame:
         """Rows of table `ood` of one set of images."""
@@ -137,10 +138,6 @@ class OodEvaluation:
                 f"{self.params.dtype} cannot hold. Set `extract.dtype: float32`, or look at these images."
             )
         return np.asarray(features.tokens.cpu().numpy())
-
-    def _decoder(self, index: ImageIndex, network: Forward) -> Decoder:
-        identity = network.backbone.identity
-        return Decoder(index, identity.size, self.params.fit, identity.interpolation)
 
     def _spans(self, images: int) -> list[range]:
         return image_spans(range(images), self.runtime.batch_images)

@@ -4,6 +4,8 @@ Used by stage `extract`. The paper squashes the whole image to a square, so that
 part of the picture in every model whatever its input size; timm's own crops differ between models.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -12,6 +14,19 @@ from usae.common.params import Fit
 
 CROP_SHARE = 0.875  # side of the centre crop, as a share of the shorter side; the same for every model
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Square:
+    """The pixels that a network wants of an image: how many a side, of which part of it, and how resampled."""
+
+    size: int
+    fit: Fit
+    interpolation: str
+
+    def of(self, image: Image.Image) -> UInt8[np.ndarray, "3 size size"]:
+        """`image` as this network sees it."""
+        return fit_image(image, self.size, self.fit, self.interpolation)
 
 
 def fit_image(image: Image.Image, size: int, fit: Fit, interpolation: str) -> UInt8[np.ndarray, "3 size size"]:

@@ -19,7 +19,7 @@ TIMED = Path("data/timed")  # stores for this alone
 
 
 def image_cost(params: Params, model: str) -> Cost | None:
-    """From its file to the store, in the working folder, where `extract` ran; None where several layers share a
+    """From its file to the store, in the working folder, where `extract` ran; None where several models share a
     pass, of which one takes it all.
     """
     if companions_of(params, model):

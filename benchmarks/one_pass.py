@@ -1,9 +1,8 @@
-"""CPU-seconds of several layers of one network in one pass, beside a pass for each; and of decoding.
+"""CPU-seconds of several layers of one network in one pass, and of several networks, beside a pass for each.
 
-    python -m benchmarks.layers [--images FOLDER] [--models resnet10t vit_tiny_patch16_224] [--count 200]
+    python -m benchmarks.one_pass [--images FOLDER] [--models resnet10t vit_tiny_patch16_224] [--count 200]
 
-Both ways run in one process, in turn, on the same images in the same batches; weights are random. The last line
-says what one decode for all of these networks could save: each would still resize to its own pixels.
+Both ways run in one process, in turn, on the same images in the same batches; weights are random.
 """
 
 import argparse
@@ -28,7 +27,7 @@ LAYERS = (-1, -2, -3)
 
 
 def main() -> None:
-    """Print a line a pair for each network, then the share of decoding."""
+    """Print a line a pair for each network, and for all of them."""
     options = _options()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
@@ -36,44 +35,47 @@ def main() -> None:
         source = options.images or generated_photographs(folder / "photographs", options.count)
         images = ImagesParams(source="folder", path=str(source), train=options.count, val=1, val_share=0.01)
         write_images(folder / "images", images, seed=0, workers=options.threads)
-        spent = [layers_of(model, source, folder, options) for model in options.models]
-    saved = sum(decoding for _, decoding in spent[:-1])
-    whole = sum(together for together, _ in spent)
-    print(f"one decode for all networks would save at most {saved:.2f} of {whole:.2f} CPU-s ({saved / whole:.1%})")
+        firsts = [
+            Extractor.load(extraction(model, source, folder, options), torch.device("cpu"))
+            for model in options.models
+        ]
+        for first in firsts:
+            compare(first.extraction.model, layers_of(first), options.pairs)
+        compare("all", firsts, options.pairs)
 
 
-def layers_of(model: str, source: Path, folder: Path, options: argparse.Namespace) -> tuple[float, float]:
-    """Least CPU-seconds of the one pass for all layers, and of decoding alone."""
-    read = extraction(model, source, folder, options)
-    first = Extractor.load(read, torch.device("cpu"))
-    backbones = [first.forward.backbone, *map(first.forward.backbone.at, LAYERS[1:])]
-    extractors = [
+def layers_of(first: Extractor) -> list[Extractor]:
+    """LAYERS of one network, of which `first` is the first one."""
+    read, backbone = first.extraction, first.forward.backbone
+    return [
         Extractor(
-            replace(read, model=f"{model}{layer}", layer=layer),
-            replace(first.forward, backbone=backbone),
+            replace(read, model=f"{read.model}{layer}", layer=layer),
+            replace(first.forward, backbone=backbone.at(layer, read.norm)),
             first.images,
         )
-        for layer, backbone in zip(LAYERS, backbones, strict=True)
+        for layer in LAYERS
     ]
-    first.forward(first.pixels("train", 2))  # what is loaded on the way is paid here
+
+
+def compare(name: str, extractors: Sequence[Extractor], pairs: int) -> None:
+    """Print what a pass for each takes, and one pass for all, decoding alone, and decoding with resizing."""
+    for each in extractors:
+        each.forward(each.pixels("train", 2))  # what is loaded on the way is paid here
+    first = extractors[0]
     images = len(first.images["train"])
-    runs: dict[str, list[float]] = {"apart": [], "together": [], "decoding": []}
-    for pair in range(options.pairs):
+    for pair in range(pairs):
         ways = {
-            "apart": [passing(model, [each], pair, "apart") for each in extractors],
-            "together": [passing(model, extractors, pair, "together")],
+            "apart": [passing(name, [each], pair, "apart") for each in extractors],
+            "together": [passing(name, extractors, pair, "together")],
         }
-        for way in list(ways) if pair % 2 else reversed(ways):
-            runs[way].append(timed(partial(run, ways[way]))[1])
-        runs["decoding"].append(timed(partial(opened, first))[1])
-        pixels = timed(partial(first.pixels, "train", images))[1]
-        apart, together, decoding = (runs[way][-1] for way in ("apart", "together", "decoding"))
+        spent = {way: timed(partial(run, ways[way])) for way in (list(ways) if pair % 2 else reversed(ways))}
+        (_, apart), (_, together) = spent["apart"], spent["together"]
+        decoding, pixels = timed(partial(opened, first))[1], timed(partial(first.pixels, "train", images))[1]
         print(
-            f"{model}  {len(LAYERS)} layers, {images} images, CPU-s: apart {apart:.2f}, together "
+            f"{name}  {len(extractors)} models, {images} images, CPU-s: apart {apart:.2f}, together "
             f"{together:.2f} ({together / apart:.2f}); decoding {decoding:.2f}, with resizing {pixels:.2f}",
             flush=True,
         )
-    return min(runs["together"]), min(runs["decoding"])
 
 
 def run(passes: Sequence[Pass]) -> int:
