@@ -12,7 +12,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ MODELS = ("mobilenetv2_100", "resnet18", "vit_tiny_patch16_224")
 
 def main() -> None:
     """Print one line a pair and the medians, for each model."""
-    options = _options()
+    options = options_of(__doc__, MODELS, count=384, pairs=5, threads=2, chunk=128)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -153,17 +153,20 @@ def timed(run: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - started, time.process_time() - spent
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def options_of(
+    text: str | None, models: Sequence[str], *, count: int, pairs: int, threads: int, chunk: int
+) -> argparse.Namespace:
+    """What the command line says. text: of the module."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0] if text else None)
     parser.add_argument("--images", type=Path, help="folder of images; generated when left out")
-    parser.add_argument("--models", nargs="+", default=MODELS, help="timm names")
-    parser.add_argument("--count", type=int, default=384, help="images per run")
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--models", nargs="+", default=models, help="timm names")
+    parser.add_argument("--count", type=int, default=count, help="images per run")
+    parser.add_argument("--pairs", type=int, default=pairs)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--threads", type=int, default=threads, help="of torch")
     parser.add_argument("--workers", type=int, default=2, help="threads that decode")
     parser.add_argument("--batch", type=int, default=32, help="images per forward pass")
-    parser.add_argument("--chunk", type=int, default=128, help="images per chunk file")
+    parser.add_argument("--chunk", type=int, default=chunk, help="images per chunk file")
     return parser.parse_args()
 
 

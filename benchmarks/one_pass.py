@@ -5,7 +5,6 @@
 Both ways run in one process, in turn, on the same images in the same batches; weights are random.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.extraction import extraction, generated_photographs, timed
+from benchmarks.extraction import extraction, generated_photographs, options_of, timed
 from usae.activations.extraction.extract import create_store
 from usae.activations.extraction.extractor import Extractor
 from usae.activations.extraction.joint import Pass
@@ -28,7 +27,7 @@ LAYERS = (-1, -2, -3)
 
 def main() -> None:
     """Print a line a pair for each network, and for all of them."""
-    options = _options()
+    options = options_of(__doc__, MODELS, count=200, pairs=2, threads=1, chunk=64)
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -98,20 +97,6 @@ def passing(model: str, extractors: Sequence[Extractor], pair: int, way: str) ->
         runtime = each.extraction.runtime.model_copy(update={"store": store})
         moved.append(replace(each, extraction=replace(each.extraction, runtime=runtime)))
     return Pass(moved, [each.left("train", create_store(each, "train")) for each in moved])
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=Path, help="folder of images; generated when left out")
-    parser.add_argument("--models", nargs="+", default=MODELS, help="timm names")
-    parser.add_argument("--count", type=int, default=200, help="images")
-    parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
-    parser.add_argument("--workers", type=int, default=2, help="threads that decode")
-    parser.add_argument("--batch", type=int, default=32, help="images per forward pass")
-    parser.add_argument("--chunk", type=int, default=64, help="images per chunk file")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
