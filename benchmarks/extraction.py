@@ -12,7 +12,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,13 +36,20 @@ def main() -> None:
     """Print one line a pair and the medians, for each model."""
     options = options_of(__doc__, MODELS, count=384, pairs=5, threads=2, chunk=128)
     torch.set_num_threads(options.threads)
+    with extractions(options) as found:
+        for extraction in found:
+            compare(extraction.model, extraction, options)
+
+
+@contextmanager
+def extractions(options: argparse.Namespace) -> Iterator[Iterator[Extraction]]:
+    """How each of the networks is read, in a folder that goes afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         source = options.images or generated_photographs(folder / "photographs", options.count)
         images = ImagesParams(source="folder", path=str(source), train=options.count, val=1, val_share=0.01)
         write_images(folder / "images", images, seed=0, workers=options.threads)
-        for model in options.models:
-            compare(model, extraction(model, source, folder, options), options)
+        yield (extraction(model, source, folder, options) for model in options.models)
 
 
 def compare(model: str, extraction: Extraction, options: argparse.Namespace) -> None:

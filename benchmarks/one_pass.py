@@ -5,21 +5,17 @@
 Both ways run in one process, in turn, on the same images in the same batches; weights are random.
 """
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import torch
 
-from benchmarks.extraction import extraction, generated_photographs, options_of, timed
+from benchmarks.extraction import extractions, options_of, timed
 from usae.activations.extraction.extract import create_store
 from usae.activations.extraction.extractor import Extractor
 from usae.activations.extraction.joint import Pass
-from usae.common.params import ImagesParams
-from usae.images.sources.writing import write_images
 
 MODELS = ("resnet10t", "vit_tiny_patch16_224")
 LAYERS = (-1, -2, -3)
@@ -29,15 +25,8 @@ def main() -> None:
     """Print a line a pair for each network, and for all of them."""
     options = options_of(__doc__, MODELS, count=200, pairs=2, threads=1, chunk=64)
     torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        source = options.images or generated_photographs(folder / "photographs", options.count)
-        images = ImagesParams(source="folder", path=str(source), train=options.count, val=1, val_share=0.01)
-        write_images(folder / "images", images, seed=0, workers=options.threads)
-        firsts = [
-            Extractor.load(extraction(model, source, folder, options), torch.device("cpu"))
-            for model in options.models
-        ]
+    with extractions(options) as found:
+        firsts = [Extractor.load(each, torch.device("cpu")) for each in found]
         for first in firsts:
             compare(first.extraction.model, layers_of(first), options.pairs)
         compare("all", firsts, options.pairs)
