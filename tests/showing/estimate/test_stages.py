@@ -80,6 +80,10 @@ def test_a_stage_takes_pythons_start_its_fixed_part_and_its_count(params):
     train = next(cost for cost in found if cost.stage == "train")
     assert train.cost.cpu == pytest.approx(2.0 + 2 * (train.seconds - 3.0))
     assert train.does == "5.0 s + 282 SAE steps, 2 a second"
+    unseen = {each.stage: each.does for each in costs_of(params, SIZES, lambda stage: 0.0, fixed=2.0)}
+    assert unseen["train"] == "5.0 s + 282 SAE steps, no time of their own"
+    assert unseen["onboarding"] == "5.0 s + 1600 images, no time of their own + 0.0 s of SAE steps"
+    assert unseen["report"] == "5.0 s"
 
 
 def test_extractions_go_by_the_image_that_was_timed_alone(params):

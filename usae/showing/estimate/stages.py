@@ -177,9 +177,9 @@ def stage_costs(
         steps = steps_cost(stage, params, sizes, runs)
         cost = np.array(python) + line.at(amount) + steps + start * sum(each.starts(params) for each in own)
         waits = sum(each.waits(params, sizes, read, memory) for each in own)
-        rate = f" + {amount:.0f} {noun}, {1 / line.each[0]:.3g} a second" if line.each[0] > 0 else ""
-        trains = f" + {steps[0]:.1f} s of SAE steps" if steps[0] else ""
-        does = f"{python.wall + line.fixed[0]:.1f} s{rate}{trains}"
+        rate = f"{1 / line.each[0]:.3g} a second" if line.each[0] > 0 else "no time of their own"
+        does = f"{python.wall + line.fixed[0]:.1f} s" + (f" + {amount:.0f} {noun}, {rate}" if amount else "")
+        does += f" + {steps[0]:.1f} s of SAE steps" if own and stage == JOINING else ""
         does += ", waits for the disk" if waits > cost[0] else ""
         found.append(StageCost(stage, Cost(max(cost[0], waits), *cost[1:]), does))
     return found
