@@ -57,6 +57,19 @@ class Overwriting(nn.Module):
             maps.append(self.second(maps[0]))
         return [maps[index] for index in sorted(index % 2 for index in indices)]
 """
+SINGLE = """
+from torch import nn
+
+class Single(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 8, 8)
+
+    def forward_intermediates(self, x, indices, norm, output_fmt, intermediates_only, stop_early=False):
+        if len(x) > 1:
+            raise ValueError("one image at a time")
+        return [self.first(x) for _ in indices]
+"""
 
 
 @pytest.fixture
@@ -184,7 +197,7 @@ def test_a_network_that_writes_over_its_layers_has_a_pass_for_each(layer, tmp_pa
     first, second = layer("own", 0), layer("own", 1)
     assert extract(first, [second]) == extract(layer("own", 0, "apart"))
     assert (
-        "own0: each layer has a pass of its own; in one pass the activations of layer 0 are others" in caplog.text
+        "own0, own1: each has a pass of its own; in one pass the activations of layer 0 are others" in caplog.text
     )
     assert not list((tmp_path / "together").glob("own1-*/c"))
 
@@ -277,6 +290,16 @@ def test_networks_that_want_the_same_pixels_have_them_decoded_and_resized_once(l
     assert sum(Pass(extractors, works).run()) == 9
     assert sorted(opened) == list(range(9))
     assert sorted(resized) == [32] * 9 + [48] * 9
+
+
+def test_a_network_that_refuses_a_batch_does_not_stop_the_model_that_was_asked_for(layer, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "single.py").write_text(SINGLE)
+    network = BackboneParams(factory=f"{tmp_path}/single.py:Single", weights="random", size=32)
+    pinned(tmp_path / "single", network)
+    single, fine = (layer(name, 0, one_pass="models") for name in ("single", "vit"))
+    assert extract(fine, [single]) == extract(layer("vit", 0, "apart"))
+    assert "single0: each has a pass of its own; in one pass ValueError: one image at a time" in caplog.text
 
 
 def test_layers_of_another_network_share_its_forward_pass_too(layer):

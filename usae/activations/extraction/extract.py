@@ -90,7 +90,7 @@ def extract(extraction: Extraction, companions: Sequence[Extraction] = ()) -> Ma
 def join(extractor: Extractor, companions: Sequence[Extraction]) -> list[tuple[Extractor, list[Work]]]:
     """Those of `companions` that are read in one pass with this model, and what their stores lack, by split.
 
-    Of a network whose layers are others when they are read in one call, one is read.
+    A network that refuses, or whose layers are others when they are read in one call, is left to their own stages.
     """
     joined = []
     for companion in filter(None, extractor.beside(companions)):
@@ -102,11 +102,12 @@ def join(extractor: Extractor, companions: Sequence[Extraction]) -> list[tuple[E
         except UserError:  # its own stage says it
             continue
     members, left = [extractor, *(companion for companion, _ in joined)], set[int]()
-    for first, *others in calls([member.forward for member in members]):
-        layers = [members[number] for number in (first, *others)]
-        if others and (fault := _joint_fault(layers)):
-            log.info("%s: each layer has a pass of its own; in one pass %s", layers[0].extraction.model, fault)
-            left |= set(others)
+    for numbers in calls([member.forward for member in members]):
+        layers = [members[number] for number in numbers]
+        if numbers != [0] and (fault := _joint_fault(layers)):
+            names = ", ".join(layer.extraction.model for layer in layers)
+            log.info("%s: each has a pass of its own; in one pass %s", names, fault)
+            left |= set(numbers)
     return [each for number, each in enumerate(joined, start=1) if number not in left]
 
 

@@ -130,14 +130,15 @@ def forward_pass(forwards: Sequence[Forward], pixels: Pixels) -> list[Features]:
 
 
 def joint_fault(forwards: Sequence[Forward], pixels: UInt8[Tensor, "b 3 size size"]) -> str:
-    """Why one pass of a network does not give the bits that a pass for each layer gives; empty where it does.
+    """Why one pass of a network does not give the bits that a pass for each layer gives, or why it gives nothing;
+    empty where it does.
 
     Networks may write over a layer's map while they compute the next one, and ones that are not timm's may answer
     several layers in a way of their own.
     """
     with torch.inference_mode():
-        alone = [forward.joint_maps(pixels, [forward.backbone.layer])[0] for forward in forwards]
         try:
+            alone = [forward.joint_maps(pixels, [forward.backbone.layer])[0] for forward in forwards]
             together = forwards[0].joint_maps(pixels, [forward.backbone.layer for forward in forwards])
         except REFUSALS as error:
             return f"{type(error).__name__}: {error}"
