@@ -252,6 +252,7 @@ def test_with_models_in_one_pass_companions_are_also_all_that_are_pinned(params,
     for name in ("pinned", "unused", "asked"):
         pinned(tmp_path / "data" / "weights" / name, NETWORKS["vit"])
     assert [each.model for each in companions_of(passing(run, "models"), "asked")] == ["same", "pinned"]
+    assert [each.model for each in companions_of(passing(run, "layers"), "asked")] == ["same"]
 
 
 def passing(run, one_pass):
@@ -261,7 +262,8 @@ def passing(run, one_pass):
 def test_networks_in_one_pass_give_the_bytes_of_a_pass_for_each(layer, tmp_path):
     sizes = {("vit", -1): 6, ("wide", -1): 3, ("resnet", 2): 6, ("vit", 0): 4, ("wide", 1): 8}  # images a chunk
     models = [layer(*each, chunk_images=size, one_pass="models") for each, size in sizes.items()]
-    models.append(dataclasses.replace(models[0], model="normed", norm=True))  # as another call of the vit gives it
+    models.append(dataclasses.replace(models[0], model="normed", norm=True))  # as other calls of the vit give them
+    models.append(dataclasses.replace(models[0], model="path", layer="blocks.1"))
     first = extract(models[0], models[1:])
     before = stamps(tmp_path / "together")
     manifests = [first, *(extract(each, models) for each in models[1:])]

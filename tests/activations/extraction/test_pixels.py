@@ -22,7 +22,7 @@ def index(image_folder, tmp_path):
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 9])
 def test_batches_hold_their_images_in_order(index, ahead):
-    wanted = [(range(3), [SMALL]), (range(3, 4), [LARGE]), (range(5, 8), [LARGE, SMALL])]
+    wanted = [(range(3), {SMALL}), (range(3, 4), {LARGE}), (range(5, 8), {LARGE, SMALL})]
     with ThreadPoolExecutor(3) as pool:
         batches = list(Decoder(index).batches(wanted, pool, ahead))
     assert [{square: len(pixels) for square, pixels in batch.items()} for batch in batches] == [
@@ -37,7 +37,7 @@ def test_batches_hold_their_images_in_order(index, ahead):
 
 def test_no_more_is_decoded_than_asked_for(index):
     taken = []
-    wanted = (taken.append(image) or (range(image, image + 1), [SMALL]) for image in range(8))
+    wanted = (taken.append(image) or (range(image, image + 1), {SMALL}) for image in range(8))
     with ThreadPoolExecutor(2) as pool:
         batches = Decoder(index).batches(wanted, pool, ahead=2)
         next(batches)
@@ -49,4 +49,4 @@ def test_no_more_is_decoded_than_asked_for(index):
 def test_an_image_that_is_gone_is_named(index, image_folder):
     (image_folder / index.frame["key"][2]).unlink()
     with ThreadPoolExecutor(2) as pool, pytest.raises(UserError, match=r"Image 2 \('class"):
-        list(Decoder(index).batches([(range(8), [SMALL])], pool, ahead=1))
+        list(Decoder(index).batches([(range(8), {SMALL})], pool, ahead=1))

@@ -36,7 +36,7 @@ def scenes(tmp_path) -> ImageIndex:
 
 @pytest.fixture
 def evaluation(params, tmp_path, scenes, monkeypatch):
-    """Two random networks, a random SAE of both, and their stores of the held-out scenes."""
+    """Two random networks that want other pixels, a random SAE of both, and stores of the held-out scenes."""
     monkeypatch.delenv("USAE_STORE", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     settings = params.extract.model_copy(update={"grid": 4, "chunk_images": 4})
@@ -44,9 +44,10 @@ def evaluation(params, tmp_path, scenes, monkeypatch):
         update={"store": str(tmp_path / "activations"), "batch_images": 4, "device": "cpu"}
     )
     layout, manifests = Layout(tmp_path), {}
-    for seed, model in enumerate(MODELS):
+    for seed, (model, interpolation) in enumerate(zip(MODELS, ("bicubic", "bilinear"), strict=True)):
         torch.manual_seed(seed)
-        pin(TINY, layout.weights / model, build(TINY))
+        network = TINY.model_copy(update={"interpolation": interpolation})
+        pin(network, layout.weights / model, build(network))
         extraction = Extraction(model, layout.weights / model, -1, True, layout.images, None, settings, runtime)
         manifests[model] = extract(extraction)
     sae = UniversalSAE({model: manifest.width for model, manifest in manifests.items()}, 20, 3).eval()

@@ -94,7 +94,7 @@ class Extractor:
         """The first `images` images of a split, [images, 3, size, size] bytes."""
         square = self.forward.square
         with ThreadPoolExecutor(self.extraction.runtime.workers) as readers:
-            return next(self.decoder(split).batches([(range(images), [square])], readers, ahead=0))[square]
+            return next(self.decoder(split).batches([(range(images), {square})], readers, ahead=0))[square]
 
     def decoder(self, split: str) -> Decoder:
         """The images of a split."""

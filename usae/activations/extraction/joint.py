@@ -127,10 +127,9 @@ class Pass:
             raise
         yield from asked
 
-    def _wanted(self, batch: ImageBatch) -> tuple[range, list[Square]]:
+    def _wanted(self, batch: ImageBatch) -> tuple[range, set[Square]]:
         """What is to be decoded for a batch."""
-        squares = [self.extractors[part.model].forward.square for part in batch.parts]
-        return batch.images, list(dict.fromkeys(squares))
+        return batch.images, {self.extractors[part.model].forward.square for part in batch.parts}
 
     def _take(self, part: ChunkPart, features: Features, images: range, writer: ThreadPoolExecutor) -> None:
         """Fetch what is of one model, and have its chunk written where that was the last part of it."""

@@ -4,7 +4,7 @@ An image is decoded once for all networks of a batch, and resized once for all t
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Decoder:
     pinned: bool = False
 
     def batches(
-        self, wanted: Iterable[tuple[range, Sequence[Square]]], pool: ThreadPoolExecutor, ahead: int
+        self, wanted: Iterable[tuple[range, set[Square]]], pool: ThreadPoolExecutor, ahead: int
     ) -> Iterator[Pixels]:
         """Pixels of each span of images, in every square that is wanted of it, while those of the next `ahead`
         spans are decoded.
@@ -46,7 +46,7 @@ class Decoder:
             yield _finished(*started.popleft())
 
     def _start(
-        self, images: range, squares: Sequence[Square], pool: ThreadPoolExecutor
+        self, images: range, squares: set[Square], pool: ThreadPoolExecutor
     ) -> tuple[Pixels, list[Future[None]]]:
         pixels = {square: self._empty(len(images), square.size) for square in squares}
         return pixels, [pool.submit(self._decode, image, row, pixels) for row, image in enumerate(images)]

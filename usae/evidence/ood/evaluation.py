@@ -100,7 +100,7 @@ class OodEvaluation:
             UserError: an image can no longer be read, or gives activations that the type cannot hold.
         """
         spans = self._spans(images)
-        squares = list(dict.fromkeys(network.square for network in self.networks.values()))
+        squares = {network.square for network in self.networks.values()}
         with ThreadPoolExecutor(self.runtime.workers) as pool:
             decoded = Decoder(index).batches(((span, squares) for span in spans), pool, ahead=1)
             for span, pixels in zip(spans, decoded, strict=True):
